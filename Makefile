@@ -1,0 +1,444 @@
+# SPDX-License-Identifier: MIT
+# libregmap: one Makefile, no configure. `make help` lists the targets.
+#
+#   CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS    as everywhere
+#   MODE=rel|asan|tsan|cov|fuzz                what is built; objects are in build/$(MODE)
+#   BUILD=build                                another build directory, for a second compiler
+#   V=1 WERROR=1                               show commands; warnings are errors
+#   DESTDIR PREFIX LIBDIR INCLUDEDIR MANDIR    where install puts things
+#   SANITIZE_SKIP="test_a so_b"                tests that can't run under sanitizers
+#                        (a test sees the mode in TEST_MODE and may skip cases of its own)
+#   TEST_TIMEOUT FUZZ_TIME                     seconds
+
+VERSION := 0.1.0
+SOVERSION := $(firstword $(subst ., ,$(VERSION)))
+
+# What `make deps` installs on Debian 12, each with its reason.
+DEPS :=
+DEPS += gcc                  # the compiler, gcov and the sanitizers' run-time libraries
+DEPS += g++                  # headers, callbacks and examples are tried from C++, too
+DEPS += binutils             # nm and readelf, for check-abi and check-sigsafe
+DEPS += libc6-dev            # the C library's headers
+DEPS += libzydis-dev         # the instruction decoder (check, joy)
+DEPS += libunwind-dev        # stack walks
+DEPS += libcmocka-dev        # the tests' framework
+DEPS += pkg-config           # check-install builds a program against regmap.pc
+DEPS += zlib1g-dev           # tests: a real library's code working on windows
+DEPS += libsqlite3-dev       # tests: the same, with a database in a window
+DEPS += libssl-dev           # tests: the same, with hand-written vector code
+DEPS += gdb                  # tests: a debugger sees the fault and the program as they are
+DEPS += clang                # CI builds and checks with a second compiler
+DEPS += libclang-rt-14-dev   # its sanitizers, and libFuzzer
+DEPS += clang-format         # format, format-check
+DEPS += clang-tidy           # tidy
+DEPS += mandoc               # docs: lints the man pages
+
+# ---- choices ---------------------------------------------------------------------------------
+
+MODE ?= rel
+BUILD ?= build
+ifeq ($(filter $(MODE),rel asan tsan cov fuzz),)
+$(error MODE=$(MODE): choose one of rel asan tsan cov fuzz)
+endif
+B := $(BUILD)/$(MODE)
+OUT := $(if $(filter rel,$(MODE)),$(BUILD),$(B))
+
+ifeq ($(origin CC),default)
+CC := $(if $(filter fuzz,$(MODE)),clang,gcc)
+endif
+ifeq ($(origin CXX),default)
+CXX := $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC)),$(subst gcc,g++,$(CC)))
+endif
+ifeq ($(origin AR),default)
+AR := ar
+endif
+CFLAGS ?= -O2 -g
+CXXFLAGS ?= $(CFLAGS)
+CLANG_FORMAT ?= clang-format
+CLANG_TIDY ?= clang-tidy
+GCOV ?= gcov
+TEST_TIMEOUT ?= 300
+FUZZ_TIME ?= 60
+SANITIZE_SKIP ?=
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+
+# ---- flags -----------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra $(if $(filter 1,$(WERROR)),-Werror)
+DEP = -MMD -MP
+
+# Frames of the handler are left by longjmp() from a device callback. The sanitizer would take the red
+# zones that they leave on the signal stack for a bug of the next handler: no red zones on stacks.
+MODE_CFLAGS_asan := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
+	$(if $(findstring clang,$(CC)),-mllvm -asan-stack=0,--param=asan-stack=0)
+MODE_CFLAGS_tsan := -fsanitize=thread
+MODE_CFLAGS_cov := -O0 --coverage -fprofile-update=atomic
+MODE_CFLAGS_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+MODE_LDFLAGS_asan := -fsanitize=address,undefined
+MODE_LDFLAGS_tsan := -fsanitize=thread
+MODE_LDFLAGS_cov := --coverage
+MODE_LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
+
+# The handler may run with a foreign FS base, so no stack protector. A device callback may throw, so
+# tables that are right at every instruction. Thread-local variables must not be allocated inside
+# the handler, so initial-exec.
+LIB_FLAGS := -Iinclude -fvisibility=hidden -fno-stack-protector -fno-plt -fasynchronous-unwind-tables \
+	-fexceptions -ftls-model=initial-exec $(WARN)
+LIB_CFLAGS = -std=gnu11 $(LIB_FLAGS) $(CPPFLAGS) $(CFLAGS) $(MODE_CFLAGS_$(MODE))
+LIB_ASFLAGS = -Iinclude -Wa,--noexecstack $(CPPFLAGS) -g
+
+# Sanitizers watch the library, not the programs: those do what sanitizers dislike on purpose. With
+# page 0 in use, the compiler must not take a null pointer for impossible (GCC adds an UD2), nor warn
+# of constant addresses.
+PROG_FLAGS := -Iinclude -I. -Itests/lib -fno-delete-null-pointer-checks $(WARN) -Wno-array-bounds \
+	-Wno-missing-field-initializers $(if $(findstring clang,$(CC)),,-Wno-stringop-overflow -Wno-stringop-overread)
+PROG_CFLAGS = -std=gnu11 $(PROG_FLAGS) $(CPPFLAGS) $(CFLAGS)
+PROG_CXXFLAGS = -std=gnu++17 $(PROG_FLAGS) $(CPPFLAGS) $(CXXFLAGS)
+PROG_LDFLAGS = -Wl,-z,noexecstack -Wl,--as-needed $(LDFLAGS) $(MODE_LDFLAGS_$(MODE))
+
+# libregmap.a serves PIE and -no-pie programs. -static works only where there is a libZydis.a, which
+# Debian 12 doesn't have. libunwind.so alone has all that a walk of the own stack (UNW_LOCAL_ONLY)
+# needs; libunwind-x86_64.so is for other processes. It defines _Unwind_RaiseException and kin, too:
+# libgcc_s comes before it, so that C++ exceptions stay with the compiler's own unwinder.
+LIBS := -lZydis -lgcc_s -lunwind -pthread
+# A sanitizer's run-time library is linked into the program only, by clang.
+SO_LDFLAGS = -shared -Wl,-soname,libregmap.so.$(SOVERSION) -Wl,--version-script=src/regmap.map \
+	$(if $(filter rel cov,$(MODE)),-Wl$(comma)-z$(comma)defs) -Wl,-z,now -Wl,-z,relro \
+	-Wl,-z,noexecstack $(LDFLAGS) \
+	$(if $(filter fuzz,$(MODE)),,$(MODE_LDFLAGS_$(MODE)))
+
+comma := ,
+Q := $(if $(filter 1,$(V)),,@)
+tell = $(if $(filter 1,$(V)),@:,@printf '  %-7s %s\n' $(1) '$(2)')
+
+# ---- files: wildcards, so that a new file is picked up ------------------------------------------
+
+LIB_C := $(sort $(wildcard arch/x86_64/*.c emulator/*.c src/*.c devices/*.c))
+LIB_S := $(sort $(wildcard arch/x86_64/*.S emulator/*.S src/*.S))
+LIB_OBJ := $(LIB_C:%.c=$(B)/obj/%.o) $(LIB_S:%.S=$(B)/obj/%.S.o)
+PIC_OBJ := $(LIB_OBJ:$(B)/obj/%=$(B)/pic/%)
+LIB_A := $(OUT)/libregmap.a
+LIB_SO := $(OUT)/libregmap.so
+LIB_PC := $(OUT)/regmap.pc
+
+HEADERS := $(sort $(wildcard include/regmap/*.h))
+MAN := $(sort $(wildcard docs/*.3 docs/*.7))
+
+sources = $(sort $(foreach p,$(1),$(wildcard $(p).c $(p).cc $(p).cpp)))
+names = $(basename $(notdir $(1)))
+source = $(firstword $(wildcard $(1).c $(1).cc $(1).cpp))
+# A program's source may say what it needs beyond the usual, on a line of its own:
+#   /* LDLIBS: -lz */   or   // CFLAGS: -mavx2
+wish = $$(sed -n 's,^ *[/*][/*]* *$(1): *\([^*]*\).*$$,\1,p' $(2))
+# C++ sources are linked by the C++ compiler.
+linker = $(if $(filter %.c,$(1)),$(CC),$(CXX))
+
+TEST_SRC := $(call sources,tests/test_* tests/regress_*)
+SO_TEST_SRC := $(call sources,tests/so_*)
+EXAMPLE_SRC := $(call sources,examples/*)
+BENCH_SRC := $(call sources,bench/*)
+FUZZ_SRC := $(call sources,fuzz/*)
+DEMO_SRC := $(sort $(wildcard asm-demos/*.S))
+TESTLIB_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard tests/lib/*.c))) \
+	$(patsubst %.S,$(B)/obj/%.S.o,$(sort $(wildcard tests/lib/*.S)))
+
+TEST_BIN := $(addprefix $(B)/tests/,$(call names,$(TEST_SRC)))
+SO_TEST_BIN := $(addprefix $(B)/tests/,$(call names,$(SO_TEST_SRC)))
+EXAMPLE_BIN := $(addprefix $(B)/examples/,$(call names,$(EXAMPLE_SRC)))
+BENCH_BIN := $(addprefix $(B)/bench/,$(call names,$(BENCH_SRC)))
+FUZZ_BIN := $(addprefix $(B)/fuzz/,$(call names,$(FUZZ_SRC)))
+DEMO_BIN := $(addprefix $(OUT)/joy/,$(call names,$(DEMO_SRC)))
+
+# `make deps check` is one make, perhaps with -j: nothing may be built before the packages are there.
+READY := $(if $(filter deps,$(MAKECMDGOALS)),deps)
+
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-print-directory
+
+.PHONY: all lib programs check test check-run joy bench sanitize fuzz coverage format format-check \
+	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
+	check-sigsafe results FORCE
+
+## all: the library (default); the same as lib
+all: lib
+lib: $(LIB_A) $(LIB_SO) $(LIB_PC)
+## programs: everything that check, joy and bench run, without running it
+programs: lib $(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(DEMO_BIN) $(BENCH_BIN)
+
+# ---- the library -------------------------------------------------------------------------------
+
+# Objects are made anew when the compiler or a flag changes.
+FLAGS := $(subst ','\'',$(CC) $(CXX) $(CPPFLAGS) | $(LIB_CFLAGS) | $(PROG_CFLAGS) | $(PROG_CXXFLAGS))
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(FLAGS)' | cmp -s - $@ || printf '%s\n' '$(FLAGS)' >$@
+
+$(B)/obj/%.o: %.c $(B)/flags | $(READY)
+	@mkdir -p $(@D)
+	$(call tell,CC,$<)
+	$(Q)$(CC) -fPIE $(LIB_CFLAGS) $(DEP) -c -o $@ $<
+
+$(B)/obj/%.S.o: %.S $(B)/flags | $(READY)
+	@mkdir -p $(@D)
+	$(call tell,AS,$<)
+	$(Q)$(CC) -fPIE $(LIB_ASFLAGS) $(DEP) -c -o $@ $<
+
+$(B)/pic/%.o: %.c $(B)/flags | $(READY)
+	@mkdir -p $(@D)
+	$(call tell,CC,$< (PIC))
+	$(Q)$(CC) -fPIC $(LIB_CFLAGS) $(DEP) -c -o $@ $<
+
+$(B)/pic/%.S.o: %.S $(B)/flags | $(READY)
+	@mkdir -p $(@D)
+	$(call tell,AS,$< (PIC))
+	$(Q)$(CC) -fPIC $(LIB_ASFLAGS) $(DEP) -c -o $@ $<
+
+# The lists change when a source file comes or goes.
+$(B)/objects: FORCE
+	@mkdir -p $(@D)
+	@echo $(LIB_OBJ) | cmp -s - $@ || echo $(LIB_OBJ) >$@
+
+$(LIB_A): $(LIB_OBJ) $(B)/objects
+	$(call tell,AR,$@)
+	$(Q)rm -f $@
+	$(Q)$(AR) qcs $@ $(LIB_OBJ)
+
+$(OUT)/libregmap.so.$(VERSION): $(PIC_OBJ) $(B)/objects src/regmap.map
+	$(call tell,LINK,$@)
+	$(Q)$(CC) $(SO_LDFLAGS) -o $@ $(PIC_OBJ) $(LIBS)
+
+$(OUT)/libregmap.so.$(SOVERSION): $(OUT)/libregmap.so.$(VERSION)
+	$(Q)ln -sf $(<F) $@
+
+$(LIB_SO): $(OUT)/libregmap.so.$(SOVERSION)
+	$(Q)ln -sf $(<F) $@
+
+# Two regmap.pc: one for the build tree here, one written by install.
+pc = sed -e 's|@PREFIX@|$(1)|' -e 's|@LIBDIR@|$(2)|' -e 's|@INCLUDEDIR@|$(3)|' \
+	-e 's|@RPATH@|$(4)|' -e 's|@VERSION@|$(VERSION)|' regmap.pc.in
+$(LIB_PC): regmap.pc.in FORCE
+	@mkdir -p $(@D)
+	@$(call pc,$(CURDIR),$(abspath $(OUT)),$${prefix}/include,-Wl$(comma)-rpath$(comma)$${libdir} ) >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+# ---- programs ----------------------------------------------------------------------------------
+
+define program_rules
+$(B)/obj/$(1)/%.o: $(1)/%.c $(B)/flags | $(READY)
+	@mkdir -p $$(@D)
+	$$(call tell,CC,$$<)
+	$(Q)$(CC) -fPIE $$(PROG_CFLAGS) $(2) $$(call wish,CFLAGS,$$<) $$(DEP) -c -o $$@ $$<
+$(B)/obj/$(1)/%.o: $(1)/%.cc $(B)/flags | $(READY)
+	@mkdir -p $$(@D)
+	$$(call tell,CXX,$$<)
+	$(Q)$(CXX) -fPIE $$(PROG_CXXFLAGS) $$(call wish,CFLAGS,$$<) $$(DEP) -c -o $$@ $$<
+$(B)/obj/$(1)/%.o: $(1)/%.cpp $(B)/flags | $(READY)
+	@mkdir -p $$(@D)
+	$$(call tell,CXX,$$<)
+	$(Q)$(CXX) -fPIE $$(PROG_CXXFLAGS) $$(call wish,CFLAGS,$$<) $$(DEP) -c -o $$@ $$<
+endef
+$(foreach d,tests examples bench,$(eval $(call program_rules,$(d))))
+$(eval $(call program_rules,fuzz,$(MODE_CFLAGS_fuzz)))
+
+# $(1) folder of the sources, $(2) libraries
+link = $(call linker,$(call source,$(1)/$(@F))) -o $@ $(filter %.o,$^) $(PROG_LDFLAGS) $(2) \
+	$(call wish,LDLIBS,$(call source,$(1)/$(@F)))
+
+$(TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_OBJ) $(LIB_A)
+	@mkdir -p $(@D)
+	$(call tell,LINK,$@)
+	$(Q)$(call link,tests,$(LIB_A) $(LIBS) -lcmocka)
+
+$(SO_TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_OBJ) $(LIB_SO)
+	@mkdir -p $(@D)
+	$(call tell,LINK,$@)
+	$(Q)$(call link,tests,-L$(OUT) -Wl$(comma)-rpath$(comma)$(abspath $(OUT)) -lregmap -pthread -lcmocka)
+
+$(EXAMPLE_BIN): $(B)/examples/%: $(B)/obj/examples/%.o $(LIB_A)
+	@mkdir -p $(@D)
+	$(call tell,LINK,$@)
+	$(Q)$(call link,examples,$(LIB_A) $(LIBS))
+
+$(BENCH_BIN): $(B)/bench/%: $(B)/obj/bench/%.o $(LIB_A)
+	@mkdir -p $(@D)
+	$(call tell,LINK,$@)
+	$(Q)$(call link,bench,$(LIB_A) $(LIBS))
+
+$(FUZZ_BIN): $(B)/fuzz/%: $(B)/obj/fuzz/%.o $(LIB_A)
+	@mkdir -p $(@D)
+	$(call tell,LINK,$@)
+	$(Q)$(call link,fuzz,$(LIB_A) $(LIBS))
+
+# A demo has main or _start.
+$(DEMO_BIN): $(OUT)/joy/%: asm-demos/%.S $(LIB_A)
+	@mkdir -p $(@D)
+	$(call tell,DEMO,$<)
+	$(Q)$(CC) -no-pie $(LIB_ASFLAGS) -MMD -MP -MF $@.d -MT $@ \
+		$$(grep -q '^_start:' $< && echo -nostartfiles) -o $@ $< $(PROG_LDFLAGS) $(LIB_A) $(LIBS)
+
+-include $(LIB_OBJ:.o=.d) $(PIC_OBJ:.o=.d) $(TESTLIB_OBJ:.o=.d) $(DEMO_BIN:=.d) \
+	$(patsubst $(B)/%,$(B)/obj/%.d,$(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(BENCH_BIN) $(FUZZ_BIN))
+
+# ---- check and joy -------------------------------------------------------------------------------
+
+# Every run/NAME leaves a count in $(R); the tally adds them up and decides.
+R := $(B)/results
+CASE = TEST_MODE=$(MODE) TEST_TIMEOUT=$(TEST_TIMEOUT) bash scripts/case $(if $(filter asan tsan,$(MODE)),$(if \
+	$(filter $(*F),$(SANITIZE_SKIP)),-k 'SANITIZE_SKIP')) $(R)
+golden = -o $(1).out -s $(1).status
+
+RUN_TESTS := $(addprefix run/tests/,$(call names,$(TEST_SRC) $(SO_TEST_SRC)))
+RUN_EXAMPLES := $(addprefix run/examples/,$(call names,$(EXAMPLE_SRC)))
+RUN_DEMOS := $(addprefix run/asm-demos/,$(call names,$(DEMO_SRC)))
+RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe
+.PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
+
+# ASan's own alternate signal stack is too small for accesses nested in callbacks.
+export ASAN_OPTIONS ?= allow_user_segv_handler=1:detect_stack_use_after_return=0:use_sigaltstack=0
+export UBSAN_OPTIONS ?= print_stacktrace=1
+
+results: | $(READY)
+	@rm -rf $(R)
+	@mkdir -p $(R)
+
+$(RUN_TESTS): run/tests/%: $(B)/tests/% | results
+	@$(CASE) tests/$* -- $<
+
+$(RUN_EXAMPLES): run/examples/%: $(B)/examples/% | results
+	@$(CASE) examples/$* $(if $(wildcard examples/$*.out),-o examples/$*.out) -s examples/$*.status -- $<
+
+# Their output is shown when somebody asked for joy.
+$(RUN_DEMOS): run/asm-demos/%: $(OUT)/joy/% | results
+	@$(CASE) asm-demos/$* $(if $(filter joy,$(MAKECMDGOALS)),-t asm-demos/$*.S) \
+		$(call golden,asm-demos/$*) -- $<
+
+## check, test: every test, demo and example, and check-abi, -headers, -install, -sigsafe
+test: check
+ifeq ($(MODE),rel)
+check: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
+else
+check: $(RUN_TESTS)
+endif
+	@bash scripts/tally $(R)
+
+## joy: the assembly demos, with their output
+joy: $(RUN_DEMOS)
+	@cat $(RUN_DEMOS:run/%=$(R)/%.shown)
+	@bash scripts/tally $(R) asm-demos
+
+CHECK_ABI = bash scripts/check-abi $(VERSION) $(LIB_A) $(LIB_SO) src/regmap.map src/interposed.list \
+	include/regmap/regmap.h $(filter-out %/regmap.h,$(HEADERS))
+CHECK_HEADERS = bash scripts/check-headers include $(HEADERS:include/%=%)
+CHECK_SIGSAFE = bash scripts/check-sigsafe src/sigsafe.allow $(B)/obj
+CHECK_INSTALL = MAKE='$(MAKE)' CC='$(CC)' CFLAGS='$(CFLAGS)' bash scripts/check-install $(OUT)
+
+## check-abi: exported symbols, archive symbols, soname and version are what they should be
+check-abi: lib
+	@$(CHECK_ABI)
+run/check-abi: lib | results
+	@$(CASE) check-abi -- $(CHECK_ABI)
+## check-headers: every public header compiles alone, as C11, C++11 and C++17
+check-headers: | $(READY)
+	@$(CHECK_HEADERS)
+run/check-headers: | results $(READY)
+	@$(CASE) check-headers -- $(CHECK_HEADERS)
+## check-sigsafe: what the handler can reach calls nothing but src/sigsafe.allow
+check-sigsafe: $(LIB_A)
+	@$(CHECK_SIGSAFE)
+run/check-sigsafe: $(LIB_A) | results
+	@$(CASE) check-sigsafe -- $(CHECK_SIGSAFE)
+## check-install: install, use and uninstall in a temporary place
+check-install: lib
+	+@$(CHECK_INSTALL)
+run/check-install: lib | results
+	+@$(CASE) check-install -- env $(CHECK_INSTALL)
+
+## sanitize: the tests with address and undefined behaviour sanitizers in the library
+sanitize: | $(READY)
+	$(Q)$(MAKE) MODE=asan check
+
+## coverage: the tests with gcov; summary in build/coverage
+coverage: | $(READY)
+	$(Q)find $(BUILD)/cov -name '*.gcda' -delete 2>/dev/null || :
+	$(Q)$(MAKE) MODE=cov check
+	$(Q)GCOV='$(GCOV)' bash scripts/coverage $(BUILD)/cov/obj $(BUILD)/coverage $(LIB_C)
+
+## bench: build and run bench/*.c (BENCH_ARGS are handed on)
+bench: $(BENCH_BIN)
+	$(Q)set -e; for b in $(BENCH_BIN); do echo "== $${b##*/}"; $$b $(BENCH_ARGS); done
+
+## fuzz: run each fuzz/*.c for FUZZ_TIME seconds (clang)
+ifeq ($(MODE),fuzz)
+fuzz: $(FUZZ_BIN)
+	$(Q)set -e; for f in $(FUZZ_BIN); do echo "== $${f##*/}"; mkdir -p $$f.corpus; \
+		$$f -max_total_time=$(FUZZ_TIME) -artifact_prefix=$$f. $$f.corpus \
+		$$(ls -d fuzz/corpus/$${f##*/} 2>/dev/null || :); done
+else
+fuzz: | $(READY)
+	$(Q)$(MAKE) MODE=fuzz CC=clang CXX=clang++ fuzz
+endif
+
+# ---- tools ---------------------------------------------------------------------------------------
+
+FORMATTED := $(sort $(HEADERS) $(wildcard $(foreach d,arch/x86_64 emulator src devices tests \
+	tests/lib examples bench fuzz,$(d)/*.c $(d)/*.h $(d)/*.cc $(d)/*.cpp)))
+
+## format, format-check: clang-format over all C and C++
+format: | $(READY)
+	$(Q)$(CLANG_FORMAT) -i $(FORMATTED)
+format-check: | $(READY)
+	$(Q)$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
+
+## tidy: clang-tidy over the library
+tidy: | $(READY)
+	$(Q)$(CLANG_TIDY) --quiet $(LIB_C) -- $(LIB_CFLAGS)
+
+## docs: lint the man pages
+docs: | $(READY)
+	$(Q)bash scripts/check-docs $(MAN)
+
+## install, uninstall: DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, MANDIR are honoured
+rel = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
+install: lib
+	install -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/regmap'
+	install -m 644 $(HEADERS) '$(DESTDIR)$(INCLUDEDIR)/regmap'
+	install -m 644 $(LIB_A) '$(DESTDIR)$(LIBDIR)'
+	install -m 755 $(OUT)/libregmap.so.$(VERSION) '$(DESTDIR)$(LIBDIR)'
+	ln -sf libregmap.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libregmap.so.$(SOVERSION)'
+	ln -sf libregmap.so.$(SOVERSION) '$(DESTDIR)$(LIBDIR)/libregmap.so'
+	$(call pc,$(PREFIX),$(call rel,$(LIBDIR)),$(call rel,$(INCLUDEDIR)),) \
+		>'$(DESTDIR)$(LIBDIR)/pkgconfig/regmap.pc'
+	bash scripts/man install '$(DESTDIR)$(MANDIR)' $(MAN)
+	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+uninstall:
+	rm -f $(patsubst %,'$(DESTDIR)$(INCLUDEDIR)/regmap/%',$(notdir $(HEADERS)))
+	rm -f $(patsubst %,'$(DESTDIR)$(LIBDIR)/%',libregmap.a libregmap.so libregmap.so.$(SOVERSION) \
+		libregmap.so.$(VERSION) pkgconfig/regmap.pc)
+	bash scripts/man uninstall '$(DESTDIR)$(MANDIR)' $(MAN)
+	-rmdir '$(DESTDIR)$(INCLUDEDIR)/regmap' 2>/dev/null
+	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+## dist: build/libregmap-VERSION.tar.gz of the last commit
+dist:
+	$(Q)mkdir -p $(BUILD)
+	$(Q)git archive --prefix=libregmap-$(VERSION)/ -o $(BUILD)/libregmap-$(VERSION).tar.gz HEAD
+	$(call tell,DIST,$(BUILD)/libregmap-$(VERSION).tar.gz)
+
+## deps: install the packages that all of this needs (Debian 12, root)
+deps:
+	@bash scripts/deps $(DEPS)
+
+## clean: remove the build directory
+clean:
+	$(Q)rm -rf $(BUILD)
+
+help:
+	@sed -n 's/^## /  /p' Makefile
+	@sed -n '4,12s/^# //p' Makefile

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Accesses to ordinary memory that may fault. A fault between begin and end is resumed at
+ * regmap__copy_fault by guard.c, which has put the trap into *(struct cpu_trap *)%r8.
+ */
+	.text
+	.p2align 4
+	.globl	regmap__copy_begin, regmap__copy_end, regmap__copy_fault
+	.hidden	regmap__copy_begin, regmap__copy_end, regmap__copy_fault
+regmap__copy_begin:
+
+	/* int regmap__copy_bytes(void *rdi, const void *rsi, size_t rdx, rcx unused, trap r8) */
+	.globl	regmap__copy_bytes
+	.hidden	regmap__copy_bytes
+	.type	regmap__copy_bytes, @function
+regmap__copy_bytes:
+	.cfi_startproc
+	endbr64
+	/* Whole power-of-two sizes move as one access each, as the CPU would. */
+	cmp	$8, %rdx
+	je	8f
+	cmp	$4, %rdx
+	je	4f
+	cmp	$2, %rdx
+	je	2f
+	mov	%rdx, %rcx
+	cld
+	rep movsb
+	xor	%eax, %eax
+	ret
+8:	mov	(%rsi), %rax
+	mov	%rax, (%rdi)
+	xor	%eax, %eax
+	ret
+4:	mov	(%rsi), %eax
+	mov	%eax, (%rdi)
+	xor	%eax, %eax
+	ret
+2:	movzwl	(%rsi), %eax
+	mov	%ax, (%rdi)
+	xor	%eax, %eax
+	ret
+	.cfi_endproc
+	.size	regmap__copy_bytes, . - regmap__copy_bytes
+
+	/* int regmap__probe_byte(void *rdi, int write esi, rdx, rcx unused, trap r8) */
+	.globl	regmap__probe_byte
+	.hidden	regmap__probe_byte
+	.type	regmap__probe_byte, @function
+regmap__probe_byte:
+	.cfi_startproc
+	endbr64
+	xor	%eax, %eax
+	test	%esi, %esi
+	jz	1f
+	lock orb $0, (%rdi)
+	ret
+1:	movzbl	(%rdi), %ecx
+	ret
+	.cfi_endproc
+	.size	regmap__probe_byte, . - regmap__probe_byte
+
+regmap__copy_end:
+regmap__copy_fault:
+	.cfi_startproc
+	endbr64
+	mov	$-1, %eax
+	ret
+	.cfi_endproc
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guarded routines: machine code that may run into a processor exception and comes back with a
+ * struct cpu_trap instead. The process's handler for SIGSEGV, SIGBUS, SIGFPE and SIGILL asks
+ * regmap__guard_fixup() first. Nothing here uses thread-local storage, so it works whatever the FS base is.
+ */
+#ifndef ARCH_X86_64_GUARD_H
+#define ARCH_X86_64_GUARD_H
+
+#include <signal.h>
+
+#include "cpu.h"
+
+/*
+ * The signal was raised by a guarded routine: its trap is filled in and the context made to
+ * resume where the routine returns. False: not ours, nothing changed.
+ */
+bool regmap__guard_fixup(int signo, const siginfo_t *info, void *ucontext);
+
+/* Copy between any two addresses of this process. 0, or -1 with @trap filled in (and some bytes copied). */
+int regmap__guard_copy(void *to, const void *from, size_t length, struct cpu_trap *trap);
+/* Would a write of these bytes succeed? Touches a byte of each page, changing nothing. 0, or -1. */
+int regmap__guard_probe_write(void *at, size_t length, struct cpu_trap *trap);
+int regmap__guard_probe_read(const void *at, size_t length, struct cpu_trap *trap);
+
+#endif

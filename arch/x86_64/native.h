@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Native execution: a piece of guest code, run between loading the interrupted context and saving it
+ * back. Code memory is mapped twice, writable here and executable there, never both in one view.
+ */
+#ifndef ARCH_X86_64_NATIVE_H
+#define ARCH_X86_64_NATIVE_H
+
+#include "cpu.h"
+
+struct native {
+	uint64_t gpr[16]; /* in and out; RSP is neither loaded nor saved */
+	uint64_t flags;
+	const void *code; /* executable view */
+	uint8_t *xsave;
+	uint64_t load, save; /* XSTATE_* */
+	struct cpu_trap trap;
+};
+
+/*
+ * 0; -1 the code ran into an exception: n->trap says which; the general registers are as they
+ * were, the vector state named by n->save is what the exception left.
+ */
+int regmap__native_run(struct native *n);
+
+/* 0 or -errno: the host forbids executable memory. Not from a handler. */
+int regmap__code_init(void);
+/*
+ * The executable address of these bytes followed by a return. Remembered; good for as long as
+ * regmap__code_generation() stays the same. NULL when code memory is full. AS-Safe.
+ */
+const void *regmap__code_stub(const uint8_t *bytes, size_t length);
+uint32_t regmap__code_generation(void);
+bool regmap__code_contains(uint64_t rip);
+/* The address of the instruction proper inside a stub. */
+enum { NATIVE_STUB_ENTRY = 4 };
+
+#endif

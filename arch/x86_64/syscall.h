@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * System calls without libc: no errno, no thread-local storage, no cancellation, so that they work
+ * in the handler whatever the FS base is. They return the result or -errno.
+ */
+#ifndef ARCH_X86_64_SYSCALL_H
+#define ARCH_X86_64_SYSCALL_H
+
+#include <signal.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+
+static inline long sys_call(long number, long a, long b, long c, long d)
+{
+	register long r10 __asm__("r10") = d;
+	long result;
+
+	__asm__ volatile("syscall"
+	                 : "=a"(result)
+	                 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+	                 : "rcx", "r11", "memory");
+	return result;
+}
+
+/* The kernel's signal set: bit n - 1 is signal n. */
+#define SYS_SIGBIT(signo) (1ULL << ((signo)-1))
+
+/* The kernel's struct sigaction. */
+struct sys_sigaction {
+	void *handler;
+	uint64_t flags;
+	void *restorer;
+	uint64_t mask;
+};
+
+#define SYS_SA_RESTORER 0x04000000ULL
+
+static inline long sys_sigaction(int signo, const struct sys_sigaction *set,
+                                 struct sys_sigaction *old)
+{
+	return sys_call(SYS_rt_sigaction, signo, (long)set, (long)old, 8);
+}
+
+/* @how: SIG_BLOCK, SIG_UNBLOCK or SIG_SETMASK. */
+static inline long sys_sigmask(int how, const uint64_t *set, uint64_t *old)
+{
+	return sys_call(SYS_rt_sigprocmask, how, (long)set, (long)old, 8);
+}
+
+/* Send to the calling thread; the kernel allows any si_code there. */
+static inline long sys_sigqueue_self(int signo, const siginfo_t *info)
+{
+	long process = sys_call(SYS_getpid, 0, 0, 0, 0);
+	long thread = sys_call(SYS_gettid, 0, 0, 0, 0);
+
+	return sys_call(SYS_rt_tgsigqueueinfo, process, thread, signo, (long)info);
+}
+
+static inline long sys_open_read(const char *path)
+{
+	enum { RDONLY_CLOEXEC = 02000000, AT_CWD = -100 };
+
+	return sys_call(SYS_openat, AT_CWD, (long)path, RDONLY_CLOEXEC, 0);
+}
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <string.h>
+
+#include "../arch/x86_64/native.h"
+#include "internal.h"
+
+#define EM_FAMILY(name) {regmap__em_footprint_##name, regmap__em_execute_##name},
+static const struct em_family families[] = {
+#include "family.def"
+};
+#undef EM_FAMILY
+
+_Static_assert(sizeof families / sizeof families[0] == EM_KINDS, "a row for each kind");
+
+enum em_status regmap__em_footprint_none(const struct plan *p, const struct cpu *cpu,
+                                         struct em_footprint *f)
+{
+	/* For the report: what it would have touched. */
+	if (p->has_mem)
+		regmap__em_range(f, regmap__em_address(p, cpu), p->size ? p->size : 1, p->access);
+	return EM_UNIMPLEMENTED;
+}
+
+enum em_status regmap__em_execute_none(struct em *em)
+{
+	return regmap__em_unimplemented(em, em->plan->refusal);
+}
+
+/* Cache control: checked like a read of one byte, moves nothing. */
+enum em_status regmap__em_footprint_touch(const struct plan *p, const struct cpu *cpu,
+                                          struct em_footprint *f)
+{
+	if (p->size)
+		regmap__em_range(f, regmap__em_address(p, cpu), 1, EM_READ);
+	return EM_OK;
+}
+
+enum em_status regmap__em_execute_touch(struct em *em)
+{
+	if (!em->plan->size)
+		return EM_OK;
+	return em->bus->ops->probe(em->bus, regmap__em_address(em->plan, em->cpu), 1, EM_READ,
+	                           em->fault);
+}
+
+enum em_status regmap__em_footprint(const struct plan *plan, const struct cpu *cpu,
+                                    struct em_footprint *footprint)
+{
+	footprint->count = 0;
+	return families[plan->kind].footprint(plan, cpu, footprint);
+}
+
+static void begin(struct em *em)
+{
+	memcpy(em->gpr, em->cpu->gpr, sizeof em->gpr);
+	em->rflags = em->cpu->rflags;
+	em->rip = em->cpu->rip + em->plan->length;
+	em->bus->cpu = em->cpu;
+	em->bus->next = em->rip;
+	em->legacy_kept = false;
+}
+
+enum em_status regmap__em_execute(const struct plan *plan, struct cpu *cpu, struct bus *bus,
+                                  uint64_t budget, struct em_fault *fault)
+{
+	struct em em;
+	enum em_status st;
+
+	em.plan = plan;
+	em.cpu = cpu;
+	em.bus = bus;
+	em.fault = fault;
+	em.budget = budget;
+	memset(fault, 0, sizeof *fault);
+	begin(&em);
+	st = families[plan->kind].execute(&em);
+	if (st == EM_OK) {
+		regmap__em_commit(&em);
+		return st;
+	}
+	regmap__em_restore_legacy(&em);
+	if (bus->ops->abandon)
+		bus->ops->abandon(bus);
+	return st;
+}
+
+static unsigned tiers_in_use;
+
+unsigned regmap__em_tiers(void)
+{
+	return tiers_in_use;
+}
+
+int regmap__em_init(unsigned tiers)
+{
+	if (ZYDIS_VERSION_MAJOR(ZydisGetVersion()) != ZYDIS_VERSION_MAJOR(ZYDIS_VERSION))
+		return -ENOSYS;
+	regmap__xstate_init();
+	if (!regmap__xstate.xcr0)
+		return -ENOSYS;
+	if (tiers & EM_TIER_NATIVE && regmap__code_init())
+		tiers &= ~(unsigned)EM_TIER_NATIVE;
+	tiers_in_use = tiers;
+	return 0;
+}
+
+size_t regmap__em_format(const uint8_t *bytes, size_t length, uint64_t rip, char *to, size_t size)
+{
+	ZydisDecoder decoder;
+	ZydisDecodedInstruction insn;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisFormatter formatter;
+
+	to[0] = 0;
+	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+	ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_FORCE_SIZE, ZYAN_TRUE);
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, length, &insn, op)) ||
+	    !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&formatter, &insn, op,
+	                                                  insn.operand_count_visible, to, size, rip,
+	                                                  NULL)))
+		to[0] = 0;
+	return strlen(to);
+}

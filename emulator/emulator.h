@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One instruction against (cpu, bus). Knows neither signals nor windows nor the operating system.
+ *
+ * Anything but EM_OK leaves cpu unchanged and memory as it was (see bus.h for devices), but for
+ * strings with REP, which commit each iteration: registers then show the progress and RIP stays.
+ */
+#ifndef EMULATOR_EMULATOR_H
+#define EMULATOR_EMULATOR_H
+
+#include "bus.h"
+
+enum { EM_MAX_LENGTH = 15, EM_MAX_RANGES = 33 };
+
+struct em_range {
+	uint64_t address;
+	uint32_t length; /* bytes; 0 doesn't occur */
+	uint32_t access; /* enum em_access */
+};
+
+/* The exact bytes that one execution touches: the iteration at hand, for strings with REP. */
+struct em_footprint {
+	unsigned count;
+	struct em_range range[EM_MAX_RANGES];
+};
+
+struct plan;
+
+/* Tiers that may be used: for tests, and for hosts that forbid executable memory. */
+enum em_tier { EM_TIER_COMPILED = 1, EM_TIER_NATIVE = 2, EM_TIER_BOTH = 3 };
+
+/* Once, before all else; not from a handler. Checks Zydis' version, sets up code memory. 0 or -errno. */
+int regmap__em_init(unsigned tiers);
+/* The tiers that init got. */
+unsigned regmap__em_tiers(void);
+
+/*
+ * Decode the instruction at cpu->rip and prepare it into @plan (struct plan is in plan.h; on the
+ * caller's stack). @bytes holds @length valid bytes of code, at most 15. Returns EM_OK;
+ * EM_RETRY more bytes are needed; EM_UNIMPLEMENTED not an instruction, or none we know.
+ */
+enum em_status regmap__em_plan(struct plan *plan, const uint8_t *bytes, size_t length,
+                               unsigned tiers);
+
+/* What the plan would touch. EM_OK, or EM_UNIMPLEMENTED. */
+enum em_status regmap__em_footprint(const struct plan *plan, const struct cpu *cpu,
+                                    struct em_footprint *footprint);
+
+/*
+ * Carry it out. On EM_OK cpu shows the state after the instruction. A string with REP runs until it
+ * ends or @budget iterations are done; then RIP stays on the instruction.
+ */
+enum em_status regmap__em_execute(const struct plan *plan, struct cpu *cpu, struct bus *bus,
+                                  uint64_t budget, struct em_fault *fault);
+
+/* The instruction as text (Intel syntax). Returns its length. */
+size_t regmap__em_format(const uint8_t *bytes, size_t length, uint64_t rip, char *to, size_t size);
+
+#endif

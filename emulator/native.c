@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/* Tier 2: the instruction itself, run on its operand. */
+#include "../arch/x86_64/native.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "internal.h"
+
+enum {
+	FX_FSW = 2,
+	FX_FOP = 6,
+	FX_FIP = 8,
+	FX_FDP = 16,
+	FSW_ES = 0x80,
+	STORE_MAX = 128,
+};
+
+static bool is_x87(ZydisRegisterClass class)
+{
+	return class == ZYDIS_REGCLASS_X87 || class == ZYDIS_REGCLASS_MMX;
+}
+
+static bool is_vector(ZydisRegisterClass class)
+{
+	return class == ZYDIS_REGCLASS_XMM || class == ZYDIS_REGCLASS_YMM ||
+	       class == ZYDIS_REGCLASS_ZMM || class == ZYDIS_REGCLASS_MASK;
+}
+
+/* Conversions between memory and general registers name no vector register, but MXCSR rules them. */
+static bool uses_mxcsr(const ZydisDecodedInstruction *insn)
+{
+	switch (insn->meta.isa_ext) {
+	case ZYDIS_ISA_EXT_SSE:
+	case ZYDIS_ISA_EXT_SSE2:
+	case ZYDIS_ISA_EXT_SSE3:
+	case ZYDIS_ISA_EXT_SSE4:
+	case ZYDIS_ISA_EXT_SSE4A:
+	case ZYDIS_ISA_EXT_AVX:
+	case ZYDIS_ISA_EXT_AVX2:
+	case ZYDIS_ISA_EXT_AVX512EVEX:
+	case ZYDIS_ISA_EXT_AVX512VEX: return true;
+	default: return false;
+	}
+}
+
+/* The components that the instruction reads or writes, the zeroing of upper halves included. */
+static unsigned components(const struct em_decoded *d)
+{
+	unsigned c = 0;
+
+	if (d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU ||
+	    d->insn.meta.isa_ext == ZYDIS_ISA_EXT_X87)
+		c |= XSTATE_X87;
+	if (uses_mxcsr(&d->insn))
+		c |= XSTATE_SSE;
+	for (int i = 0; i < d->insn.operand_count; i++) {
+		ZydisRegisterClass class;
+
+		if (d->op[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
+			continue;
+		class = ZydisRegisterGetClass(d->op[i].reg.value);
+		if (is_x87(class))
+			c |= XSTATE_X87;
+		else if (is_vector(class))
+			c |= d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? XSTATE_SSE :
+			                                                             XSTATE_VECTOR;
+	}
+	if (c & XSTATE_X87 && d->insn.meta.isa_ext != ZYDIS_ISA_EXT_X87)
+		c |= XSTATE_SSE; /* MMX forms that convert look at MXCSR */
+	return c;
+}
+
+/* Does anything of it have to come out again? A plain vector store changes no register, nor MXCSR. */
+static bool changes_state(const struct em_decoded *d)
+{
+	if (d->op[d->mem].actions & ZYDIS_OPERAND_ACTION_MASK_READ)
+		return true;
+	switch (d->insn.meta.category) {
+	case ZYDIS_CATEGORY_DATAXFER:
+	case ZYDIS_CATEGORY_COMPRESS:
+		return false;
+	default:
+		return d->insn.mnemonic != ZYDIS_MNEMONIC_STMXCSR &&
+		       d->insn.mnemonic != ZYDIS_MNEMONIC_VSTMXCSR;
+	}
+}
+
+static bool fill(struct plan *p, const struct em_decoded *d)
+{
+	struct em_native *n = &p->native;
+	unsigned c = components(d);
+
+	if (!regmap__em_splice(n, d))
+		return false;
+	n->load = (uint8_t)c;
+	n->save = (uint8_t)(c & XSTATE_X87 || changes_state(d) ? c : 0);
+	n->generation = regmap__code_generation();
+	n->stub = regmap__code_stub(n->code, n->code_length);
+	return true;
+}
+
+bool regmap__em_plan_native(struct plan *p, const struct em_decoded *d)
+{
+	if (d->mem < 0 || p->size == 0 || p->size > STORE_MAX || !fill(p, d))
+		return false;
+	p->kind = EM_NATIVE;
+	return true;
+}
+
+void regmap__em_keep_legacy(struct em *em)
+{
+	memcpy(em->legacy, em->cpu->xsave, sizeof em->legacy);
+	em->legacy_bv = *xsave_bv(em->cpu->xsave);
+	em->legacy_kept = true;
+}
+
+/* The exception of #XM has changed MXCSR, as it should: then nothing is put back. */
+void regmap__em_restore_legacy(struct em *em)
+{
+	if (!em->legacy_kept || em->fault->trap.signo == SIGFPE)
+		return;
+	memcpy(em->cpu->xsave, em->legacy, sizeof em->legacy);
+	*xsave_bv(em->cpu->xsave) = em->legacy_bv;
+}
+
+static bool prepare(struct em *em, struct native *n, void *operand)
+{
+	const struct em_native *e = &em->plan->native;
+
+	n->code = e->stub;
+	if (!n->code || e->generation != regmap__code_generation())
+		n->code = regmap__code_stub(e->code, e->code_length);
+	if (!n->code)
+		return false;
+	memcpy(n->gpr, em->gpr, sizeof n->gpr);
+	n->gpr[e->base] = (uintptr_t)operand;
+	if (e->rsp != EM_NO_REG)
+		n->gpr[e->rsp] = em->gpr[CPU_RSP];
+	n->flags = (em->rflags & (CPU_STATUS | CPU_AC)) | 0x202;
+	n->xsave = em->cpu->xsave;
+	n->load = e->load & em->cpu->xfeatures;
+	n->save = e->save & em->cpu->xfeatures;
+	return true;
+}
+
+static void take_results(struct em *em, const struct native *n)
+{
+	const struct em_native *e = &em->plan->native;
+	uint64_t old_base = em->gpr[e->base], old_rsp = em->gpr[CPU_RSP];
+	uint64_t old_stand_in = e->rsp != EM_NO_REG ? em->gpr[e->rsp] : 0;
+
+	memcpy(em->gpr, n->gpr, sizeof n->gpr);
+	em->gpr[e->base] = old_base;
+	em->gpr[CPU_RSP] = old_rsp;
+	if (e->rsp != EM_NO_REG) {
+		em->gpr[CPU_RSP] = n->gpr[e->rsp];
+		em->gpr[e->rsp] = old_stand_in;
+	}
+	em->rflags = (em->rflags & ~(uint64_t)CPU_STATUS) | (n->flags & CPU_STATUS);
+}
+
+/* SDM vol. 1, 8.1.8: the FPU remembers where its last instruction and operand were, and its ModRM. */
+static void fix_x87_pointers(struct em *em, const struct native *n, const void *operand,
+                             uint64_t address)
+{
+	uint8_t *image = em->cpu->xsave;
+	uint64_t fip, fdp, entry = (uintptr_t)n->code + NATIVE_STUB_ENTRY;
+
+	if (!(n->save & XSTATE_X87) || !(*xsave_bv(image) & XSTATE_X87))
+		return;
+	memcpy(&fip, image + FX_FIP, sizeof fip);
+	memcpy(&fdp, image + FX_FDP, sizeof fdp);
+	if (fip - entry >= EM_MAX_LENGTH)
+		return;
+	memcpy(image + FX_FIP, &em->cpu->rip, sizeof em->cpu->rip);
+	image[FX_FOP] = em->plan->native.fop_modrm;
+	if (fdp == (uintptr_t)operand)
+		memcpy(image + FX_FDP, &address, sizeof address);
+}
+
+static enum em_status run_once(struct em *em, void *operand, uint64_t address)
+{
+	struct native n;
+
+	if (!prepare(em, &n, operand))
+		return regmap__em_unimplemented(
+			em, "no room for code: too many different instructions");
+	if (regmap__native_run(&n)) {
+		em->fault->trap = n.trap;
+		if (n.trap.signo == SIGILL)
+			return regmap__em_unimplemented(em,
+			                                "this CPU does not have the instruction");
+		if (n.trap.signo == SIGFPE)
+			em->fault->trap.address = em->cpu->rip;
+		return EM_FAULT;
+	}
+	take_results(em, &n);
+	fix_x87_pointers(em, &n, operand, address);
+	return EM_OK;
+}
+
+static bool exception_pending(const struct em *em)
+{
+	return em->cpu->xsave[FX_FSW] & FSW_ES;
+}
+
+enum em_status regmap__em_run_native(struct em *em, void *operand, uint64_t address)
+{
+	return run_once(em, operand, address);
+}
+
+/*
+ * An x87 store that runs into an unmasked exception stores nothing (SDM vol. 1, 8.5.1.1): on host
+ * memory that comes by itself, on a buffer it must be found out. A second run on other bytes tells.
+ */
+static bool stored(struct em *em, const uint8_t *buffer, uint64_t address)
+{
+	uint8_t other[STORE_MAX];
+	uint64_t gpr[16];
+
+	if (exception_pending(em) && em->legacy_kept && !(em->legacy[FX_FSW] & FSW_ES)) {
+		memset(other, 0xff, sizeof other);
+		memcpy(gpr, em->gpr, sizeof gpr);
+		regmap__em_restore_legacy(em);
+		run_once(em, other, address);
+		memcpy(em->gpr, gpr, sizeof gpr);
+		return !memcmp(other, buffer, em->plan->size);
+	}
+	return true;
+}
+
+static enum em_status action(struct em *em, void *operand, uint64_t address)
+{
+	return run_once(em, operand, address);
+}
+
+enum em_status regmap__em_footprint_native(const struct plan *p, const struct cpu *cpu,
+                                           struct em_footprint *f)
+{
+	regmap__em_range(f, regmap__em_address(p, cpu), p->size, p->access);
+	return EM_OK;
+}
+
+/* A store on a buffer: the state that it has changed is put back if the window then refuses it. */
+static enum em_status store_action(struct em *em, void *operand, uint64_t address)
+{
+	enum em_status st;
+
+	regmap__em_keep_legacy(em);
+	st = run_once(em, operand, address);
+	if (!st && em->plan->native.load & XSTATE_X87 && !stored(em, operand, address))
+		return EM_RETRY;
+	return st;
+}
+
+enum em_status regmap__em_execute_native(struct em *em)
+{
+	const struct plan *p = em->plan;
+	uint64_t address = regmap__em_address(p, em->cpu);
+	bool store = p->access == EM_WRITE && p->native.save;
+	enum em_status st = regmap__em_on_operand(em, address, p->size, p->access,
+	                                          store ? store_action : action);
+
+	if (st == EM_RETRY) { /* the store didn't happen, the instruction did */
+		em->legacy_kept = false;
+		return EM_OK;
+	}
+	return st;
+}

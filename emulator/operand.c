@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* From an effective address to a pointer that an action can run on, and back. */
+#include <signal.h>
+#include <string.h>
+
+#include "internal.h"
+
+enum { ALIGN = 64, OPERAND_MAX = 128 };
+
+uint64_t regmap__em_segment_base(const struct plan *p, const struct cpu *cpu)
+{
+	if (p->mem.segment == EM_SEG_FS)
+		return cpu->fs_base;
+	return p->mem.segment == EM_SEG_GS ? cpu->gs_base : 0;
+}
+
+/* Without the segment. @gpr: POP computes its destination with the RSP that it has incremented. */
+uint64_t regmap__em_offset(const struct plan *p, const struct cpu *cpu, const uint64_t gpr[16])
+{
+	uint64_t offset = (uint64_t)p->mem.disp;
+
+	if (p->mem.base == EM_RIP)
+		offset += cpu->rip + p->length;
+	else if (p->mem.base != EM_NO_REG)
+		offset += gpr[p->mem.base];
+	if (p->mem.index8)
+		offset += gpr[CPU_RAX] & 0xff;
+	else if (p->mem.index != EM_NO_REG)
+		offset += gpr[p->mem.index] << p->mem.shift;
+	return p->mem.address32 ? (uint32_t)offset : offset;
+}
+
+uint64_t regmap__em_address(const struct plan *p, const struct cpu *cpu)
+{
+	return regmap__em_segment_base(p, cpu) + regmap__em_offset(p, cpu, cpu->gpr);
+}
+
+void regmap__em_range(struct em_footprint *f, uint64_t address, uint64_t length, unsigned access)
+{
+	if (length && f->count < EM_MAX_RANGES)
+		f->range[f->count++] = (struct em_range){address, (uint32_t)length, access};
+}
+
+uint64_t regmap__em_get(const uint64_t gpr[16], struct em_reg reg)
+{
+	return reg.high ? gpr[reg.gpr] >> 8 & 0xff : gpr[reg.gpr];
+}
+
+void regmap__em_set(uint64_t gpr[16], struct em_reg reg, unsigned width, uint64_t value)
+{
+	uint64_t *r = &gpr[reg.gpr];
+
+	if (reg.high)
+		*r = (*r & ~0xff00ull) | (value & 0xff) << 8;
+	else if (width == 1)
+		*r = (*r & ~0xffull) | (value & 0xff);
+	else if (width == 2)
+		*r = (*r & ~0xffffull) | (value & 0xffff);
+	else
+		*r = width == 4 ? (uint32_t)value : value;
+}
+
+enum em_status regmap__em_fault(struct em *em, int signo, int code, unsigned number,
+                                uint64_t address)
+{
+	em->fault->trap = (struct cpu_trap){signo, code, address, number, 0};
+	return EM_FAULT;
+}
+
+enum em_status regmap__em_protection_fault(struct em *em)
+{
+	return regmap__em_fault(em, SIGSEGV, 0x80 /* SI_KERNEL */, 13, 0);
+}
+
+enum em_status regmap__em_unimplemented(struct em *em, const char *reason)
+{
+	em->fault->reason = reason;
+	return EM_UNIMPLEMENTED;
+}
+
+/* SDM vol. 3, 6.15, vector 17. */
+static enum em_status check_alignment(struct em *em, uint64_t address, size_t length)
+{
+	if (!(em->cpu->rflags & CPU_AC) || !(address & (length - 1)))
+		return EM_OK;
+	return regmap__em_fault(em, SIGBUS, BUS_ADRALN, 17, 0);
+}
+
+enum em_status regmap__em_probe(struct em *em, uint64_t address, size_t length, unsigned access)
+{
+	enum em_status st = check_alignment(em, address, length);
+
+	return st ? st : em->bus->ops->probe(em->bus, address, length, access, em->fault);
+}
+
+enum em_status regmap__em_read(struct em *em, uint64_t address, void *to, size_t length)
+{
+	return em->bus->ops->read(em->bus, address, to, length, em->fault);
+}
+
+enum em_status regmap__em_write(struct em *em, uint64_t address, const void *from, size_t length)
+{
+	return em->bus->ops->write(em->bus, address, from, length, em->fault);
+}
+
+/* A fault of the action on host memory is one at the guest address; on our own buffer it isn't. */
+static void rebase(struct em *em, const void *operand, uint64_t address)
+{
+	struct cpu_trap *t = &em->fault->trap;
+
+	if ((t->signo == SIGSEGV || t->signo == SIGBUS) && t->number == 14)
+		t->address += address - (uintptr_t)operand;
+}
+
+static enum em_status on_buffer(struct em *em, uint64_t address, size_t size, unsigned access,
+                                em_action_fn action)
+{
+	uint8_t raw[OPERAND_MAX + ALIGN];
+	uint8_t *buffer = raw + ((address - (uintptr_t)raw) & (ALIGN - 1));
+	enum em_status st = EM_OK;
+
+	memset(buffer, 0, size);
+	if (access & EM_READ)
+		st = regmap__em_read(em, address, buffer, size);
+	if (!st)
+		st = action(em, buffer, address);
+	if (!st && access & EM_WRITE)
+		st = regmap__em_write(em, address, buffer, size);
+	return st;
+}
+
+/*
+ * An operand in host memory is used where it is, so that what is atomic stays so. What an
+ * instruction says about alignment, it says about the guest address: where the host memory is aligned
+ * differently, tier 2 works on a buffer that is aligned like the guest; so does CMPXCHG16B, which insists
+ * on alignment.
+ */
+static bool usable(const struct em *em, const void *host, uint64_t address, unsigned access)
+{
+	if (em->plan->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
+		return !(((uintptr_t)host ^ address) & 15);
+	return access & EM_LOCKED || em->plan->kind == EM_COMPILED || em->plan->kind == EM_BIT ||
+	       !(((uintptr_t)host ^ address) & (ALIGN - 1));
+}
+
+enum em_status regmap__em_on_operand(struct em *em, uint64_t address, size_t size, unsigned access,
+                                     em_action_fn action)
+{
+	struct bus *bus = em->bus;
+	void *host = bus->ops->pin(bus, address, size, access);
+	enum em_status st;
+
+	if (host && usable(em, host, address, access)) {
+		st = action(em, host, address);
+		bus->ops->release(bus);
+		if (st == EM_FAULT)
+			rebase(em, host, address);
+		return st;
+	}
+	if (host)
+		bus->ops->release(bus);
+	st = bus->ops->probe(bus, address, size, access, em->fault);
+	if (st)
+		return st;
+	if (access & EM_LOCKED)
+		bus->ops->lock(bus, address);
+	st = on_buffer(em, address, size, access, action);
+	if (access & EM_LOCKED)
+		bus->ops->unlock(bus, address);
+	return st;
+}
+
+void regmap__em_commit(struct em *em)
+{
+	memcpy(em->cpu->gpr, em->gpr, sizeof em->gpr);
+	em->cpu->rflags = em->rflags;
+	em->cpu->rip = em->rip;
+	if (em->bus->ops->commit)
+		em->bus->ops->commit(em->bus, em->cpu);
+}

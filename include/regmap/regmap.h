@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * libregmap - make any address dereferenceable (Linux, x86-64).
+ *
+ * A *window* is a byte range of guest addresses that libregmap owns. The program reads and writes
+ * it with ordinary instructions; an access that faults is decoded and carried out on what stands
+ * behind the window, its *backing*: host memory, a device model, another window, or the CPU's own
+ * register file. See regmap(7).
+ *
+ * Every function returns 0 or a negative errno value and leaves errno as it was. The words behind
+ * "Context:" are those of attributes(7). Linking the library defines sigaction(), signal() and
+ * their kin (see regmap(7), "SIGNALS"): a handler that the program installs for SIGSEGV or SIGBUS
+ * goes on receiving every fault that is not an access to a window.
+ */
+#ifndef REGMAP_REGMAP_H
+#define REGMAP_REGMAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define REGMAP_VERSION_MAJOR 0
+#define REGMAP_VERSION_MINOR 1
+#define REGMAP_VERSION_PATCH 0
+#define REGMAP_VERSION "0.1.0"
+
+#ifndef REGMAP_API
+#define REGMAP_API __attribute__((visibility("default")))
+#endif
+#define REGMAP_MUST_CHECK __attribute__((warn_unused_result))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** What a window allows. Both bits may be set. */
+enum regmap_access {
+	REGMAP_READ = 1,
+	REGMAP_WRITE = 2,
+};
+
+/** What stands behind a window. */
+enum regmap_backing {
+	REGMAP_RAM,    /* zeroed memory of the window's own, at the guest address where that can be */
+	REGMAP_HOST,   /* memory of the program's, at config.host */
+	REGMAP_DEVICE, /* callbacks, config.ops */
+	REGMAP_ALIAS,  /* the same bytes as the windows at config.target */
+};
+
+enum regmap_flags {
+	REGMAP_TRAP = 1, /* never map directly, even where it is possible */
+};
+
+/**
+ * struct regmap_device_ops - A device model.
+ *
+ * @read and @write see the accesses that the architecture makes, one call each, in program order:
+ * @offset bytes from the start of the window, @width 1, 2, 4 or 8 bytes, naturally aligned at the
+ * guest address, @value in host (little-endian) order, zero above @width. A misaligned access comes as
+ * its naturally aligned pieces from low to high, one wider than 8 bytes as 8-byte pieces from low to
+ * high; elements of a vector that a mask switches off don't come at all. A read-modify-write is one
+ * read and one write.
+ *
+ * They run on the thread that made the access, in the middle of that instruction, on the stack (the
+ * alternate one, if the thread has one) of a signal handler whose signal mask is the program's own: as if
+ * the instruction called them. They may lock, allocate, print, access other windows, fork, and leave
+ * by longjmp() or a C++ exception; the instruction then never happened as far as registers and
+ * memory are concerned. Whatever they lock, the accessing code must not hold.
+ *
+ * Return: 0, or -errno, which makes the access a bus error: SIGBUS with si_addr the guest address.
+ *         A null callback refuses that direction like -EACCES.
+ */
+struct regmap_device_ops {
+	int (*read)(void *ctx, uint64_t offset, unsigned width, uint64_t *value);
+	int (*write)(void *ctx, uint64_t offset, unsigned width, uint64_t value);
+};
+
+/** A window, from regmap_map() to regmap_unmap(). */
+struct regmap_window;
+
+/**
+ * struct regmap_config - What regmap_map() is to lay.
+ *
+ * Set all that is not named to zero. @size lets later versions add members.
+ */
+struct regmap_config {
+	size_t size;                         /* sizeof(struct regmap_config) */
+	const char *name;                    /* shown in reports; copied; NULL: the backing's name */
+	uint64_t guest;                      /* first guest address; any of the 2^64, any alignment */
+	uint64_t length;                     /* bytes, at least 1; guest + length - 1 must not wrap */
+	unsigned access;                     /* enum regmap_access */
+	enum regmap_backing backing;
+	unsigned flags;                      /* enum regmap_flags */
+	void *host;                          /* REGMAP_HOST: at least length bytes */
+	const struct regmap_device_ops *ops; /* REGMAP_DEVICE */
+	void *ctx;                           /* REGMAP_DEVICE: handed to the callbacks */
+	uint64_t target;                     /* REGMAP_ALIAS: guest address of the original */
+};
+
+/**
+ * regmap_map_registers() - Make page 0 the register file of each thread.
+ *
+ * Guest addresses 0x000-0xFFF then hold the registers of the thread that accesses them, as
+ * <regmap/registers.h> lists. What is not in that list stays a null-pointer fault. Idempotent.
+ *
+ * Return: 0; -EEXIST a window lies in page 0; -EADDRINUSE the program has something mapped there;
+ *         -ENOSYS no XSAVE; -ENOMEM.
+ * Context: MT-Safe. AS-Unsafe (lock). Not from a callback.
+ * Since: 0.1
+ */
+REGMAP_API int regmap_map_registers(void) REGMAP_MUST_CHECK;
+
+/** map_registers() - A weak alias of regmap_map_registers(). */
+REGMAP_API int map_registers(void);
+
+/**
+ * regmap_map() - Lay one window over guest addresses.
+ * @config: copied; @config->host and @config->ctx are borrowed until regmap_unmap() returns.
+ * @out:    the window; NULL if the caller never unmaps.
+ *
+ * The window is there for every thread when the call returns. Several windows may share a page. A
+ * window laid inside a larger one wins there, whichever came first; equal or crossing ranges are an
+ * error. Pages that the program can't have mapped (below vm.mmap_min_addr, the kernel half,
+ * non-canonical addresses) need no room; all others are reserved, so that neither the heap nor a
+ * later mmap() lands in a window.
+ *
+ * REGMAP_RAM: whole pages of the window are mapped at the guest address and cost nothing to access,
+ * unless REGMAP_TRAP is set, another window lies in the page, access is not both directions or the
+ * kernel has no such address; reads of a read-only window are free, too. The memory is shared with
+ * a child process after fork().
+ *
+ * REGMAP_ALIAS: an access at guest + n is an access at target + n, whatever window lies there at that
+ * moment, and must be allowed by both. Chains of aliases may be 8 long.
+ *
+ * Return: 0; -EINVAL a wrong @config (empty or wrapping range, unknown bits, a missing member);
+ *         -EEXIST equals or crosses another window; -EADDRINUSE the program has something mapped
+ *         there (one line on stderr names it); -ENOMEM; -ELOOP an alias of itself.
+ * Context: MT-Safe (map lock). AS-Unsafe (allocates). Not from a callback.
+ * Since: 0.1
+ */
+REGMAP_API int regmap_map(const struct regmap_config *config,
+                          struct regmap_window **out) REGMAP_MUST_CHECK;
+
+/**
+ * regmap_unmap() - Take a window away.
+ * @window: from regmap_map(); NULL does nothing.
+ *
+ * Accesses under way in other threads are waited for: when it returns, nobody uses the window's host
+ * memory, callbacks or context any more, but for callbacks of the calling thread that have not returned.
+ * What lay under the window shows again.
+ *
+ * Return: 0; -EINVAL not a window.
+ * Context: MT-Safe (map lock; waits for other threads' callbacks). AS-Unsafe. Not from a callback.
+ * Since: 0.1
+ */
+REGMAP_API int regmap_unmap(struct regmap_window *window);
+
+/**
+ * regmap_read() - Copy from guest addresses, through windows, without a fault.
+ * @guest:  first guest address; the range may cross windows, but every byte must lie in one.
+ * @to:     @length bytes of the program's.
+ *
+ * A device sees what an access by the CPU would show it: naturally aligned pieces of at most 8 bytes.
+ *
+ * Return: 0; -EFAULT a byte lies in no window (nothing was read); -EACCES a write-only window
+ *         (nothing was read); -EOPNOTSUPP the register page; else what the device returned.
+ * Context: MT-Safe. AS-Safe, as far as the device is. From a callback, too.
+ * Since: 0.1
+ */
+REGMAP_API int regmap_read(uint64_t guest, void *to, size_t length) REGMAP_MUST_CHECK;
+
+/**
+ * regmap_write() - Copy to guest addresses, through windows, without a fault.
+ *
+ * The mirror of regmap_read(). Nothing is written where any byte can't be.
+ */
+REGMAP_API int regmap_write(uint64_t guest, const void *from, size_t length) REGMAP_MUST_CHECK;
+
+/**
+ * regmap_translate() - Find the host memory behind a guest address.
+ * @host: where the byte lies; good for the rest of its window, up to a window laid inside, as long as
+ *        that window stays mapped. Alignment and access rights are the caller's to keep.
+ *
+ * Return: 0; -EFAULT no window there; -ENODEV what has no host memory (device, register page).
+ * Context: MT-Safe. AS-Safe. From a callback, too.
+ * Since: 0.1
+ */
+REGMAP_API int regmap_translate(uint64_t guest, void **host) REGMAP_MUST_CHECK;
+
+/**
+ * regmap_strerror() - One sentence for a return value of this library: what is wrong, what to do.
+ * @err: as returned, negative; positive is taken the same.
+ *
+ * Return: a string that is never NULL and never freed.
+ * Context: MT-Safe. AS-Safe.
+ * Since: 0.1
+ */
+REGMAP_API const char *regmap_strerror(int err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "access.h"
+#include "direct.h"
+#include "reserve.h"
+#include "trap.h"
+#include "../emulator/emulator.h"
+
+enum { PAGE_0_LAST = 0xfff, MOST_CONFIG = 4096 };
+
+static pthread_mutex_t map_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct regmap_window *registers;
+
+/* --- the first mapping --- */
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&map_lock);
+	regmap__ram_freeze();
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_unlock(&map_lock);
+}
+
+static void after_fork_in_child(void)
+{
+	regmap__pin_forget_others();
+	after_fork();
+}
+
+static unsigned wanted_tiers(void)
+{
+	const char *native = getenv("REGMAP_NATIVE");
+
+	return native && !strcmp(native, "0") ? EM_TIER_COMPILED : EM_TIER_BOTH;
+}
+
+/* No init call: what the trap needs is made before there is a window to trap on. */
+static int start(void)
+{
+	static bool atfork, emulator;
+	int err;
+
+	regmap__xstate_init();
+	if (!atfork && pthread_atfork(before_fork, after_fork, after_fork_in_child))
+		return -ENOMEM;
+	atfork = true;
+	err = emulator ? 0 : regmap__em_init(wanted_tiers());
+	emulator = !err;
+	return err ? err : regmap__trap_install();
+}
+
+static int start_once(void)
+{
+	static bool started;
+	int err = started ? 0 : start();
+
+	started = !err;
+	return err;
+}
+
+/* --- map and unmap --- */
+
+static const struct backing_ops *const backings[] = {
+	[REGMAP_RAM] = &regmap__backing_ram,
+	[REGMAP_HOST] = &regmap__backing_host,
+	[REGMAP_DEVICE] = &regmap__backing_device,
+	[REGMAP_ALIAS] = &regmap__backing_alias,
+};
+
+/* A later version's config is fine as long as it asks for nothing that this one doesn't know. */
+static int copy_config(struct regmap_config *to, const struct regmap_config *from)
+{
+	const char *bytes = (const char *)from;
+	size_t size;
+
+	if (!from || from->size < sizeof(*to) || from->size > MOST_CONFIG)
+		return -EINVAL;
+	size = from->size;
+	for (size_t i = sizeof(*to); i < size; i++)
+		if (bytes[i])
+			return -EINVAL;
+	*to = *from;
+	return 0;
+}
+
+static int check_config(const struct regmap_config *c)
+{
+	if (c->length == 0 || c->guest + (c->length - 1) < c->guest)
+		return -EINVAL;
+	if (c->access == 0 || c->access & ~(unsigned)(REGMAP_READ | REGMAP_WRITE))
+		return -EINVAL;
+	if (c->flags & ~(unsigned)REGMAP_TRAP)
+		return -EINVAL;
+	return (unsigned)c->backing < sizeof(backings) / sizeof(backings[0]) ? 0 : -EINVAL;
+}
+
+static struct regmap_window *new_window(const struct regmap_config *c,
+                                        const struct backing_ops *ops)
+{
+	struct regmap_window *w = regmap__window_alloc();
+
+	if (!w)
+		return NULL;
+	atomic_store_explicit(&w->start, c->guest, memory_order_release);
+	atomic_store_explicit(&w->last, c->guest + (c->length - 1), memory_order_release);
+	atomic_store_explicit(&w->ops, ops, memory_order_release);
+	w->access = c->access;
+	w->flags = c->flags;
+	memset(w->name, 0, sizeof(w->name));
+	strncpy(w->name, c->name ? c->name : ops->name, sizeof(w->name) - 1);
+	return w;
+}
+
+/*
+ * Room first, then the window above gives way, so that from the moment of insertion on, which may
+ * not fail any more, all accesses trap; only then the window's own pages become direct.
+ */
+static int place(struct regmap_window *w, struct regmap_window *parent)
+{
+	uint64_t first = window_start(w), last = window_last(w);
+	int err = regmap__reserve_take(first, last, w->name);
+
+	if (err)
+		return err;
+	err = regmap__direct_detach(parent, first, last);
+	if (!err)
+		err = regmap__table_insert(w);
+	if (err) {
+		regmap__direct_attach(parent, first, last);
+		regmap__reserve_drop(first, last);
+		return err;
+	}
+	w->live = true;
+	regmap__direct_attach_new(w);
+	return 0;
+}
+
+static int create_and_place(struct regmap_window *w, const struct regmap_config *c)
+{
+	struct regmap_window *parent;
+	int err = regmap__table_fits(window_start(w), window_last(w), &parent);
+
+	if (!err && registers && window_start(w) <= PAGE_0_LAST)
+		err = -EEXIST;
+	if (!err)
+		err = window_ops(w)->create(w, c);
+	if (err)
+		return err;
+	err = place(w, parent);
+	if (err && window_ops(w)->destroy)
+		window_ops(w)->destroy(w);
+	return err;
+}
+
+/* Map lock held. */
+static int map_locked(const struct regmap_config *c, const struct backing_ops *ops,
+                      struct regmap_window **out)
+{
+	struct regmap_window *w;
+	int err = start_once();
+
+	if (err)
+		return err;
+	w = new_window(c, ops);
+	if (!w)
+		return -ENOMEM;
+	err = create_and_place(w, c);
+	if (err)
+		regmap__window_free(w);
+	else
+		*out = w;
+	return err;
+}
+
+int regmap_map(const struct regmap_config *config, struct regmap_window **out)
+{
+	struct regmap_window *window = NULL;
+	struct regmap_config c;
+	int saved = errno, err = copy_config(&c, config);
+
+	if (!err)
+		err = check_config(&c);
+	if (err)
+		return err;
+	pthread_mutex_lock(&map_lock);
+	err = map_locked(&c, backings[c.backing], &window);
+	pthread_mutex_unlock(&map_lock);
+	if (out && !err)
+		*out = window;
+	errno = saved;
+	return err;
+}
+
+static bool page_0_is_free(void)
+{
+	struct table_hit hit;
+
+	regmap__table_find(0, &hit);
+	return !hit.window && hit.last >= PAGE_0_LAST;
+}
+
+static int map_registers_locked(void)
+{
+	static const struct regmap_config page_0 = {
+		.length = PAGE_0_LAST + 1,
+		.access = REGMAP_READ | REGMAP_WRITE,
+	};
+
+	if (registers)
+		return 0;
+	if (!page_0_is_free())
+		return -EEXIST;
+	return map_locked(&page_0, &regmap__backing_registers, &registers);
+}
+
+int regmap_map_registers(void)
+{
+	int saved = errno, err;
+
+	pthread_mutex_lock(&map_lock);
+	err = map_registers_locked();
+	pthread_mutex_unlock(&map_lock);
+	errno = saved;
+	return err;
+}
+
+int map_registers(void) __attribute__((weak, alias("regmap_map_registers")));
+
+/*
+ * What lay under the window shows again at once; its own backing lives until the last access ends.
+ */
+static int take_away(struct regmap_window *w)
+{
+	struct regmap_window *parent;
+
+	if (!regmap__window_is_live(w))
+		return -EINVAL;
+	w->live = false;
+	parent = atomic_load_explicit(&w->parent, memory_order_relaxed);
+	regmap__direct_detach_old(w);
+	regmap__table_remove(w);
+	regmap__direct_attach(parent, window_start(w), window_last(w));
+	regmap__reserve_drop(window_start(w), window_last(w));
+	return 0;
+}
+
+static void destroy(struct regmap_window *w)
+{
+	if (window_ops(w)->destroy)
+		window_ops(w)->destroy(w);
+	regmap__window_free(w);
+}
+
+int regmap_unmap(struct regmap_window *window)
+{
+	int saved = errno, err;
+
+	if (!window)
+		return 0;
+	pthread_mutex_lock(&map_lock);
+	err = take_away(window);
+	pthread_mutex_unlock(&map_lock);
+	if (err)
+		return err;
+	regmap__pin_drain(window); /* callbacks may need the lock to end */
+	pthread_mutex_lock(&map_lock);
+	destroy(window);
+	pthread_mutex_unlock(&map_lock);
+	errno = saved;
+	return 0;
+}
+
+/* --- access without a fault --- */
+
+static int check_range(uint64_t guest, size_t length, unsigned access)
+{
+	struct access at;
+	int err = 0;
+
+	for (; length > 0 && !err; guest += at.length, length -= at.length) {
+		regmap__access_begin(&at, guest, length, access);
+		if (!at.window)
+			err = -EFAULT;
+		else if (at.refusal)
+			err = at.refusal->error;
+		else if (window_ops(at.window)->needs_cpu)
+			err = -EOPNOTSUPP;
+		regmap__access_end(&at);
+	}
+	return err;
+}
+
+static int move_piece(struct access *at, void *to, const void *from)
+{
+	struct cpu_trap trap;
+
+	if (!at->window || at->refusal)
+		return at->refusal ? at->refusal->error : -EFAULT;
+	return to ? regmap__access_read(at, NULL, to, &trap) :
+	            regmap__access_write(at, NULL, from, &trap);
+}
+
+/* One of @to and @from is NULL. */
+static int move(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
+{
+	unsigned access = to ? REGMAP_READ : REGMAP_WRITE;
+	int err = check_range(guest, length, access);
+	struct access at;
+
+	for (size_t done = 0; done < length && !err; done += at.length) {
+		regmap__access_begin(&at, guest + done, length - done, access);
+		err = move_piece(&at, to ? to + done : NULL, from ? from + done : NULL);
+		regmap__access_end(&at);
+	}
+	return err;
+}
+
+int regmap_read(uint64_t guest, void *to, size_t length)
+{
+	return length == 0 ? 0 : to ? move(guest, to, NULL, length) : -EFAULT;
+}
+
+int regmap_write(uint64_t guest, const void *from, size_t length)
+{
+	return length == 0 ? 0 : from ? move(guest, NULL, from, length) : -EFAULT;
+}
+
+int regmap_translate(uint64_t guest, void **host)
+{
+	struct access at;
+	int err = 0;
+
+	regmap__access_begin(&at, guest, 1, 0);
+	if (!at.window)
+		err = -EFAULT;
+	else if (at.refusal)
+		err = at.refusal->error;
+	else if (!at.host)
+		err = -ENODEV;
+	else
+		*host = at.host;
+	regmap__access_end(&at);
+	return err;
+}
+
+/* --- errors --- */
+
+#define ERRORS(X) \
+	X(EINVAL, "a wrong argument: see regmap_map(3) for what each member may be") \
+	X(EEXIST, "the range equals or crosses another window: nest them or keep them apart") \
+	X(EADDRINUSE, "the program has something mapped there (see stderr): go elsewhere") \
+	X(ENOMEM, "out of memory or of mappings: see vm.max_map_count") \
+	X(ELOOP, "an alias of itself, or more than 8 in a chain: let it name the original") \
+	X(ENOSYS, "the processor or the kernel has no XSAVE: the register page needs it") \
+	X(EFAULT, "a byte lies in no window: map one there first") \
+	X(EACCES, "the window doesn't allow this direction: see its access and callbacks") \
+	X(EOPNOTSUPP, "the register page is for the program's own loads and stores") \
+	X(ENODEV, "no host memory behind this address: use regmap_read() and regmap_write()")
+
+const char *regmap_strerror(int err)
+{
+	switch (err < 0 ? -(unsigned)err : (unsigned)err) {
+	case 0: return "success";
+#define CASE(number, text) \
+	case number: return text;
+		ERRORS(CASE)
+#undef CASE
+	default: return "not an error of this library's: what a device's callback returned";
+	}
+}

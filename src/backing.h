@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A backing is what stands behind a window. Each lives in a file of its own and ends in one
+ * operations struct; nothing else tells one kind of window from another.
+ */
+#ifndef SRC_BACKING_H
+#define SRC_BACKING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../include/regmap/regmap.h"
+
+struct access;
+struct window_bus;
+
+/* What is not named in a backing's struct is NULL: it has no such thing. */
+struct backing_ops {
+	const char *name; /* for reports, and the default name of a window */
+	bool needs_cpu;   /* its transfers need a bus: not for regmap_read() */
+
+	/*
+	 * Map lock held; the window's range, access and flags are set. 0 or -errno, nothing left
+	 * behind.
+	 */
+	int (*create)(struct regmap_window *window, const struct regmap_config *config);
+	/* Map lock held; nobody uses the window any more. */
+	void (*destroy)(struct regmap_window *window);
+
+	/*
+	 * A backing with holes: is the byte at @offset part of the window? Either way @length is
+	 * how many bytes share that answer. A window that has this can't be reached through an
+	 * alias.
+	 */
+	bool (*claims)(uint64_t offset, uint64_t *length);
+	/* Where the access really goes: a guest address. */
+	uint64_t (*forward)(const struct regmap_window *window, uint64_t offset);
+	/* The host memory at @offset; it reaches to the end of the window. */
+	void *(*host)(const struct regmap_window *window, uint64_t offset);
+	/* -errno if the backing has no such direction, though the window allows it. */
+	int (*refuses)(const struct regmap_window *window, unsigned access);
+
+	/*
+	 * Without host memory: how many of the bytes go in one transfer; and that transfer, 0 or
+	 * -errno.
+	 */
+	size_t (*piece)(uint64_t address, size_t length);
+	int (*read)(const struct access *at, struct window_bus *bus, void *to);
+	int (*write)(const struct access *at, struct window_bus *bus, const void *from);
+
+	/*
+	 * Map these whole pages of the window at their guest address, over a reservation. 0 or
+	 * -errno.
+	 */
+	int (*attach)(const struct regmap_window *window, uint64_t first, uint64_t last);
+};
+
+extern const struct backing_ops regmap__backing_ram;
+extern const struct backing_ops regmap__backing_host;
+extern const struct backing_ops regmap__backing_device;
+extern const struct backing_ops regmap__backing_alias;
+extern const struct backing_ops regmap__backing_registers;
+
+/* Before a fork: parent and child share the RAM there is, and part ways for the RAM to come. */
+void regmap__ram_freeze(void);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* A device model: callbacks. */
+#include <errno.h>
+#include <string.h>
+
+#include "access.h"
+#include "sigsafe.h"
+
+static int device_create(struct regmap_window *w, const struct regmap_config *config)
+{
+	if (!config->ops || (!config->ops->read && !config->ops->write))
+		return -EINVAL;
+	w->device.ops = config->ops;
+	w->device.ctx = config->ctx;
+	return 0;
+}
+
+static int device_refuses(const struct regmap_window *w, unsigned access)
+{
+	bool read = (access & REGMAP_READ) && !w->device.ops->read;
+	bool write = (access & REGMAP_WRITE) && !w->device.ops->write;
+
+	return read || write ? -EACCES : 0;
+}
+
+/* The first naturally aligned piece of a range. */
+static size_t device_piece(uint64_t address, size_t length)
+{
+	size_t width = 8;
+
+	while (width > length || address % width)
+		width /= 2;
+	return width;
+}
+
+/*
+ * The callback is the program's: it may set errno, which the interrupted program is not to notice,
+ * and may even take its own window away.
+ */
+static int device_read(const struct access *at, struct window_bus *bus, void *to)
+{
+	const struct regmap_window *w = at->window;
+	uint64_t offset = at->address - window_start(w), value = 0;
+	int saved = errno, err;
+
+	(void)bus;
+	err = w->device.ops->read(w->device.ctx, offset, (unsigned)at->length, &value);
+	errno = saved;
+	memcpy(to, &value, at->length);
+	return err > 0 ? -err : err;
+}
+
+static int device_write(const struct access *at, struct window_bus *bus, const void *from)
+{
+	const struct regmap_window *w = at->window;
+	uint64_t offset = at->address - window_start(w), value = 0;
+	int saved = errno, err;
+
+	(void)bus;
+	memcpy(&value, from, at->length);
+	err = w->device.ops->write(w->device.ctx, offset, (unsigned)at->length, value);
+	errno = saved;
+	return err > 0 ? -err : err;
+}
+
+const struct backing_ops regmap__backing_device = {
+	.name = "device",
+	.create = device_create,
+	.refuses = device_refuses,
+	.piece = device_piece,
+	.read = device_read,
+	.write = device_write,
+};

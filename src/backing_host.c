@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory of the program's, wherever it has it. Always trapped: moving it would take it from the
+ * program.
+ */
+#include <errno.h>
+
+#include "table.h"
+
+static int host_create(struct regmap_window *w, const struct regmap_config *config)
+{
+	uintptr_t first = (uintptr_t)config->host;
+
+	if (!first || first + (config->length - 1) < first)
+		return -EINVAL;
+	w->host = config->host;
+	return 0;
+}
+
+static void *host_host(const struct regmap_window *w, uint64_t offset)
+{
+	return (uint8_t *)w->host + offset;
+}
+
+const struct backing_ops regmap__backing_host = {
+	.name = "host memory",
+	.create = host_create,
+	.host = host_host,
+};

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+#include "bus.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "../arch/x86_64/guard.h"
+#include "../arch/x86_64/regfile.h"
+#include "sigsafe.h"
+
+enum { RIGHTS = EM_READ | EM_WRITE, PAGE_FAULT = 14, PF_PRESENT = 1, PF_WRITE = 2, PF_USER = 4 };
+
+_Static_assert((int)EM_READ == (int)REGMAP_READ && (int)EM_WRITE == (int)REGMAP_WRITE,
+               "the two name the same bits");
+
+/*
+ * Which pieces of a write: devices before memory, which can't refuse any more once it was probed.
+ */
+enum which { DEVICES = 1, MEMORY = 2, ALL = 3 };
+
+static enum em_status deny(struct em_fault *fault, uint64_t address, unsigned access,
+                           const struct refusal *why)
+{
+	fault->trap = (struct cpu_trap){
+		.signo = why->signo,
+		.code = why->code,
+		.address = address,
+		.number = PAGE_FAULT,
+		.error = PF_USER | (access & EM_WRITE ? PF_WRITE : 0) |
+	                 (why->code == SEGV_ACCERR && why->signo == SIGSEGV ? PF_PRESENT : 0),
+	};
+	fault->error = why->error;
+	fault->reason = why->reason;
+	return EM_DENIED;
+}
+
+static enum em_status device_error(struct em_fault *fault, uint64_t address, unsigned access,
+                                   int error)
+{
+	const struct refusal why = {error, SIGBUS, BUS_ADRERR, "the device returned an error"};
+
+	return deny(fault, address, access, &why);
+}
+
+static enum em_status real_fault(struct em_fault *fault, const struct cpu_trap *trap)
+{
+	fault->trap = *trap;
+	fault->error = 0;
+	fault->reason = NULL;
+	return EM_FAULT;
+}
+
+/* Would this piece go through? */
+static enum em_status check(const struct access *at, uint64_t address, unsigned access,
+                            struct em_fault *fault)
+{
+	void *memory = (void *)address;
+	struct cpu_trap trap;
+	int err;
+
+	if (at->refusal)
+		return deny(fault, address, access, at->refusal);
+	if (at->window)
+		return EM_OK;
+	if (access & EM_WRITE)
+		err = regmap__guard_probe_write(memory, at->length, &trap);
+	else
+		err = regmap__guard_probe_read(memory, at->length, &trap);
+	return err ? real_fault(fault, &trap) : EM_OK;
+}
+
+static enum em_status bus_probe(struct bus *bus, uint64_t address, size_t length, unsigned access,
+                                struct em_fault *fault)
+{
+	enum em_status status = EM_OK;
+	struct access at;
+
+	(void)bus;
+	for (; length > 0 && status == EM_OK; address += at.length, length -= at.length) {
+		regmap__access_begin(&at, address, length, access & RIGHTS);
+		status = check(&at, address, access, fault);
+		regmap__access_end(&at);
+	}
+	return status;
+}
+
+static void *bus_pin(struct bus *base, uint64_t address, size_t length, unsigned access)
+{
+	struct window_bus *bus = (struct window_bus *)base;
+
+	if (length == 0)
+		return NULL;
+	regmap__access_begin(&bus->pinned, address, length, access & RIGHTS);
+	if (bus->pinned.host && bus->pinned.length == length)
+		return bus->pinned.host;
+	regmap__access_end(&bus->pinned);
+	return NULL;
+}
+
+static void bus_release(struct bus *base)
+{
+	regmap__access_end(&((struct window_bus *)base)->pinned);
+}
+
+/* Ordinary memory. */
+static enum em_status copy(uint64_t address, uint8_t *buffer, size_t length, bool write,
+                           struct em_fault *fault)
+{
+	void *memory = (void *)address;
+	struct cpu_trap trap;
+
+	if (regmap__guard_copy(write ? memory : buffer, write ? buffer : memory, length, &trap))
+		return real_fault(fault, &trap);
+	return EM_OK;
+}
+
+/* Move what has been looked up; at->length may shrink to what was moved. */
+static enum em_status move(struct window_bus *bus, struct access *at, uint64_t address,
+                           uint8_t *buffer, bool write, struct em_fault *fault)
+{
+	struct cpu_trap trap = {0};
+	int err;
+
+	if (at->refusal)
+		return deny(fault, address, write ? EM_WRITE : EM_READ, at->refusal);
+	if (!at->window)
+		return copy(address, buffer, at->length, write, fault);
+	if (write)
+		err = regmap__access_write(at, bus, buffer, &trap);
+	else
+		err = regmap__access_read(at, bus, buffer, &trap);
+	if (!err)
+		return EM_OK;
+	if (!trap.signo)
+		return device_error(fault, address, write ? EM_WRITE : EM_READ, err);
+	trap.address += address - at->address;
+	return real_fault(fault, &trap);
+}
+
+static bool is_due(const struct access *at, enum which which)
+{
+	return which & (at->window && !at->host && !at->refusal ? DEVICES : MEMORY);
+}
+
+static enum em_status move_all(struct window_bus *bus, uint64_t address, uint8_t *buffer,
+                               size_t length, bool write, enum which which, struct em_fault *fault)
+{
+	enum em_status status = EM_OK;
+	struct access at;
+
+	while (length > 0 && status == EM_OK) {
+		regmap__access_begin(&at, address, length, write ? EM_WRITE : EM_READ);
+		if (is_due(&at, which))
+			status = move(bus, &at, address, buffer, write, fault);
+		regmap__access_end(&at);
+		address += at.length;
+		buffer += at.length;
+		length -= at.length;
+	}
+	return status;
+}
+
+/* All in one window, or all in none: then the first refusal comes before anything has happened. */
+static bool is_single(uint64_t address, size_t length)
+{
+	const struct backing_ops *ops;
+	struct table_hit hit;
+
+	regmap__table_find(address, &hit);
+	if (length && hit.last - address < length - 1)
+		return false;
+	if (!hit.window)
+		return length <= 8 && address % 8 + length <= 8;
+	ops = window_ops(hit.window);
+	return ops && !ops->forward;
+}
+
+static enum em_status bus_read(struct bus *bus, uint64_t address, void *to, size_t length,
+                               struct em_fault *fault)
+{
+	enum em_status status = EM_OK;
+
+	if (!is_single(address, length))
+		status = bus_probe(bus, address, length, EM_READ, fault);
+	if (status != EM_OK)
+		return status;
+	return move_all((struct window_bus *)bus, address, to, length, false, ALL, fault);
+}
+
+static enum em_status bus_write(struct bus *base, uint64_t address, const void *from, size_t length,
+                                struct em_fault *fault)
+{
+	struct window_bus *bus = (struct window_bus *)base;
+	uint8_t *buffer = (uint8_t *)(uintptr_t)from;
+	enum em_status status;
+
+	if (is_single(address, length))
+		return move_all(bus, address, buffer, length, true, ALL, fault);
+	status = bus_probe(base, address, length, EM_WRITE, fault);
+	if (status == EM_OK)
+		status = move_all(bus, address, buffer, length, true, DEVICES, fault);
+	if (status == EM_OK)
+		status = move_all(bus, address, buffer, length, true, MEMORY, fault);
+	return status;
+}
+
+static void bus_lock(struct bus *bus, uint64_t address)
+{
+	regmap__access_lock(&((struct window_bus *)bus)->lock, address);
+}
+
+static void bus_unlock(struct bus *bus, uint64_t address)
+{
+	(void)address;
+	regmap__access_unlock(&((struct window_bus *)bus)->lock);
+}
+
+void regmap__window_bus_keep(struct window_bus *bus, uint64_t offset, const void *from,
+                             size_t length)
+{
+	if (bus->stores == BUS_STORES || bus->pending + length > BUS_PENDING) {
+		regmap__regfile_write((struct cpu *)bus->bus.cpu, offset, from, length);
+		return;
+	}
+	bus->store[bus->stores].offset = (uint16_t)offset;
+	bus->store[bus->stores++].length = (uint16_t)length;
+	memcpy(bus->bytes + bus->pending, from, length);
+	bus->pending += (unsigned)length;
+}
+
+static void bus_abandon(struct bus *base)
+{
+	struct window_bus *bus = (struct window_bus *)base;
+
+	bus->stores = 0;
+	bus->pending = 0;
+}
+
+static void bus_commit(struct bus *base, struct cpu *cpu)
+{
+	struct window_bus *bus = (struct window_bus *)base;
+	const uint8_t *bytes = bus->bytes;
+
+	for (unsigned i = 0; i < bus->stores; bytes += bus->store[i++].length)
+		regmap__regfile_write(cpu, bus->store[i].offset, bytes, bus->store[i].length);
+	bus_abandon(base);
+}
+
+static const struct bus_ops window_bus_ops = {
+	.probe = bus_probe,
+	.pin = bus_pin,
+	.release = bus_release,
+	.read = bus_read,
+	.write = bus_write,
+	.lock = bus_lock,
+	.unlock = bus_unlock,
+	.commit = bus_commit,
+	.abandon = bus_abandon,
+};
+
+void regmap__window_bus_init(struct window_bus *bus)
+{
+	bus->bus.ops = &window_bus_ops;
+	bus->bus.cpu = NULL;
+	bus->bus.next = 0;
+	bus->pinned.pin.slot = NULL;
+	bus->lock.at.pin.slot = NULL;
+	bus->lock.word = NULL;
+	bus_abandon(&bus->bus);
+}

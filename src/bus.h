@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* The runtime's bus: windows where there are some, ordinary memory (guarded) everywhere else. */
+#ifndef SRC_BUS_H
+#define SRC_BUS_H
+
+#include "../emulator/bus.h"
+#include "access.h"
+
+enum { BUS_PENDING = 256, BUS_STORES = 32 };
+
+/* Lives on the stack of the handler, and must not be moved or copied: it holds pins (access.h). */
+struct window_bus {
+	struct bus bus;
+	struct access pinned;    /* between pin() and release() */
+	struct access_lock lock; /* between lock() and unlock() */
+	unsigned pending;        /* bytes kept for the register page */
+	unsigned stores;
+	struct {
+		uint16_t offset, length;
+	} store[BUS_STORES];
+	uint8_t bytes[BUS_PENDING];
+};
+
+void regmap__window_bus_init(struct window_bus *bus);
+
+/*
+ * A store to the register page, for commit(). One that is too large to keep (an FXSAVE area, say)
+ * is applied at once: it can only be one to vector registers, and no instruction that stores so
+ * much has results that it could meet.
+ */
+void regmap__window_bus_keep(struct window_bus *bus, uint64_t offset, const void *from,
+                             size_t length);
+
+#endif

@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ordering, everywhere below: readers load with acquire and writers store with release, which costs
+ * nothing on x86 and makes fences unnecessary. Memory freed by one change is written to by the next
+ * one at the earliest, after the version was bumped: whoever reads a recycled word therefore
+ * sees a newer version, too.
+ */
+#include "table.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+enum { CHUNK = 256, ROOT = 252, SLAB = 1 << 20 };
+
+struct chunk {
+	_Atomic uint32_t count;
+	struct chunk *next_free;
+	_Atomic uint64_t start[CHUNK]; /* searched; the rest of an entry is one cache line more */
+	struct entry {
+		_Atomic uint64_t last;
+		struct regmap_window *_Atomic window;
+	} entry[CHUNK];
+};
+
+struct root {
+	size_t capacity;              /* of this memory, for good */
+	struct chunk *_Atomic *chunk; /* likewise: behind the keys */
+	struct root *next_free;
+	_Atomic size_t count;
+	_Atomic uint64_t key[]; /* each chunk's first start */
+};
+
+struct position {
+	size_t chunk;
+	uint32_t entry;
+};
+
+static struct root *_Atomic the_root;
+static _Atomic uint64_t the_version;
+
+static struct chunk *free_chunks;
+static struct root *free_roots; /* all of the present capacity */
+static size_t root_capacity = ROOT;
+static struct regmap_window *free_windows;
+static struct slab {
+	struct regmap_window *base;
+	size_t count;
+} slabs[40]; /* of windows; each twice as large as the one before */
+static unsigned slab_count;
+
+#define get(p) atomic_load_explicit(p, memory_order_acquire)
+#define set(p, v) atomic_store_explicit(p, v, memory_order_release)
+
+/*
+ * How many of the sorted keys are <= address. Eight ways at a time: loads that don't wait for each
+ * other and no branch to mispredict are twice as fast as halving, either way that is written.
+ */
+static inline size_t upper_bound(const _Atomic uint64_t *key, size_t n, uint64_t address)
+{
+	enum { WAYS = 8 };
+	size_t base = 0, below;
+
+	while (n > WAYS) {
+		size_t step = n / WAYS, way = 0;
+
+		for (size_t i = 1; i < WAYS; i++)
+			way += get(&key[base + i * step]) <= address;
+		n = way == WAYS - 1 ? n - way * step : step;
+		base += way * step;
+	}
+	below = base;
+	for (size_t i = 0; i < n; i++)
+		below += get(&key[base + i]) <= address;
+	return below;
+}
+
+/* One attempt; false when what it read was being recycled. */
+static bool find_in(const struct root *root, uint64_t address, struct table_hit *hit)
+{
+	size_t n = root ? get(&root->count) : 0, c = n ? upper_bound(root->key, n, address) : 0;
+	uint64_t next = c < n ? get(&root->key[c]) : 0;
+	struct regmap_window *w = NULL;
+	uint64_t last = UINT64_MAX;
+
+	if (c > 0) {
+		const struct chunk *chunk = get(&root->chunk[c - 1]);
+		size_t m = get(&chunk->count), i = upper_bound(chunk->start, m, address);
+
+		if (i == 0)
+			return false;
+		if (i < m)
+			next = get(&chunk->start[i]);
+		w = get(&chunk->entry[i - 1].window);
+		last = get(&chunk->entry[i - 1].last);
+		while (last < address && (w = get(&w->parent)))
+			last = window_last(w);
+	}
+	if (!w)
+		last = UINT64_MAX;
+	hit->window = w;
+	hit->last = next && next - 1 < last ? next - 1 : last;
+	return true;
+}
+
+/*
+ * Page 0 may be the register file, which has holes. Elsewhere the window's own line isn't touched.
+ */
+static void heed_claims(uint64_t address, struct table_hit *hit)
+{
+	const struct backing_ops *ops = hit->window ? get(&hit->window->ops) : NULL;
+	uint64_t offset = address - (hit->window ? window_start(hit->window) : 0), length;
+
+	if (!ops || !ops->claims)
+		return;
+	if (!ops->claims(offset, &length))
+		hit->window = NULL;
+	if (hit->last - address >= length)
+		hit->last = address + length - 1;
+}
+
+void regmap__table_find(uint64_t address, struct table_hit *hit)
+{
+	bool ok;
+
+	do {
+		hit->version = get(&the_version);
+		ok = find_in(get(&the_root), address, hit);
+		if (ok && __builtin_expect(address < 0x1000, 0))
+			heed_claims(address, hit);
+	} while (!ok || get(&the_version) != hit->version);
+}
+
+bool regmap__table_unchanged(uint64_t version)
+{
+	return atomic_load(&the_version) == version;
+}
+
+/* The window that ends last below an address in a gap: the outermost of those that start last. */
+static bool gap_first_in(const struct root *root, uint64_t address, uint64_t *first)
+{
+	size_t n = root ? get(&root->count) : 0, c = n ? upper_bound(root->key, n, address) : 0, i;
+	const struct regmap_window *w, *up;
+	const struct chunk *chunk;
+
+	*first = 0;
+	if (c == 0)
+		return true;
+	chunk = get(&root->chunk[c - 1]);
+	i = upper_bound(chunk->start, get(&chunk->count), address);
+	if (i == 0)
+		return false;
+	for (w = get(&chunk->entry[i - 1].window); (up = get(&w->parent)); w = up)
+		;
+	*first = window_last(w) + 1;
+	return true;
+}
+
+uint64_t regmap__table_gap_first(uint64_t address)
+{
+	uint64_t version, first;
+	bool ok;
+
+	do {
+		version = get(&the_version);
+		ok = gap_first_in(get(&the_root), address, &first);
+	} while (!ok || get(&the_version) != version);
+	return first;
+}
+
+/* --- memory: from the kernel, never back --- */
+
+static void *pages(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static bool grow_windows(void)
+{
+	size_t bytes = (size_t)1 << (15 + slab_count), n = bytes / sizeof(struct regmap_window);
+	struct regmap_window *w;
+
+	if (slab_count == sizeof(slabs) / sizeof(slabs[0]) || !(w = pages(bytes)))
+		return false;
+	slabs[slab_count].base = w;
+	slabs[slab_count++].count = n;
+	while (n-- > 0)
+		regmap__window_free(&w[n]);
+	return true;
+}
+
+struct regmap_window *regmap__window_alloc(void)
+{
+	struct regmap_window *w;
+
+	if (!free_windows && !grow_windows())
+		return NULL;
+	w = free_windows;
+	free_windows = w->next_free;
+	set(&w->start, 0);
+	set(&w->last, 0);
+	set(&w->parent, NULL);
+	set(&w->ops, NULL);
+	set(&w->lock, 0);
+	w->runs = 0;
+	return w;
+}
+
+void regmap__window_free(struct regmap_window *window)
+{
+	window->live = false;
+	window->next_free = free_windows;
+	free_windows = window;
+}
+
+bool regmap__window_is_live(const struct regmap_window *window)
+{
+	for (unsigned i = 0; i < slab_count; i++) {
+		uintptr_t offset = (uintptr_t)window - (uintptr_t)slabs[i].base;
+
+		if (offset < slabs[i].count * sizeof(*window))
+			return offset % sizeof(*window) == 0 && window->live;
+	}
+	return false;
+}
+
+static bool grow_chunks(void)
+{
+	struct chunk *chunk = pages(SLAB);
+
+	if (!chunk)
+		return false;
+	for (size_t n = SLAB / sizeof(*chunk); n > 0; n--, chunk++) {
+		chunk->next_free = free_chunks;
+		free_chunks = chunk;
+	}
+	return true;
+}
+
+/* Two roots of the present capacity: one for now, one for the change after it. */
+static bool grow_roots(void)
+{
+	size_t bytes = sizeof(struct root) + root_capacity * 2 * sizeof(uint64_t);
+	char *p = pages(2 * bytes);
+
+	if (!p)
+		return false;
+	for (int i = 0; i < 2; i++, p += bytes) {
+		struct root *root = (struct root *)p;
+
+		root->capacity = root_capacity;
+		root->chunk = (struct chunk *_Atomic *)&root->key[root_capacity];
+		root->next_free = free_roots;
+		free_roots = root;
+	}
+	return true;
+}
+
+static bool roots_suffice(const struct root *now)
+{
+	return free_roots && (free_roots->next_free || (now && now->capacity == root_capacity));
+}
+
+/* Memory for one insertion and for a removal after it. */
+static bool provide_roots(void)
+{
+	const struct root *now = get(&the_root);
+	struct root *kept = free_roots;
+	size_t capacity = root_capacity;
+
+	if (now && get(&now->count) + 2 > root_capacity) {
+		root_capacity *= 2;
+		free_roots = NULL; /* the smaller ones stay mapped, for late readers */
+	}
+	if (roots_suffice(now) || grow_roots())
+		return true;
+	root_capacity = capacity;
+	free_roots = kept;
+	return false;
+}
+
+static bool provide_chunks(void)
+{
+	const struct chunk *c = free_chunks;
+
+	return (c && c->next_free && c->next_free->next_free) || grow_chunks();
+}
+
+static struct chunk *take_chunk(void)
+{
+	struct chunk *chunk = free_chunks;
+
+	free_chunks = chunk->next_free;
+	set(&chunk->count, 0);
+	return chunk;
+}
+
+static void drop_chunk(struct chunk *chunk)
+{
+	chunk->next_free = free_chunks;
+	free_chunks = chunk;
+}
+
+/* --- changes --- */
+
+static void append(struct chunk *to, uint64_t start, uint64_t last, struct regmap_window *w)
+{
+	uint32_t n = get(&to->count);
+
+	set(&to->start[n], start);
+	set(&to->entry[n].last, last);
+	set(&to->entry[n].window, w);
+	set(&to->count, n + 1);
+}
+
+static void append_window(struct chunk *to, struct regmap_window *w)
+{
+	append(to, window_start(w), window_last(w), w);
+}
+
+static void append_all(struct chunk *to, const struct chunk *from, uint32_t i, uint32_t end)
+{
+	for (; i < end; i++)
+		append(to, get(&from->start[i]), get(&from->entry[i].last),
+		       get(&from->entry[i].window));
+}
+
+static struct chunk *chunk_at(size_t c)
+{
+	return get(&get(&the_root)->chunk[c]);
+}
+
+static size_t chunk_count(void)
+{
+	const struct root *root = get(&the_root);
+
+	return root ? get(&root->count) : 0;
+}
+
+static struct regmap_window *window_at(struct position p)
+{
+	return p.chunk < chunk_count() ? get(&chunk_at(p.chunk)->entry[p.entry].window) : NULL;
+}
+
+static bool comes_before(const struct chunk *chunk, uint32_t i, uint64_t start, uint64_t last)
+{
+	uint64_t s = get(&chunk->start[i]);
+
+	return s < start || (s == start && get(&chunk->entry[i].last) > last);
+}
+
+/* Where a window belongs: behind the entries that come before it. */
+static struct position place_of(uint64_t start, uint64_t last)
+{
+	size_t low = 0, high = chunk_count();
+	struct position p = {0, 0};
+	uint32_t end;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (comes_before(chunk_at(middle), 0, start, last))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0)
+		return p;
+	p.chunk = low - 1;
+	for (end = get(&chunk_at(p.chunk)->count); p.entry < end;) {
+		uint32_t middle = (p.entry + end) / 2;
+
+		if (comes_before(chunk_at(p.chunk), middle, start, last))
+			p.entry = middle + 1;
+		else
+			end = middle;
+	}
+	return p;
+}
+
+/* The place of the next entry: a position may point behind the last one of its chunk. */
+static struct position settle(struct position p)
+{
+	if (p.chunk < chunk_count() && p.entry >= get(&chunk_at(p.chunk)->count))
+		p = (struct position){p.chunk + 1, 0};
+	return p;
+}
+
+static struct position advance(struct position p)
+{
+	p.entry++;
+	return settle(p);
+}
+
+/* The smallest window around the range, if what comes before its place doesn't cross it. */
+static int find_parent(struct position p, uint64_t start, uint64_t last,
+                       struct regmap_window **parent)
+{
+	struct regmap_window *w = NULL;
+
+	if (p.entry > 0)
+		w = get(&chunk_at(p.chunk)->entry[p.entry - 1].window);
+	while (w && window_last(w) < start)
+		w = get(&w->parent);
+	*parent = w;
+	return w && window_last(w) < last ? -EEXIST : 0;
+}
+
+int regmap__table_fits(uint64_t start, uint64_t last, struct regmap_window **parent)
+{
+	struct position p = place_of(start, last);
+	const struct regmap_window *w;
+	int err = find_parent(p, start, last, parent);
+
+	for (p = settle(p); !err && (w = window_at(p)) && window_start(w) <= last; p = advance(p))
+		if (window_last(w) > last || (window_start(w) == start && window_last(w) == last))
+			err = -EEXIST;
+	return err;
+}
+
+/* Hand the children of one window to another: those in its range that have this parent. */
+static void adopt(const struct regmap_window *range, struct regmap_window *from,
+                  struct regmap_window *to)
+{
+	struct position p = settle(place_of(window_start(range), window_last(range)));
+	struct regmap_window *w;
+
+	for (; (w = window_at(p)) && window_start(w) <= window_last(range); p = advance(p))
+		if (w != range && get(&w->parent) == from)
+			set(&w->parent, to);
+}
+
+static void copy_slots(struct root *to, const struct root *from, size_t first, size_t end)
+{
+	size_t n = get(&to->count);
+
+	for (; first < end; first++, n++) {
+		set(&to->key[n], get(&from->key[first]));
+		set(&to->chunk[n], get(&from->chunk[first]));
+	}
+	set(&to->count, n);
+}
+
+static void append_chunk(struct root *to, struct chunk *chunk)
+{
+	size_t n = get(&to->count);
+
+	set(&to->key[n], get(&chunk->start[0]));
+	set(&to->chunk[n], chunk);
+	set(&to->count, n + 1);
+}
+
+static void publish(struct root *root)
+{
+	struct root *old = get(&the_root);
+
+	set(&the_root, root);
+	atomic_fetch_add(&the_version, 1);
+	if (old && old->capacity == root_capacity) {
+		old->next_free = free_roots;
+		free_roots = old;
+	}
+}
+
+/* Put the non-empty chunks of a and b in the place of `gone` chunks from c on, and publish. */
+static void replace(size_t c, size_t gone, struct chunk *a, struct chunk *b)
+{
+	struct root *root = free_roots, *old = get(&the_root);
+	struct chunk *dead[2] = {NULL, NULL};
+
+	for (size_t i = 0; i < gone; i++)
+		dead[i] = chunk_at(c + i);
+	free_roots = root->next_free;
+	set(&root->count, 0);
+	if (old)
+		copy_slots(root, old, 0, c);
+	if (a)
+		append_chunk(root, a);
+	if (b)
+		append_chunk(root, b);
+	if (old)
+		copy_slots(root, old, c + gone, get(&old->count));
+	publish(root);
+	for (int i = 0; i < 2; i++)
+		if (dead[i])
+			drop_chunk(dead[i]);
+}
+
+static void insert_split(struct position p, const struct chunk *full, struct regmap_window *w)
+{
+	enum { HALF = CHUNK / 2 };
+	struct chunk *a = take_chunk(), *b = take_chunk();
+
+	append_all(a, full, 0, p.entry < HALF ? p.entry : HALF);
+	if (p.entry < HALF) {
+		append_window(a, w);
+		append_all(a, full, p.entry, HALF);
+		append_all(b, full, HALF, CHUNK);
+	} else {
+		append_all(b, full, HALF, p.entry);
+		append_window(b, w);
+		append_all(b, full, p.entry, CHUNK);
+	}
+	replace(p.chunk, 1, a, b);
+}
+
+static void insert_grow(struct position p, const struct chunk *old, struct regmap_window *w)
+{
+	struct chunk *a = take_chunk();
+
+	append_all(a, old, 0, p.entry);
+	append_window(a, w);
+	append_all(a, old, p.entry, get(&old->count));
+	replace(p.chunk, 1, a, NULL);
+}
+
+/* A full chunk becomes two, but for one that grows at the end of the table: it stays full. */
+static void insert_at(struct position p, struct regmap_window *w)
+{
+	const struct chunk *old = p.chunk < chunk_count() ? chunk_at(p.chunk) : NULL;
+	struct chunk *a;
+
+	if (old && get(&old->count) < CHUNK) {
+		insert_grow(p, old, w);
+	} else if (old && (p.entry < CHUNK || p.chunk + 1 < chunk_count())) {
+		insert_split(p, old, w);
+	} else {
+		a = take_chunk();
+		append_window(a, w);
+		replace(old ? p.chunk + 1 : 0, 0, a, NULL);
+	}
+}
+
+/*
+ * Readers may climb to the new window before the root holds it: so it must be whole by then, and
+ * nothing may fail any more.
+ */
+int regmap__table_insert(struct regmap_window *window)
+{
+	struct position p = place_of(window_start(window), window_last(window));
+	struct regmap_window *parent;
+
+	if (!provide_roots() || !provide_chunks())
+		return -ENOMEM;
+	find_parent(p, window_start(window), window_last(window), &parent);
+	set(&window->parent, parent);
+	adopt(window, parent, window);
+	insert_at(p, window);
+	return 0;
+}
+
+void regmap__table_remove(struct regmap_window *window)
+{
+	struct position p = settle(place_of(window_start(window), window_last(window)));
+	struct chunk *old = chunk_at(p.chunk), *next, *a = NULL;
+	uint32_t n = get(&old->count);
+	bool merge;
+
+	adopt(window, window, get(&window->parent));
+	next = p.chunk + 1 < chunk_count() ? chunk_at(p.chunk + 1) : NULL;
+	merge = next && n - 1 + get(&next->count) <= CHUNK / 2;
+	if (n > 1 || merge) {
+		a = take_chunk();
+		append_all(a, old, 0, p.entry);
+		append_all(a, old, p.entry + 1, n);
+		if (merge)
+			append_all(a, next, 0, get(&next->count));
+	}
+	replace(p.chunk, merge ? 2 : 1, a, NULL);
+}

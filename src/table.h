@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The window table. Windows are nested or disjoint, so an array sorted by (start ascending, length
+ * descending) and a parent pointer find the owner of an address exactly: take the last window that
+ * starts at or before it, and climb until one reaches it.
+ *
+ * The array is cut into chunks below one root. A writer (map lock held) copies the chunk and the
+ * root that it changes, publishes the root with one store and then bumps the version. Roots, chunks
+ * and windows are type-stable: they are recycled, never unmapped, so a reader may follow a pointer
+ * of any age and needs only compare the version afterwards. A reader that interrupted the writer on
+ * its own thread sees the old root and an unchanged version: it never waits.
+ */
+#ifndef SRC_TABLE_H
+#define SRC_TABLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backing.h"
+
+struct arena;
+
+struct regmap_window {
+	/* Readers follow these without a pin. */
+	_Atomic uint64_t start, last; /* inclusive: a window may end at 2^64 - 1 */
+	struct regmap_window *_Atomic parent;
+	const struct backing_ops *_Atomic ops;
+	_Atomic uint64_t lock; /* of LOCKed operations: see regmap__access_lock() */
+
+	/* Constant from publication until nobody holds a pin any more. */
+	unsigned access, flags;
+	char name[40];
+	union {
+		struct {
+			uint8_t *view; /* host address of the page that holds the first byte */
+			struct arena *arena;
+		} ram;
+		void *host;
+		struct {
+			const struct regmap_device_ops *ops;
+			void *ctx;
+		} device;
+		uint64_t target;
+	};
+
+	/* Map lock. */
+	bool live;
+	unsigned runs; /* stretches of it that are mapped directly, see direct.h */
+	struct regmap_window *next_free;
+};
+
+static inline uint64_t window_start(const struct regmap_window *w)
+{
+	return atomic_load_explicit(&w->start, memory_order_relaxed);
+}
+
+static inline uint64_t window_last(const struct regmap_window *w)
+{
+	return atomic_load_explicit(&w->last, memory_order_relaxed);
+}
+
+static inline const struct backing_ops *window_ops(const struct regmap_window *w)
+{
+	return atomic_load_explicit(&w->ops, memory_order_relaxed);
+}
+
+struct table_hit {
+	struct regmap_window *window; /* NULL: the address lies in none */
+	uint64_t last;                /* the answer holds from the address to here */
+	uint64_t version;
+};
+
+/* Who owns the address. AS-Safe. The window may go away at any time unless pinned (access.h). */
+void regmap__table_find(uint64_t address, struct table_hit *hit);
+/* The first byte of the gap around an address that lies in no window. AS-Safe. */
+uint64_t regmap__table_gap_first(uint64_t address);
+/* Still that version? Ordered (seq_cst) after a pin. */
+bool regmap__table_unchanged(uint64_t version);
+
+/* The rest under the map lock. */
+
+/* A window struct, its members zero, not in the table; NULL without memory. */
+struct regmap_window *regmap__window_alloc(void);
+void regmap__window_free(struct regmap_window *window);
+/* Is it one that alloc gave out and that is still live? Any pointer may be asked for. */
+bool regmap__window_is_live(const struct regmap_window *window);
+
+/* 0; -EEXIST equals or crosses a window. *parent: the smallest that holds the range, or NULL. */
+int regmap__table_fits(uint64_t start, uint64_t last, struct regmap_window **parent);
+/* The range must fit. 0 or -ENOMEM, nothing changed. */
+int regmap__table_insert(struct regmap_window *window);
+/* Needs no memory: insert leaves what it takes. */
+void regmap__table_remove(struct regmap_window *window);
+
+#endif
