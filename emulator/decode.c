@@ -88,6 +88,11 @@ static uint8_t address_register(ZydisRegister reg)
 	return regmap__em_gpr(reg, &r) ? r.gpr : EM_NO_REG;
 }
 
+static bool is_far_load(ZydisMnemonic m)
+{
+	return m == ZYDIS_MNEMONIC_LSS || m == ZYDIS_MNEMONIC_LFS || m == ZYDIS_MNEMONIC_LGS;
+}
+
 static void fill_memory(struct plan *p, const struct em_decoded *d, const ZydisDecodedOperand *op)
 {
 	struct em_mem *m = &p->mem;
@@ -100,6 +105,8 @@ static void fill_memory(struct plan *p, const struct em_decoded *d, const ZydisD
 	m->index8 = d->insn.mnemonic == ZYDIS_MNEMONIC_XLAT;
 	m->disp = op->mem.disp.value;
 	p->size = (uint16_t)(op->size / 8);
+	if (is_far_load(d->insn.mnemonic) && p->size == 10 && regmap__em_is_amd())
+		p->size = 6; /* REX.W does nothing to a far pointer there */
 	if (op->actions & ZYDIS_OPERAND_ACTION_MASK_READ)
 		p->access |= EM_READ;
 	if (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)

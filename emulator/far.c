@@ -42,7 +42,8 @@ bool regmap__em_plan_far(struct plan *p, const struct em_decoded *d)
 	p->width = d->insn.operand_width / 8;
 	p->stack_width = p->width;
 	if (p->has_mem && p->width == 8 && regmap__em_is_amd())
-		p->width = 4; /* REX.W does nothing to a far pointer there, only to what is pushed */
+		p->width =
+			4; /* REX.W does nothing to a far pointer there, only to what is pushed */
 	p->size = p->has_mem ? p->width + 2 : 0;
 	if (d->insn.operand_count_visible && d->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 		p->imm = (uint16_t)d->op[0].imm.value.u;

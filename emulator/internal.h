@@ -68,6 +68,8 @@ enum em_status regmap__em_write(struct em *em, uint64_t address, const void *fro
 enum em_status regmap__em_fault(struct em *em, int signo, int code, unsigned number,
                                 uint64_t address);
 enum em_status regmap__em_protection_fault(struct em *em); /* #GP(0) */
+bool regmap__em_misaligned(const struct em *em,
+                           uint64_t address); /* where plan->align forbids it */
 enum em_status regmap__em_unimplemented(struct em *em, const char *reason);
 void regmap__em_commit(struct em *em);
 

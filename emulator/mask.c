@@ -49,26 +49,19 @@ static unsigned mask_bits(const struct em_decoded *d)
 	}
 }
 
-/* The mask is of bytes, the memory holds matrices of 64 bits: it switches none of them. */
-static bool is_affine(ZydisMnemonic m)
-{
-	return m == ZYDIS_MNEMONIC_VGF2P8AFFINEQB || m == ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB;
-}
-
 /*
- * Zydis gives E4 to instructions that combine several elements of memory into one of the result; those
- * read all of it (VCVTNE2PS2BF16: E4NF in the SDM).
+ * Zydis gives E4 to these, too, but the mask's elements aren't the memory's: all of it is read (SDM vol. 2:
+ * E4NF; measured).
  */
 static bool is_element_by_element(const struct em_decoded *d)
 {
-	const ZydisDecodedOperand *to = &d->op[0], *m = &d->op[d->mem];
-	ZydisRegisterClass class;
-
-	if (d->mem == 0 || m->element_count == 1 || is_packed(d->insn.meta.category) ||
-	    d->insn.avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID)
-		return true;
-	class = ZydisRegisterGetClass(to->reg.value);
-	return class == ZYDIS_REGCLASS_MASK || to->element_count == m->element_count;
+	switch (d->insn.mnemonic) {
+	case ZYDIS_MNEMONIC_VCVTNE2PS2BF16:
+	case ZYDIS_MNEMONIC_VDBPSADBW:
+	case ZYDIS_MNEMONIC_VGF2P8AFFINEQB:
+	case ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB: return false;
+	default: return true;
+	}
 }
 
 static bool plan_opmask(struct plan *p, const struct em_decoded *d)
@@ -80,8 +73,8 @@ static bool plan_opmask(struct plan *p, const struct em_decoded *d)
 	if (d->insn.encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX ||
 	    d->insn.avx.mask.reg == ZYDIS_REGISTER_NONE ||
 	    d->insn.avx.mask.reg == ZYDIS_REGISTER_K0 ||
-	    (d->mem != 0 && !suppresses_faults(class)) ||
-	    m->element_size < 8 || is_affine(d->insn.mnemonic) || !is_element_by_element(d))
+	    (d->mem != 0 && !suppresses_faults(class)) || m->element_size < 8 ||
+	    !is_element_by_element(d))
 		return false;
 	k->reg = (uint8_t)ZydisRegisterGetId(d->insn.avx.mask.reg);
 	k->element = (uint8_t)(m->element_size / 8);
@@ -295,6 +288,8 @@ static enum em_status on_elements(struct em *em, uint64_t active, uint64_t addre
 	memset(raw, 0, sizeof raw);
 	st = each_run(em, em->plan->mask.whole ? low_bits(em->plan->size) : active, address, buffer,
 	              probe_run);
+	if (st && regmap__em_misaligned(em, address))
+		return regmap__em_protection_fault(em);
 	if (!st && em->plan->access & EM_READ)
 		st = each_run(em, active, address, buffer, read_run);
 	if (st)

@@ -78,11 +78,48 @@ static bool changes_state(const struct em_decoded *d)
 		return true;
 	switch (d->insn.meta.category) {
 	case ZYDIS_CATEGORY_DATAXFER:
-	case ZYDIS_CATEGORY_COMPRESS:
-		return false;
+	case ZYDIS_CATEGORY_COMPRESS: return false;
 	default:
 		return d->insn.mnemonic != ZYDIS_MNEMONIC_STMXCSR &&
 		       d->insn.mnemonic != ZYDIS_MNEMONIC_VSTMXCSR;
+	}
+}
+
+/* SDM vol. 2, 2.4: class 4 has these exceptions. */
+static bool is_unaligned(ZydisMnemonic m)
+{
+	switch (m) {
+	case ZYDIS_MNEMONIC_MOVUPS:
+	case ZYDIS_MNEMONIC_MOVUPD:
+	case ZYDIS_MNEMONIC_MOVDQU:
+	case ZYDIS_MNEMONIC_LDDQU:
+	case ZYDIS_MNEMONIC_PCMPESTRI:
+	case ZYDIS_MNEMONIC_PCMPESTRM:
+	case ZYDIS_MNEMONIC_PCMPISTRI:
+	case ZYDIS_MNEMONIC_PCMPISTRM: return true;
+	default: return false;
+	}
+}
+
+/* SHA is left out: CPUs differ. What is said here matters only where the operand can't be accessed. */
+static uint8_t alignment(const struct plan *p, const struct em_decoded *d)
+{
+	switch (d->insn.meta.exception_class) {
+	case ZYDIS_EXCEPTION_CLASS_SSE1:
+	case ZYDIS_EXCEPTION_CLASS_SSE2:
+	case ZYDIS_EXCEPTION_CLASS_SSE4:
+		return p->size == 16 && !is_unaligned(d->insn.mnemonic) &&
+		                       d->insn.meta.isa_ext != ZYDIS_ISA_EXT_SHA ?
+		               16 :
+		               0;
+	case ZYDIS_EXCEPTION_CLASS_AVX1:
+	case ZYDIS_EXCEPTION_CLASS_E1:
+	case ZYDIS_EXCEPTION_CLASS_E1NF: return (uint8_t)p->size;
+	default:
+		return d->insn.mnemonic == ZYDIS_MNEMONIC_CVTPD2PI ||
+		                       d->insn.mnemonic == ZYDIS_MNEMONIC_CVTTPD2PI ?
+		               16 :
+		               0;
 	}
 }
 
@@ -93,6 +130,7 @@ static bool fill(struct plan *p, const struct em_decoded *d)
 
 	if (!regmap__em_splice(n, d))
 		return false;
+	p->align = alignment(p, d);
 	n->load = (uint8_t)c;
 	n->save = (uint8_t)(c & XSTATE_X87 || changes_state(d) ? c : 0);
 	n->generation = regmap__code_generation();
@@ -161,9 +199,9 @@ static void take_results(struct em *em, const struct native *n)
 }
 
 /* SDM vol. 1, 8.1.8: the FPU remembers where its last instruction and operand were, and its ModRM. */
-static void fix_x87_pointers(struct em *em, const struct native *n, const void *operand,
-                             uint64_t address)
+static void fix_x87_pointers(struct em *em, const struct native *n, const void *operand)
 {
+	uint64_t offset = regmap__em_offset(em->plan, em->cpu, em->cpu->gpr);
 	uint8_t *image = em->cpu->xsave;
 	uint64_t fip, fdp, entry = (uintptr_t)n->code + NATIVE_STUB_ENTRY;
 
@@ -176,10 +214,10 @@ static void fix_x87_pointers(struct em *em, const struct native *n, const void *
 	memcpy(image + FX_FIP, &em->cpu->rip, sizeof em->cpu->rip);
 	image[FX_FOP] = em->plan->native.fop_modrm;
 	if (fdp == (uintptr_t)operand)
-		memcpy(image + FX_FDP, &address, sizeof address);
+		memcpy(image + FX_FDP, &offset, sizeof offset);
 }
 
-static enum em_status run_once(struct em *em, void *operand, uint64_t address)
+static enum em_status run_once(struct em *em, void *operand)
 {
 	struct native n;
 
@@ -196,7 +234,7 @@ static enum em_status run_once(struct em *em, void *operand, uint64_t address)
 		return EM_FAULT;
 	}
 	take_results(em, &n);
-	fix_x87_pointers(em, &n, operand, address);
+	fix_x87_pointers(em, &n, operand);
 	return EM_OK;
 }
 
@@ -207,7 +245,7 @@ static bool exception_pending(const struct em *em)
 
 enum em_status regmap__em_run_native(struct em *em, void *operand, uint64_t address)
 {
-	return run_once(em, operand, address);
+	return run_once(em, operand);
 }
 
 /*
@@ -223,7 +261,7 @@ static bool stored(struct em *em, const uint8_t *buffer, uint64_t address)
 		memset(other, 0xff, sizeof other);
 		memcpy(gpr, em->gpr, sizeof gpr);
 		regmap__em_restore_legacy(em);
-		run_once(em, other, address);
+		run_once(em, other);
 		memcpy(em->gpr, gpr, sizeof gpr);
 		return !memcmp(other, buffer, em->plan->size);
 	}
@@ -232,7 +270,7 @@ static bool stored(struct em *em, const uint8_t *buffer, uint64_t address)
 
 static enum em_status action(struct em *em, void *operand, uint64_t address)
 {
-	return run_once(em, operand, address);
+	return run_once(em, operand);
 }
 
 enum em_status regmap__em_footprint_native(const struct plan *p, const struct cpu *cpu,
@@ -248,7 +286,7 @@ static enum em_status store_action(struct em *em, void *operand, uint64_t addres
 	enum em_status st;
 
 	regmap__em_keep_legacy(em);
-	st = run_once(em, operand, address);
+	st = run_once(em, operand);
 	if (!st && em->plan->native.load & XSTATE_X87 && !stored(em, operand, address))
 		return EM_RETRY;
 	return st;

@@ -103,6 +103,11 @@ enum em_status regmap__em_write(struct em *em, uint64_t address, const void *fro
 	return em->bus->ops->write(em->bus, address, from, length, em->fault);
 }
 
+bool regmap__em_misaligned(const struct em *em, uint64_t address)
+{
+	return em->plan->align && address & (em->plan->align - 1u);
+}
+
 /* A fault of the action on host memory is one at the guest address; on our own buffer it isn't. */
 static void rebase(struct em *em, const void *operand, uint64_t address)
 {
@@ -161,7 +166,7 @@ enum em_status regmap__em_on_operand(struct em *em, uint64_t address, size_t siz
 		bus->ops->release(bus);
 	st = bus->ops->probe(bus, address, size, access, em->fault);
 	if (st)
-		return st;
+		return regmap__em_misaligned(em, address) ? regmap__em_protection_fault(em) : st;
 	if (access & EM_LOCKED)
 		bus->ops->lock(bus, address);
 	st = on_buffer(em, address, size, access, action);

@@ -114,6 +114,7 @@ struct plan {
 	uint8_t variant;     /* of the family */
 	struct em_reg reg;   /* the register operand of stack and segment families */
 	uint16_t size;       /* bytes of the memory operand */
+	uint8_t align; /* #GP comes before any page fault if the operand isn't; 0: no such rule */
 	struct em_mem mem;
 	int64_t imm;
 	union {

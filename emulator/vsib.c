@@ -164,12 +164,22 @@ enum em_status regmap__em_footprint_scatter(const struct plan *p, const struct c
 	return footprint(p, cpu, f);
 }
 
+/* With AC set, Intel's CPUs check alignment (SDM vol. 2, type E12), AMD's don't (measured). */
+static enum em_status probe_element(struct em *em, uint64_t address)
+{
+	const struct plan *p = em->plan;
+
+	if (em->cpu->rflags & CPU_AC && regmap__em_is_amd())
+		return em->bus->ops->probe(em->bus, address, p->width, p->access, em->fault);
+	return regmap__em_probe(em, address, p->width, p->access);
+}
+
 static enum em_status access_element(struct em *em, unsigned i)
 {
 	const struct plan *p = em->plan;
 	uint64_t address = element_address(p, em->cpu, i);
 	uint8_t value[8];
-	enum em_status st = regmap__em_probe(em, address, p->width, p->access);
+	enum em_status st = probe_element(em, address);
 
 	if (st)
 		return st;
@@ -203,6 +213,8 @@ enum em_status regmap__em_execute_gather(struct em *em)
 	const struct em_vsib *v = &em->plan->vsib;
 	enum em_status st = access_elements(em);
 
+	if (st == EM_FAULT && regmap__em_is_amd())
+		clear_above(em->cpu, v->data, v->vector_bytes); /* measured */
 	if (st)
 		return st;
 	clear_above(em->cpu, v->data, v->vector_bytes);

@@ -68,6 +68,7 @@ bool regmap__em_plan_xsave(struct plan *p, const struct em_decoded *d)
 	p->access = restores(p) ? EM_READ : EM_WRITE;
 	if (p->variant == XSAVE || p->variant == XSAVEOPT)
 		p->access = EM_READ | EM_WRITE; /* XSTATE_BV */
+	p->align = is_fx(p) ? 16 : 64;
 	p->kind = EM_XSAVE;
 	return true;
 }
@@ -301,6 +302,8 @@ enum em_status regmap__em_execute_xsave(struct em *em)
 	void *host;
 	enum em_status st;
 
+	if (regmap__em_misaligned(em, address))
+		return regmap__em_protection_fault(em);
 	if (size > AREA_MAX)
 		return regmap__em_unimplemented(em, "the XSAVE area is larger than any we know");
 	if (!is_fx(p) && requested(em->cpu) & *xsave_bv(em->cpu->xsave) & ~(uint64_t)KNOWN)

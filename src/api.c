@@ -54,16 +54,17 @@ static int start(void)
 	atfork = true;
 	err = emulator ? 0 : regmap__em_init(wanted_tiers());
 	emulator = !err;
-	return err ? err : regmap__trap_install();
+	return err;
 }
 
+/* The trap is put back each time: somebody may have taken the signals behind our back. */
 static int start_once(void)
 {
 	static bool started;
 	int err = started ? 0 : start();
 
 	started = !err;
-	return err;
+	return err ? err : regmap__trap_install();
 }
 
 /* --- map and unmap --- */

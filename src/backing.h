@@ -13,6 +13,7 @@
 #include "../include/regmap/regmap.h"
 
 struct access;
+struct refusal;
 struct window_bus;
 
 /* What is not named in a backing's struct is NULL: it has no such thing. */
@@ -48,6 +49,8 @@ struct backing_ops {
 	size_t (*piece)(uint64_t address, size_t length);
 	int (*read)(const struct access *at, struct window_bus *bus, void *to);
 	int (*write)(const struct access *at, struct window_bus *bus, const void *from);
+	/* What the program sees when a transfer fails. NULL: a bus error, the device's. */
+	const struct refusal *failure;
 
 	/*
 	 * Map these whole pages of the window at their guest address, over a reservation. 0 or

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The register file of the thread that accesses it: page 0. */
 #include <errno.h>
+#include <signal.h>
 
 #include "access.h"
 #include "bus.h"
@@ -28,8 +29,14 @@ static int registers_read(const struct access *at, struct window_bus *bus, void 
 	return 0;
 }
 
+/* What WRFSBASE and WRGSBASE do. */
+static const struct refusal protection_fault = {-EINVAL, SIGSEGV, SI_KERNEL,
+                                                "a segment base must be a canonical address"};
+
 static int registers_write(const struct access *at, struct window_bus *bus, const void *from)
 {
+	if (!regmap__regfile_accepts(bus->bus.cpu, at->address, from, at->length))
+		return protection_fault.error;
 	regmap__window_bus_keep(bus, at->address, from, at->length);
 	return 0;
 }
@@ -41,4 +48,5 @@ const struct backing_ops regmap__backing_registers = {
 	.claims = registers_claims,
 	.read = registers_read,
 	.write = registers_write,
+	.failure = &protection_fault,
 };

@@ -8,7 +8,8 @@
 #include "../arch/x86_64/regfile.h"
 #include "sigsafe.h"
 
-enum { RIGHTS = EM_READ | EM_WRITE, PAGE_FAULT = 14, PF_PRESENT = 1, PF_WRITE = 2, PF_USER = 4 };
+enum { RIGHTS = EM_READ | EM_WRITE };
+enum { GENERAL_PROTECTION = 13, PAGE_FAULT = 14, PF_PRESENT = 1, PF_WRITE = 2, PF_USER = 4 };
 
 _Static_assert((int)EM_READ == (int)REGMAP_READ && (int)EM_WRITE == (int)REGMAP_WRITE,
                "the two name the same bits");
@@ -18,28 +19,41 @@ _Static_assert((int)EM_READ == (int)REGMAP_READ && (int)EM_WRITE == (int)REGMAP_
  */
 enum which { DEVICES = 1, MEMORY = 2, ALL = 3 };
 
-static enum em_status deny(struct em_fault *fault, uint64_t address, unsigned access,
-                           const struct refusal *why)
+static struct cpu_trap trap_of(const struct refusal *why, uint64_t address, unsigned access)
 {
-	fault->trap = (struct cpu_trap){
+	bool present = why->signo == SIGSEGV && why->code == SEGV_ACCERR;
+
+	if (why->code == SI_KERNEL)
+		return (struct cpu_trap){.signo = why->signo,
+		                         .code = SI_KERNEL,
+		                         .number = GENERAL_PROTECTION};
+	return (struct cpu_trap){
 		.signo = why->signo,
 		.code = why->code,
 		.address = address,
 		.number = PAGE_FAULT,
-		.error = PF_USER | (access & EM_WRITE ? PF_WRITE : 0) |
-	                 (why->code == SEGV_ACCERR && why->signo == SIGSEGV ? PF_PRESENT : 0),
+		.error = PF_USER | (access & EM_WRITE ? PF_WRITE : 0) | (present ? PF_PRESENT : 0),
 	};
+}
+
+static enum em_status deny(struct em_fault *fault, uint64_t address, unsigned access,
+                           const struct refusal *why)
+{
+	fault->trap = trap_of(why, address, access);
 	fault->error = why->error;
 	fault->reason = why->reason;
 	return EM_DENIED;
 }
 
-static enum em_status device_error(struct em_fault *fault, uint64_t address, unsigned access,
-                                   int error)
+/* The backing's own words, or else the number that a device's callback returned. */
+static enum em_status transfer_error(struct em_fault *fault, const struct access *at,
+                                     uint64_t address, unsigned access, int error)
 {
-	const struct refusal why = {error, SIGBUS, BUS_ADRERR, "the device returned an error"};
+	const struct refusal *failure = window_ops(at->window)->failure;
+	const struct refusal of_device = {error, SIGBUS, BUS_ADRERR,
+	                                  "the device returned an error"};
 
-	return deny(fault, address, access, &why);
+	return deny(fault, address, access, failure ? failure : &of_device);
 }
 
 static enum em_status real_fault(struct em_fault *fault, const struct cpu_trap *trap)
@@ -84,22 +98,29 @@ static enum em_status bus_probe(struct bus *bus, uint64_t address, size_t length
 	return status;
 }
 
+/* Up to two at a time. What lies in no window is its own host memory. */
 static void *bus_pin(struct bus *base, uint64_t address, size_t length, unsigned access)
 {
 	struct window_bus *bus = (struct window_bus *)base;
+	struct access *at = &bus->pinned[bus->pins];
 
-	if (length == 0)
+	if (length == 0 || bus->pins == BUS_PINS)
 		return NULL;
-	regmap__access_begin(&bus->pinned, address, length, access & RIGHTS);
-	if (bus->pinned.host && bus->pinned.length == length)
-		return bus->pinned.host;
-	regmap__access_end(&bus->pinned);
+	regmap__access_begin(at, address, length, access & RIGHTS);
+	if (at->length == length && !at->refusal && (at->host || !at->window)) {
+		bus->pins++;
+		return at->window ? at->host : (void *)address;
+	}
+	regmap__access_end(at);
 	return NULL;
 }
 
 static void bus_release(struct bus *base)
 {
-	regmap__access_end(&((struct window_bus *)base)->pinned);
+	struct window_bus *bus = (struct window_bus *)base;
+
+	while (bus->pins)
+		regmap__access_end(&bus->pinned[--bus->pins]);
 }
 
 /* Ordinary memory. */
@@ -132,7 +153,7 @@ static enum em_status move(struct window_bus *bus, struct access *at, uint64_t a
 	if (!err)
 		return EM_OK;
 	if (!trap.signo)
-		return device_error(fault, address, write ? EM_WRITE : EM_READ, err);
+		return transfer_error(fault, at, address, write ? EM_WRITE : EM_READ, err);
 	trap.address += address - at->address;
 	return real_fault(fault, &trap);
 }
@@ -263,7 +284,7 @@ void regmap__window_bus_init(struct window_bus *bus)
 	bus->bus.ops = &window_bus_ops;
 	bus->bus.cpu = NULL;
 	bus->bus.next = 0;
-	bus->pinned.pin.slot = NULL;
+	bus->pins = 0;
 	bus->lock.at.pin.slot = NULL;
 	bus->lock.word = NULL;
 	bus_abandon(&bus->bus);

@@ -6,12 +6,13 @@
 #include "../emulator/bus.h"
 #include "access.h"
 
-enum { BUS_PENDING = 256, BUS_STORES = 32 };
+enum { BUS_PENDING = 256, BUS_STORES = 32, BUS_PINS = 2 };
 
 /* Lives on the stack of the handler, and must not be moved or copied: it holds pins (access.h). */
 struct window_bus {
 	struct bus bus;
-	struct access pinned;    /* between pin() and release() */
+	struct access pinned[BUS_PINS]; /* between pin() and release() */
+	unsigned pins;
 	struct access_lock lock; /* between lock() and unlock() */
 	unsigned pending;        /* bytes kept for the register page */
 	unsigned stores;

@@ -261,6 +261,9 @@ static const char *advice(const struct report *r)
 	struct window_info near[2];
 	bool inside = regmap__window_near(r->range.address, near) && near[0].inside;
 
+	if (r->status == EM_UNIMPLEMENTED && !(regmap__em_tiers() & EM_TIER_NATIVE))
+		return "run without REGMAP_NATIVE=0, where executable memory is allowed, or use plain loads "
+		       "and stores here";
 	if (r->status == EM_UNIMPLEMENTED)
 		return "use plain loads and stores here, or report the bytes above as a bug of libregmap";
 	if (r->status == EM_FAULT)

@@ -162,7 +162,7 @@ static const struct em_range *claimed_range(const struct em_footprint *footprint
 	return NULL;
 }
 
-/* Without a plan or a footprint, the faulting byte is all we know. */
+/* Without a plan, the faulting byte is all we know. */
 static struct em_range faulting_byte(const struct trap *t)
 {
 	return (struct em_range){
@@ -172,17 +172,21 @@ static struct em_range faulting_byte(const struct trap *t)
 	};
 }
 
-static bool claims_byte(const struct trap *t)
+/* Of an instruction that we can't do, too, as far as it could be decoded. */
+static void find_footprint(const struct trap *t, struct em_footprint *footprint)
 {
-	return t->raised.number == TRAP_PAGE && regmap__window_meets(faulting_byte(t).address, 1);
+	regmap__em_footprint(&t->plan, &t->cpu, footprint);
+	if (!t->plan.length && t->raised.number == TRAP_PAGE) {
+		footprint->count = 1;
+		footprint->range[0] = faulting_byte(t);
+	}
 }
 
 OWN_FRAME static bool claims(const struct trap *t)
 {
 	struct em_footprint footprint;
 
-	if (regmap__em_footprint(&t->plan, &t->cpu, &footprint) != EM_OK)
-		return claims_byte(t);
+	find_footprint(t, &footprint);
 	return explains_fault(t, &footprint) && claimed_range(&footprint);
 }
 
@@ -194,8 +198,7 @@ OWN_FRAME static struct em_range blamed_range(const struct trap *t)
 	struct em_footprint footprint;
 	const struct em_range *claimed;
 
-	if (regmap__em_footprint(&t->plan, &t->cpu, &footprint) != EM_OK)
-		return faulting_byte(t);
+	find_footprint(t, &footprint);
 	for (unsigned i = 0; i < footprint.count; i++)
 		if (t->fault.trap.signo && in_range(&footprint.range[i], t->fault.trap.address))
 			return footprint.range[i];
@@ -292,16 +295,16 @@ static void carry_out(struct trap *t)
 static bool handle_planned(struct trap *t, enum em_status planned, uint8_t *legacy)
 {
 	regmap__context_load(&t->cpu, t->uc, legacy);
-	if (planned == EM_OK && claims(t)) {
+	if (planned == EM_RETRY || !claims(t))
+		return false;
+	if (planned == EM_OK) {
 		carry_out(t);
 		return true;
 	}
-	if (planned == EM_UNIMPLEMENTED && claims_byte(t)) {
-		memset(&t->fault, 0, sizeof(t->fault));
-		refuse(t, EM_UNIMPLEMENTED);
-		return true;
-	}
-	return false;
+	memset(&t->fault, 0, sizeof(t->fault));
+	t->fault.reason = t->plan.refusal;
+	refuse(t, EM_UNIMPLEMENTED);
+	return true;
 }
 
 OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)

@@ -42,8 +42,8 @@ static int cell_write(void *ctx, uint64_t offset, unsigned width, uint64_t value
 	return offset >= 8 ? answer : 0;
 }
 
-static const struct regmap_device_ops cell_ops = { cell_read, cell_write };
-static const struct regmap_device_ops read_ops = { cell_read, NULL };
+static const struct regmap_device_ops cell_ops = {cell_read, cell_write};
+static const struct regmap_device_ops read_ops = {cell_read, NULL};
 
 static struct regmap_window *lay(uint64_t guest, uint64_t length, enum regmap_backing backing,
                                  unsigned access)
@@ -99,7 +99,8 @@ static void test_bus_pins_host_memory(void **state)
 	assert_ptr_equal(bus->ops->pin(bus, BASE + 8, 8, EM_READ), memory + 8);
 	bus->ops->release(bus);
 	assert_null(bus->ops->pin(bus, BASE + 8, 8, EM_WRITE));
-	assert_null(bus->ops->pin(bus, (uintptr_t)memory, 8, EM_READ));
+	assert_ptr_equal(bus->ops->pin(bus, (uintptr_t)memory, 8, EM_READ), memory);
+	bus->ops->release(bus);
 	assert_int_equal(regmap_unmap(host), 0);
 	assert_int_equal(regmap_unmap(alias), 0);
 }
@@ -109,7 +110,7 @@ static void test_bus_denies_by_rights(void **state)
 	struct regmap_window *a = lay(HIGH, 8, REGMAP_HOST, RW);
 	struct regmap_window *b = lay(HIGH + 8, 8, REGMAP_HOST, REGMAP_READ);
 	struct regmap_window *c = lay(HIGH + 16, 8, REGMAP_HOST, REGMAP_WRITE);
-	uint64_t value[3] = { 0, 0, 0 };
+	uint64_t value[3] = {0, 0, 0};
 
 	(void)state;
 	assert_int_equal(bus->ops->write(bus, HIGH + 4, value, 8, &fault), EM_DENIED);
@@ -129,7 +130,7 @@ static void test_bus_denies_by_rights(void **state)
 static void test_bus_makes_device_errors_bus_errors(void **state)
 {
 	struct regmap_window *w = lay(HIGH, 64, REGMAP_DEVICE, RW);
-	uint64_t value[2] = { 0, 0 };
+	uint64_t value[2] = {0, 0};
 
 	(void)state;
 	answer = -EIO;
@@ -144,8 +145,13 @@ static void test_bus_makes_device_errors_bus_errors(void **state)
 
 static void test_bus_refuses_a_null_callback(void **state)
 {
-	struct regmap_config c = { .size = sizeof(c), .guest = HIGH, .length = 8, .access = RW,
-		                   .backing = REGMAP_DEVICE, .ops = &read_ops, .ctx = cells };
+	struct regmap_config c = {.size = sizeof(c),
+	                          .guest = HIGH,
+	                          .length = 8,
+	                          .access = RW,
+	                          .backing = REGMAP_DEVICE,
+	                          .ops = &read_ops,
+	                          .ctx = cells};
 	struct regmap_window *w;
 	uint32_t value = 0;
 
@@ -193,7 +199,7 @@ static void test_bus_straddles_into_memory(void **state)
 static void test_bus_writes_devices_first(void **state)
 {
 	uint8_t *page = two_pages();
-	uint64_t edge = (uintptr_t)page + PAGE, value[3] = { 1, 2, 3 };
+	uint64_t edge = (uintptr_t)page + PAGE, value[3] = {1, 2, 3};
 	struct regmap_window *w;
 
 	(void)state;
@@ -223,8 +229,12 @@ static void test_bus_faults_where_nothing_is(void **state)
 static void test_bus_names_the_guest_address_of_host_faults(void **state)
 {
 	uint8_t *page = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct regmap_config c = { .size = sizeof(c), .guest = HIGH, .length = 64, .access = RW,
-		                   .backing = REGMAP_HOST, .host = page };
+	struct regmap_config c = {.size = sizeof(c),
+	                          .guest = HIGH,
+	                          .length = 64,
+	                          .access = RW,
+	                          .backing = REGMAP_HOST,
+	                          .host = page};
 	struct regmap_window *w;
 	uint32_t value;
 
@@ -272,7 +282,7 @@ static void test_bus_lock_nests(void **state)
 static void test_bus_keeps_register_stores_until_commit(void **state)
 {
 	_Alignas(64) static uint8_t image[16384];
-	struct cpu cpu = { .gpr = { 0x1111, 0x2222 }, .rip = 0x4000, .xsave = image };
+	struct cpu cpu = {.gpr = {0x1111, 0x2222}, .rip = 0x4000, .xsave = image};
 	uint64_t value = 5;
 
 	(void)state;
