@@ -116,12 +116,28 @@ static void fill_memory(struct plan *p, const struct em_decoded *d, const ZydisD
 	p->has_mem = true;
 }
 
+/*
+ * What a handler can't do for the program: the kernel takes AMX's tile configuration away on signal
+ * delivery, and the destination of ENQCMD is no memory.
+ */
+static bool is_out_of_reach(ZydisISAExt ext)
+{
+	switch (ext) {
+	case ZYDIS_ISA_EXT_AMX_TILE:
+	case ZYDIS_ISA_EXT_AMX_BF16:
+	case ZYDIS_ISA_EXT_AMX_INT8:
+	case ZYDIS_ISA_EXT_ENQCMD: return true;
+	default: return false;
+	}
+}
+
 /* The first that says yes has it. Privileged instructions fault without us. */
 static void choose(struct plan *p, const struct em_decoded *d, unsigned tiers)
 {
 	p->kind = EM_NONE;
 	p->refusal = "libregmap can't do this instruction";
-	if (d->insn.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED)
+	if (d->insn.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED ||
+	    is_out_of_reach(d->insn.meta.isa_ext))
 		return;
 	if (regmap__em_plan_string(p, d) || regmap__em_plan_far(p, d) ||
 	    regmap__em_plan_stack(p, d) || regmap__em_plan_block(p, d))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 #include "../arch/x86_64/native.h"
@@ -61,6 +62,37 @@ static void begin(struct em *em)
 	em->legacy_kept = false;
 }
 
+static bool is_canonical(uint64_t address)
+{
+	return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+static bool is_in_stack_segment(const struct plan *p, const struct cpu *cpu, uint64_t address)
+{
+	if (p->has_mem && address == regmap__em_address(p, cpu))
+		return p->mem.segment == EM_SEG_NONE &&
+		       (p->mem.base == CPU_RSP || p->mem.base == CPU_RBP);
+	return p->kind >= EM_PUSH && p->kind <= EM_FAR;
+}
+
+/* SDM vol. 3, 6.15: a non-canonical address is #SS, not #GP, where the stack segment is in use. */
+static void name_exception(const struct plan *p, const struct cpu *cpu, struct cpu_trap *trap)
+{
+	struct em_footprint f;
+
+	if (trap->number != 13 || trap->signo != SIGSEGV || regmap__em_footprint(p, cpu, &f))
+		return;
+	for (unsigned i = 0; i < f.count; i++) {
+		if (is_canonical(f.range[i].address))
+			continue;
+		if (is_in_stack_segment(p, cpu, f.range[i].address)) {
+			trap->signo = SIGBUS;
+			trap->number = 12;
+		}
+		return;
+	}
+}
+
 enum em_status regmap__em_execute(const struct plan *plan, struct cpu *cpu, struct bus *bus,
                                   uint64_t budget, struct em_fault *fault)
 {
@@ -79,6 +111,8 @@ enum em_status regmap__em_execute(const struct plan *plan, struct cpu *cpu, stru
 		regmap__em_commit(&em);
 		return st;
 	}
+	if (st == EM_FAULT)
+		name_exception(plan, cpu, &fault->trap);
 	regmap__em_restore_legacy(&em);
 	if (bus->ops->abandon)
 		bus->ops->abandon(bus);

@@ -245,6 +245,7 @@ static bool exception_pending(const struct em *em)
 
 enum em_status regmap__em_run_native(struct em *em, void *operand, uint64_t address)
 {
+	(void)address;
 	return run_once(em, operand);
 }
 
@@ -252,7 +253,7 @@ enum em_status regmap__em_run_native(struct em *em, void *operand, uint64_t addr
  * An x87 store that runs into an unmasked exception stores nothing (SDM vol. 1, 8.5.1.1): on host
  * memory that comes by itself, on a buffer it must be found out. A second run on other bytes tells.
  */
-static bool stored(struct em *em, const uint8_t *buffer, uint64_t address)
+static bool stored(struct em *em, const uint8_t *buffer)
 {
 	uint8_t other[STORE_MAX];
 	uint64_t gpr[16];
@@ -270,6 +271,7 @@ static bool stored(struct em *em, const uint8_t *buffer, uint64_t address)
 
 static enum em_status action(struct em *em, void *operand, uint64_t address)
 {
+	(void)address;
 	return run_once(em, operand);
 }
 
@@ -285,9 +287,10 @@ static enum em_status store_action(struct em *em, void *operand, uint64_t addres
 {
 	enum em_status st;
 
+	(void)address;
 	regmap__em_keep_legacy(em);
 	st = run_once(em, operand);
-	if (!st && em->plan->native.load & XSTATE_X87 && !stored(em, operand, address))
+	if (!st && em->plan->native.load & XSTATE_X87 && !stored(em, operand))
 		return EM_RETRY;
 	return st;
 }

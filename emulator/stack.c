@@ -332,6 +332,7 @@ static enum em_status probe_enter(struct em *em)
 	enum em_status st = EM_OK;
 
 	regmap__em_footprint_enter(em->plan, em->cpu, &f);
+	st = probe_push(em, em->gpr[CPU_RSP], em->plan->stack_width);
 	for (unsigned i = 0; !st && i < f.count; i++)
 		st = em->bus->ops->probe(em->bus, f.range[i].address, f.range[i].length,
 		                         f.range[i].access, em->fault);

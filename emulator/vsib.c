@@ -213,8 +213,6 @@ enum em_status regmap__em_execute_gather(struct em *em)
 	const struct em_vsib *v = &em->plan->vsib;
 	enum em_status st = access_elements(em);
 
-	if (st == EM_FAULT && regmap__em_is_amd())
-		clear_above(em->cpu, v->data, v->vector_bytes); /* measured */
 	if (st)
 		return st;
 	clear_above(em->cpu, v->data, v->vector_bytes);

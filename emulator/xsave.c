@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../arch/x86_64/native.h"
+#include "../arch/x86_64/scratch.h"
 #include "internal.h"
 
 enum variant { FXSAVE, FXRSTOR, XSAVE, XSAVEC, XSAVEOPT, XRSTOR };
@@ -21,6 +22,8 @@ enum {
 	PKRU_SIZE = 4,
 	KNOWN = XSTATE_X87 | XSTATE_VECTOR | 1 << PKRU,
 	FILLS = 2,
+	ALIGN = 64,
+	SCRATCH = FILLS * AREA_MAX + 4096,
 };
 
 static const uint64_t compacted = 1ull << 63;
@@ -281,17 +284,29 @@ static enum em_status save(struct em *em, uint64_t address, uint8_t *area[FILLS 
 	return st;
 }
 
-static enum em_status on_buffer(struct em *em, uint64_t address, unsigned size)
+static enum em_status on_area(struct em *em, uint64_t address, unsigned size, uint8_t *raw)
 {
-	uint8_t raw[2 * AREA_MAX + 64], header[8];
+	uint8_t header[8];
 	uint8_t *area[FILLS + 1];
 
 	/* Both fillings are aligned as the guest address is: the instruction checks. */
-	area[0] = raw + ((address - (uintptr_t)raw) & 63);
+	area[0] = raw + (address & (ALIGN - 1));
 	area[1] = area[0] + AREA_MAX;
 	area[FILLS] = header;
-	memset(raw, 0, sizeof raw);
 	return restores(em->plan) ? restore(em, address, area[0]) : save(em, address, area, size);
+}
+
+/* Too much for an alternate signal stack. A callback that longjmps away leaves it mapped. */
+static enum em_status on_buffer(struct em *em, uint64_t address, unsigned size)
+{
+	uint8_t *raw = regmap__scratch_map(SCRATCH);
+	enum em_status st;
+
+	if (!raw)
+		return regmap__em_unimplemented(em, "no memory for an XSAVE area");
+	st = on_area(em, address, size, raw);
+	regmap__scratch_unmap(raw, SCRATCH);
+	return st;
 }
 
 enum em_status regmap__em_execute_xsave(struct em *em)

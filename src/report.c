@@ -267,8 +267,8 @@ static const char *advice(const struct report *r)
 	if (r->status == EM_UNIMPLEMENTED)
 		return "use plain loads and stores here, or report the bytes above as a bug of libregmap";
 	if (r->status == EM_FAULT)
-		return "an access must not be wider than what is there: check the pointer's type and the "
-		       "window's length";
+		return "check the pointer's type and the window's length; vector code (strlen, memcpy) reads "
+		       "whole blocks, so give it windows of whole pages";
 	if (inside && r->range.access & EM_WRITE && !(near[0].access & REGMAP_WRITE))
 		return "map the window with REGMAP_WRITE, or find out why this code writes here";
 	if (inside && r->range.access & EM_READ && !(near[0].access & REGMAP_READ))

@@ -23,6 +23,13 @@ struct site {
 
 static struct site table[SITES];
 
+union image {
+	struct plan plan;
+	uint64_t word[WORDS];
+};
+
+_Static_assert(sizeof(union image) == sizeof(struct plan), "no tail beyond the plan");
+
 static struct site *slot_of(uint64_t rip)
 {
 	return &table[(rip ^ rip >> 12) & (SITES - 1)];
@@ -32,15 +39,14 @@ bool regmap__site_find(uint64_t rip, struct plan *plan)
 {
 	struct site *site = slot_of(rip);
 	uint32_t turn = atomic_load_explicit(&site->turn, memory_order_acquire);
-	uint64_t word[WORDS];
+	union image *to = (union image *)plan;
 
 	if (turn & 1 || atomic_load_explicit(&site->rip, memory_order_acquire) != rip)
 		return false;
 	for (unsigned i = 0; i < WORDS; i++)
-		word[i] = atomic_load_explicit(&site->word[i], memory_order_acquire);
+		to->word[i] = atomic_load_explicit(&site->word[i], memory_order_acquire);
 	if (atomic_load_explicit(&site->turn, memory_order_relaxed) != turn)
 		return false;
-	memcpy(plan, word, sizeof(*plan));
 	return plan->length != 0; /* RIP 0 finds an empty slot */
 }
 

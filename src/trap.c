@@ -97,14 +97,24 @@ static enum em_status decode(struct trap *t)
 	return plan(t);
 }
 
+/* Execute-only text is fetched and compared. */
+static bool unchanged(struct trap *t)
+{
+	int differs = regmap__guard_compare((const void *)(uintptr_t)t->rip, t->plan.bytes,
+	                                    t->plan.length);
+
+	if (differs < 0)
+		return fetch(t->rip, t->code, t->have) && !memcmp(t->code, t->plan.bytes, t->have);
+	memcpy(t->code, t->plan.bytes, sizeof(t->code));
+	return !differs;
+}
+
 static bool remembered(struct trap *t)
 {
-	uint64_t rip = t->rip;
-
-	if (!regmap__site_find(rip, &t->plan))
+	if (!regmap__site_find(t->rip, &t->plan))
 		return false;
 	t->have = t->plan.length;
-	return fetch(rip, t->code, t->have) && !memcmp(t->code, t->plan.bytes, t->have);
+	return unchanged(t);
 }
 
 static enum em_status find_plan(struct trap *t)
@@ -138,10 +148,7 @@ static bool in_range(const struct em_range *range, uint64_t address)
 	return address - range->address < range->length;
 }
 
-/*
- * A page fault outside of the footprint isn't this instruction's: inside an rseq critical section RIP
- * has moved on to the abort handler.
- */
+/* A page fault outside of the footprint isn't this instruction's. */
 static bool explains_fault(const struct trap *t, const struct em_footprint *footprint)
 {
 	uint64_t address = (uintptr_t)t->info->si_addr;
@@ -292,11 +299,26 @@ static void carry_out(struct trap *t)
 	regmap__context_store_segments(&t->cpu); /* the last act: see context.h */
 }
 
+/*
+ * Inside an rseq critical section RIP has moved on to the abort handler, which begins behind a
+ * signature: rseq(2). It starts the section over, and so the access.
+ */
+static bool is_rseq_abort(const struct trap *t)
+{
+	static const uint32_t signature = 0x53053053;
+	const void *before = (const void *)(uintptr_t)(t->rip - sizeof(signature));
+
+	return t->raised.number == TRAP_PAGE && regmap__window_meets(faulting_byte(t).address, 1) &&
+	       !regmap__guard_compare(before, &signature, sizeof(signature));
+}
+
 static bool handle_planned(struct trap *t, enum em_status planned, uint8_t *legacy)
 {
 	regmap__context_load(&t->cpu, t->uc, legacy);
-	if (planned == EM_RETRY || !claims(t))
+	if (planned == EM_RETRY)
 		return false;
+	if (!claims(t))
+		return is_rseq_abort(t);
 	if (planned == EM_OK) {
 		carry_out(t);
 		return true;
@@ -317,9 +339,12 @@ OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)
 /* False: not ours. */
 OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext)
 {
-	struct trap t = {.signo = signo, .info = info, .uc = ucontext};
+	struct trap t;
 	enum em_status planned;
 
+	t.signo = signo;
+	t.info = info;
+	t.uc = ucontext;
 	regmap__context_get_trap(ucontext, &t.raised);
 	if (!could_be_access(&t))
 		return false;

@@ -126,9 +126,32 @@ void regmap__context_store(const struct cpu *cpu, void *ucontext, bool done)
 		memcpy(m->fpregs, cpu->xsave, SW_BYTES);
 }
 
+/* sigreturn leaves NT and ID as they are when it is called. The red zone is the compiler's. */
+static void set_sticky_flags(uint64_t rflags)
+{
+	uint64_t now;
+
+	__asm__ volatile("lea -128(%%rsp), %%rsp\n\t"
+	                 "pushfq\n\t"
+	                 "pop %0\n\t"
+	                 "lea 128(%%rsp), %%rsp"
+	                 : "=r"(now));
+	if (!((now ^ rflags) & (CPU_NT | CPU_ID)))
+		return;
+	now = (now & ~(uint64_t)(CPU_NT | CPU_ID)) | (rflags & (CPU_NT | CPU_ID));
+	__asm__ volatile("lea -128(%%rsp), %%rsp\n\t"
+	                 "push %0\n\t"
+	                 "popfq\n\t"
+	                 "lea 128(%%rsp), %%rsp"
+	                 :
+	                 : "r"(now)
+	                 : "cc");
+}
+
 /* Loading a selector replaces the base, so that comes second. */
 void regmap__context_store_segments(const struct cpu *cpu)
 {
+	set_sticky_flags(cpu->rflags);
 	if (cpu->dirty & CPU_DIRTY_GS)
 		__asm__ volatile("movw %0, %%gs" : : "r"(cpu->gs) : "memory");
 	if (cpu->dirty & CPU_DIRTY_GS_BASE)

@@ -43,6 +43,46 @@ regmap__copy_bytes:
 	.cfi_endproc
 	.size	regmap__copy_bytes, . - regmap__copy_bytes
 
+	/* int regmap__compare_bytes(rdi, rsi, size_t rdx 1..16, rcx unused, trap r8): 0 equal, 1 not */
+	.globl	regmap__compare_bytes
+	.hidden	regmap__compare_bytes
+	.type	regmap__compare_bytes, @function
+regmap__compare_bytes:
+	.cfi_startproc
+	endbr64
+	cmp	$8, %rdx
+	jb	4f
+	mov	(%rdi), %rax
+	mov	-8(%rdi,%rdx), %rcx
+	xor	(%rsi), %rax
+	xor	-8(%rsi,%rdx), %rcx
+	or	%rcx, %rax
+	jmp	9f
+4:	cmp	$4, %rdx
+	jb	2f
+	mov	(%rdi), %eax
+	mov	-4(%rdi,%rdx), %ecx
+	xor	(%rsi), %eax
+	xor	-4(%rsi,%rdx), %ecx
+	or	%ecx, %eax
+	jmp	9f
+2:	cmp	$2, %rdx
+	jb	1f
+	movzwl	(%rdi), %eax
+	movzwl	-2(%rdi,%rdx), %ecx
+	xor	(%rsi), %ax
+	xor	-2(%rsi,%rdx), %cx
+	or	%ecx, %eax
+	jmp	9f
+1:	movzbl	(%rdi), %eax
+	xor	(%rsi), %al
+9:	test	%rax, %rax
+	setnz	%al
+	movzbl	%al, %eax
+	ret
+	.cfi_endproc
+	.size	regmap__compare_bytes, . - regmap__compare_bytes
+
 	/* int regmap__probe_byte(void *rdi, int write esi, rdx, rcx unused, trap r8) */
 	.globl	regmap__probe_byte
 	.hidden	regmap__probe_byte

@@ -15,10 +15,16 @@ regmap__signal_entry:
 	endbr64
 	pushfq
 	.cfi_adjust_cfa_offset 8
-	andl	$~0x40000, (%rsp)
-	popfq
+	testl	$0x40000, (%rsp)
+	jnz	2f
+1:	add	$8, %rsp
 	.cfi_adjust_cfa_offset -8
 	jmp	regmap__trap_signal
+	.cfi_adjust_cfa_offset 8
+2:	andl	$~0x40000, (%rsp)
+	popfq
+	pushfq
+	jmp	1b
 	.cfi_endproc
 	.size	regmap__signal_entry, . - regmap__signal_entry
 

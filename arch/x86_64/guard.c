@@ -18,6 +18,8 @@ extern const char regmap__copy_begin[], regmap__copy_end[], regmap__copy_fault[]
 
 int regmap__copy_bytes(void *to, const void *from, size_t length, long unused,
                        struct cpu_trap *trap);
+int regmap__compare_bytes(const void *a, const void *b, size_t length, long unused,
+                          struct cpu_trap *trap);
 int regmap__probe_byte(uint64_t at, int write, long unused1, long unused2, struct cpu_trap *trap);
 
 static bool within(uint64_t rip, const char *begin, const char *end)
@@ -83,6 +85,13 @@ bool regmap__guard_fixup(int signo, const siginfo_t *info, void *ucontext)
 int regmap__guard_copy(void *to, const void *from, size_t length, struct cpu_trap *trap)
 {
 	return regmap__copy_bytes(to, from, length, 0, trap);
+}
+
+int regmap__guard_compare(const void *a, const void *b, size_t length)
+{
+	struct cpu_trap trap;
+
+	return regmap__compare_bytes(a, b, length, 0, &trap);
 }
 
 static int probe(uint64_t at, size_t length, int write, struct cpu_trap *trap)
