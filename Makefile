@@ -296,7 +296,7 @@ golden = -o $(1).out -s $(1).status
 RUN_TESTS := $(addprefix run/tests/,$(call names,$(TEST_SRC) $(SO_TEST_SRC)))
 RUN_EXAMPLES := $(addprefix run/examples/,$(call names,$(EXAMPLE_SRC)))
 RUN_DEMOS := $(addprefix run/asm-demos/,$(call names,$(DEMO_SRC)))
-RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe
+RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/preload
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
 # ASan's own alternate signal stack is too small for accesses nested in callbacks.
@@ -312,6 +312,11 @@ $(RUN_TESTS): run/tests/%: $(B)/tests/% | results
 
 $(RUN_EXAMPLES): run/examples/%: $(B)/examples/% | results
 	@$(CASE) examples/$* $(if $(wildcard examples/$*.out),-o examples/$*.out) -s examples/$*.status -- $<
+
+# A shim, a program that knows nothing of it, and LD_PRELOAD: needs the shared library.
+run/preload: lib | results
+	@CC='$(CC)' $(CASE) examples/preload -o examples/preload/run.out -- sh examples/preload/run.sh \
+		$(abspath $(OUT))
 
 # Their output is shown when somebody asked for joy.
 $(RUN_DEMOS): run/asm-demos/%: $(OUT)/joy/% | results

@@ -17,7 +17,7 @@ main:
 
 	mov	qword ptr [0x38], 1            // RDI lies at 0x38: standard output
 	mov	qword ptr [0x30], offset text  // RSI lies at 0x30
-	mov	qword ptr [0x10], length       // RDX lies at 0x10
+	mov	qword ptr [0x10], offset length // RDX lies at 0x10
 	mov	qword ptr [0x00], 1            // RAX lies at 0x00: write
 	syscall                                // the kernel has no idea
 

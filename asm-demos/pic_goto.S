@@ -24,7 +24,7 @@ done:
 	ud2                                // never
 	.balign	256
 there:
-	mov	byte ptr [0x80], offset 0x40 // 0x40 bytes into these 256
+	mov	byte ptr [0x80], 0x40  // 0x40 bytes into these 256
 	ud2
 	.balign	64
 	mov	edi, offset text

@@ -5,9 +5,9 @@
 
 	.macro	say what, value
 	mov	rsi, \value
-	mov	edi, offset 1f
+	mov	edi, offset .Lsay\@
 	.pushsection .rodata
-1:	.asciz	"\what: %ld\n"
+.Lsay\@: .asciz "\what: %ld\n"
 	.popsection
 	xor	eax, eax
 	call	printf
@@ -52,7 +52,7 @@ main:
 	say	"push [0x20] pushed RSP minus", rbx
 
 	mov	rbx, [0x80]			// RIP of the next instruction
-2:	sub	rbx, offset 2b
+here:	sub	rbx, offset here
 	say	"mov rbx, [0x80] is off by", rbx
 	xor	eax, eax
 out:

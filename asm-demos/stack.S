@@ -28,14 +28,14 @@ main:
 
 	mov	eax, offset square
 	mov	edi, 12
-	call	[0]                        // call rax
+	call	qword ptr ds:[0]           // call rax
 	mov	esi, edi
 	mov	edi, offset called
 	xor	eax, eax
 	call	printf
 
 	mov	edx, offset onward
-	jmp	[0x10]                     // jmp rdx
+	jmp	qword ptr ds:[0x10]        // jmp rdx
 	ud2
 square:
 	imul	edi, [0x38]                // edi * edi
