@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every instruction form that this CPU runs, natively on plain memory and again with windows in its
+ * place, at the same addresses: registers, flags, vector state, memory and signals must be the same, bit
+ * for bit.
+ *
+ * For a look at single instructions: T_ONLY=mnemonic T_CASES=n T_SHOW=n build/.../test_differential
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <regmap/regmap.h>
+
+#include "cases.h"
+#include "emulator/plan.h"
+
+enum { BATCH = 256, CHUNKS = 8, PARALLEL = 2, SHOWN = 10, ALIAS_AT = 0x18000000, SHIFT = 20 };
+
+/* What lies at T_WINDOW. */
+
+enum backing { PLAIN, HOST, HOST_SHIFTED, RAM, DEVICE, ALIAS, BACKINGS };
+
+static const char *const backing_name[BACKINGS] = { "plain memory", "host",   "host, shifted",
+	                                            "ram",          "device", "alias" };
+
+static uint8_t store[2 * T_PAGE] __attribute__((aligned(T_PAGE)));
+static uint8_t *window_bytes; /* what the window shows, at an address that doesn't fault */
+
+static int device_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+{
+	*value = 0;
+	memcpy(value, (uint8_t *)ctx + offset, width);
+	return 0;
+}
+
+static int device_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+{
+	memcpy((uint8_t *)ctx + offset, &value, width);
+	return 0;
+}
+
+static const struct regmap_device_ops device_ops = { device_read, device_write };
+
+static void make_plain(void)
+{
+	void *at = mmap((void *)T_WINDOW, T_PAGE, PROT_READ | PROT_WRITE,
+	                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	assert_ptr_equal(at, (void *)T_WINDOW);
+	window_bytes = at;
+}
+
+static struct regmap_window *lay(uint64_t guest, enum regmap_backing backing, void *host)
+{
+	struct regmap_config config = {
+		.size = sizeof(config),
+		.guest = guest,
+		.length = T_PAGE,
+		.access = REGMAP_READ | REGMAP_WRITE,
+		.backing = backing,
+		.flags = REGMAP_TRAP,
+		.host = backing == REGMAP_HOST ? host : NULL,
+		.ops = backing == REGMAP_DEVICE ? &device_ops : NULL,
+		.ctx = backing == REGMAP_DEVICE ? host : NULL,
+		.target = backing == REGMAP_ALIAS ? ALIAS_AT : 0,
+	};
+	struct regmap_window *window;
+
+	assert_int_equal(regmap_map(&config, &window), 0);
+	return window;
+}
+
+static struct regmap_window *window, *original;
+
+static void make_window(enum backing backing)
+{
+	void *host;
+
+	assert_int_equal(munmap((void *)T_WINDOW, T_PAGE), 0);
+	window_bytes = store + (backing == HOST_SHIFTED ? SHIFT : 0);
+	switch (backing) {
+	case RAM:
+		window = lay(T_WINDOW, REGMAP_RAM, NULL);
+		assert_int_equal(regmap_translate(T_WINDOW, &host), 0);
+		window_bytes = host;
+		break;
+	case DEVICE:
+		window = lay(T_WINDOW, REGMAP_DEVICE, window_bytes);
+		break;
+	case ALIAS:
+		original = lay(ALIAS_AT, REGMAP_HOST, window_bytes);
+		window = lay(T_WINDOW, REGMAP_ALIAS, NULL);
+		break;
+	default:
+		window = lay(T_WINDOW, REGMAP_HOST, window_bytes);
+	}
+}
+
+static void take_window_away(void)
+{
+	assert_int_equal(regmap_unmap(window), 0);
+	if (original)
+		assert_int_equal(regmap_unmap(original), 0);
+	window = original = NULL;
+}
+
+/* The pages on both sides: ordinary memory, or none. */
+static bool sides;
+
+static void make_sides(bool present)
+{
+	int prot = present ? PROT_READ | PROT_WRITE : PROT_NONE;
+
+	sides = present;
+	assert_int_equal(mprotect((void *)T_ARENA, T_PAGE, prot), 0);
+	assert_int_equal(mprotect((void *)T_WINDOW_END, T_PAGE, prot), 0);
+}
+
+/* Reports of faults that are none of our business here. */
+static int quiet(bool on)
+{
+	static int err = -1;
+
+	if (on) {
+		int null = open("/dev/null", O_WRONLY);
+
+		fflush(stderr);
+		err = dup(2);
+		dup2(null, 2);
+		return close(null);
+	}
+	dup2(err, 2);
+	return close(err);
+}
+
+/* Cases and what comes of them */
+
+struct result {
+	struct t_outcome outcome;
+	uint8_t image[T_IMAGE_MAX];
+	uint8_t memory[T_ARENA_SIZE];
+};
+
+struct entry {
+	struct t_case c;
+	size_t form;
+	struct result native, got;
+};
+
+/* What children find out. */
+struct tally {
+	unsigned differences;
+	unsigned long cases, runs;
+};
+
+struct state {
+	struct t_forms forms;
+	uint8_t *runs;    /* natively, in at least one case */
+	uint8_t *differs; /* through a window, in at least one case */
+	uint8_t *refused;
+	struct tally *tally;
+	unsigned shown, show;
+	struct entry *entry;
+	unsigned entries;
+};
+
+static struct state s;
+
+static void run_case(const struct t_case *c, struct result *to)
+{
+	if (sides) {
+		memcpy((void *)T_ARENA, c->memory, T_PAGE);
+		memcpy((void *)T_WINDOW_END, c->memory + 2 * T_PAGE, T_PAGE);
+	}
+	memcpy(window_bytes, c->memory + T_PAGE, T_PAGE);
+	t_run(&c->in, c->image, &to->outcome, to->image);
+	memset(to->memory, 0, T_ARENA_SIZE);
+	if (sides) {
+		memcpy(to->memory, (void *)T_ARENA, T_PAGE);
+		memcpy(to->memory + 2 * T_PAGE, (void *)T_WINDOW_END, T_PAGE);
+	}
+	memcpy(to->memory + T_PAGE, window_bytes, T_PAGE);
+	__atomic_fetch_add(&s.tally->runs, 1, __ATOMIC_RELAXED);
+}
+
+static bool done(const struct result *r)
+{
+	return r->outcome.end != T_END_FAULT;
+}
+
+/* Comparing */
+
+static size_t first_difference(const uint8_t *a, const uint8_t *b, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && a[i] == b[i])
+		i++;
+	return i;
+}
+
+/* Which byte of its operand a page fault is about depends on how the CPU cuts the access up. */
+static bool same_page(const struct t_outcome *a, const struct t_outcome *b)
+{
+	return a->number == 14 && b->number == 14 && a->address / T_PAGE == b->address / T_PAGE;
+}
+
+static bool same_registers(const struct t_regs *a, const struct t_regs *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
+
+/* Both operands are out of reach: which one is it about? */
+static bool compares_strings(const struct t_case *c)
+{
+	return c->i.insn.meta.category == ZYDIS_CATEGORY_STRINGOP && c->i.insn.operand_count > 1 &&
+	       c->i.op[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	       c->i.op[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
+}
+
+static bool same_outcome(const struct t_case *c, const struct t_outcome *a, const struct t_outcome *b)
+{
+	if (a->end == T_END_FAULT && b->end == T_END_FAULT && t_is_emulated_by_kernel(&c->i))
+		return a->signo == b->signo; /* the kernel makes the siginfo up */
+	if (a->number == 14 && b->number == 14 && !sides && compares_strings(c))
+		return true;
+	return a->end == b->end && a->signo == b->signo && a->code == b->code &&
+	       a->number == b->number && (a->address == b->address || same_page(a, b));
+}
+
+/*
+ * ENTER has written its frame when it looks at the final RSP, and the kernel writes in pieces; the library
+ * does nothing until it knows that all will do.
+ */
+static bool is_half_done(const struct t_case *c, const struct t_outcome *o)
+{
+	return o->end == T_END_FAULT &&
+	       (c->i.insn.mnemonic == ZYDIS_MNEMONIC_ENTER || t_is_emulated_by_kernel(&c->i));
+}
+
+/*
+ * Elements to the left of the one that faults may or may not have been done (SDM vol. 2, VGATHERDPS), and
+ * a single-step trap for those that have been may come in place of the fault.
+ */
+static bool is_interrupted(const struct t_case *c, const struct result *a, const struct result *b)
+{
+	return t_is_vsib(&c->i) &&
+	       (a->outcome.end == T_END_FAULT || b->outcome.end == T_END_FAULT ||
+	        (a->outcome.end == T_END_STEP && b->outcome.end == T_END_STEP &&
+	         a->outcome.regs.rip != b->outcome.regs.rip));
+}
+
+static bool same_interruption(const struct t_case *c, const struct result *a, const struct result *b)
+{
+	if (c->in.rflags & T_TF)
+		return true;
+	return a->outcome.end == b->outcome.end && a->outcome.signo == b->outcome.signo &&
+	       same_registers(&a->outcome.regs, &b->outcome.regs);
+}
+
+static bool same(const struct t_case *c, const struct result *a, const struct result *b)
+{
+	if (is_interrupted(c, a, b))
+		return same_interruption(c, a, b);
+	return same_outcome(c, &a->outcome, &b->outcome) &&
+	       same_registers(&a->outcome.regs, &b->outcome.regs) &&
+	       !memcmp(a->image, b->image, t_layout.size) &&
+	       (is_half_done(c, &a->outcome) || !memcmp(a->memory, b->memory, T_ARENA_SIZE));
+}
+
+static void show_outcome(const struct t_outcome *o)
+{
+	static const char *const end[] = { "done", "step", "fault" };
+
+	printf("%s", end[o->end]);
+	if (o->end == T_END_FAULT)
+		printf(" (signal %d code %d addr %#lx vector %lu)", o->signo, o->code,
+		       (unsigned long)o->address, (unsigned long)o->number);
+}
+
+static void show_bytes(const char *what, size_t at, const uint8_t *before, const uint8_t *a,
+                       const uint8_t *b)
+{
+	printf("    %s+%zu:", what, at);
+	for (size_t i = at; i < at + 16; i++)
+		printf(" %02x>%02x/%02x", before[i], a[i], b[i]);
+	puts("");
+}
+
+static void show_registers(const struct t_regs *in, const struct t_regs *a, const struct t_regs *b)
+{
+	for (unsigned i = 0; i < T_GPRS; i++)
+		if (a->gpr[i] != b->gpr[i])
+			printf("    r%u: %#lx > %#lx / %#lx\n", i, in->gpr[i], a->gpr[i], b->gpr[i]);
+	if (a->rip != b->rip)
+		printf("    rip: %#lx > %#lx / %#lx\n", in->rip, a->rip, b->rip);
+	if (a->rflags != b->rflags)
+		printf("    rflags: %#lx > %#lx / %#lx\n", in->rflags, a->rflags, b->rflags);
+	if (a->fs != b->fs || a->gs != b->gs || a->ds != b->ds || a->es != b->es)
+		printf("    fs, gs, ds, es: %#x %#x %#x %#x / %#x %#x %#x %#x\n", a->fs, a->gs, a->ds,
+		       a->es, b->fs, b->gs, b->ds, b->es);
+	if (a->fs_base != b->fs_base || a->gs_base != b->gs_base)
+		printf("    fs base, gs base: %#lx %#lx / %#lx %#lx\n", a->fs_base, a->gs_base,
+		       b->fs_base, b->gs_base);
+}
+
+static void show(const struct entry *e, enum backing backing)
+{
+	const struct result *a = &e->native, *b = &e->got;
+	char text[256];
+	size_t at;
+
+	t_case_describe(&e->c, text, sizeof(text));
+	printf("%s, %s, operand at %#lx rflags %#lx: ", text, backing_name[backing],
+	       (unsigned long)e->c.address, e->c.in.rflags);
+	show_outcome(&a->outcome);
+	printf(" / ");
+	show_outcome(&b->outcome);
+	puts("");
+	show_registers(&e->c.in, &a->outcome.regs, &b->outcome.regs);
+	at = first_difference(a->image, b->image, t_layout.size);
+	if (at < t_layout.size)
+		show_bytes("image", at, e->c.image, a->image, b->image);
+	at = first_difference(a->memory, b->memory, T_ARENA_SIZE);
+	if (at < T_ARENA_SIZE)
+		show_bytes("memory", at, e->c.memory, a->memory, b->memory);
+}
+
+static bool is_refused(const struct entry *e)
+{
+	struct plan plan;
+
+	return done(&e->native) && !done(&e->got) &&
+	       regmap__em_plan(&plan, e->c.i.bytes, e->c.i.insn.length, EM_TIER_BOTH) != EM_OK;
+}
+
+static void judge(const struct entry *e, enum backing backing)
+{
+	if (same(&e->c, &e->native, &e->got))
+		return;
+	if (is_refused(e)) {
+		s.refused[e->form] = 1;
+		return;
+	}
+	__atomic_fetch_add(&s.tally->differences, 1, __ATOMIC_RELAXED);
+	if (s.differs[e->form] < 3 && s.shown < s.show) {
+		s.shown++;
+		show(e, backing);
+	}
+	if (s.differs[e->form] < 255)
+		s.differs[e->form]++;
+}
+
+/* Batches */
+
+static void run_batch(void)
+{
+	make_plain();
+	for (unsigned i = 0; i < s.entries; i++) {
+		struct entry *e = &s.entry[i];
+
+		run_case(&e->c, &e->native);
+		s.runs[e->form] |= done(&e->native);
+	}
+	quiet(true);
+	for (enum backing b = HOST; b < BACKINGS; b++) {
+		make_window(b);
+		t_machine_catch();
+		for (unsigned i = 0; i < s.entries; i++) {
+			struct entry *e = &s.entry[i];
+
+			if (!s.runs[e->form])
+				continue;
+			memset(&e->got, 0, sizeof(e->got.outcome));
+			run_case(&e->c, &e->got);
+			judge(e, b);
+		}
+		take_window_away();
+		make_plain();
+	}
+	quiet(false);
+	__atomic_fetch_add(&s.tally->cases, s.entries, __ATOMIC_RELAXED);
+	s.entries = 0;
+}
+
+static void add(size_t form, unsigned n, enum t_style style)
+{
+	struct entry *e = &s.entry[s.entries];
+
+	t_case_make(&e->c, &s.forms.form[form], n, style, s.entries);
+	e->form = form;
+	if (++s.entries == BATCH)
+		run_batch();
+}
+
+static const char *only;
+
+static bool is_chosen(size_t form)
+{
+	return !only || !strcasecmp(only, ZydisMnemonicGetString(s.forms.form[form].mnemonic));
+}
+
+/*
+ * In child processes, two at a time: for speed, for the sake of a summary if one dies, and because the
+ * library's room for code that it has seen is finite.
+ */
+struct work {
+	unsigned first, count; /* cases */
+	enum t_style style;
+};
+
+/* LSL of one of the kernel's selectors tells the CPU's number. */
+static void stay_on_one_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)sched_getcpu(), &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static void run_chunk(const struct work *work, unsigned chunk)
+{
+	stay_on_one_cpu();
+	t_machine_catch();
+	for (size_t i = chunk; i < s.forms.count; i += CHUNKS)
+		for (unsigned n = 0; is_chosen(i) && n < work->count; n++)
+			add(i, work->first + n, work->style);
+	if (s.entries)
+		run_batch();
+	fflush(stdout);
+	_exit(0);
+}
+
+static void wait_for_one(void)
+{
+	int status;
+
+	assert_true(wait(&status) > 0);
+	if (WIFSIGNALED(status))
+		fail_msg("a child died of signal %d", WTERMSIG(status));
+	assert_int_equal(status, 0);
+}
+
+static void run_forms(unsigned first, unsigned count, enum t_style style)
+{
+	const struct work work = { first, count, style };
+	unsigned started = 0, waited = 0;
+
+	for (; started < CHUNKS; started++) {
+		pid_t pid;
+
+		if (started - waited == PARALLEL) {
+			wait_for_one();
+			waited++;
+		}
+		pid = fork();
+		assert_true(pid >= 0);
+		if (!pid)
+			run_chunk(&work, started);
+	}
+	for (; waited < started; waited++)
+		wait_for_one();
+}
+
+static unsigned setting(const char *name, unsigned otherwise)
+{
+	const char *value = getenv(name);
+
+	return value ? (unsigned)strtoul(value, NULL, 0) : otherwise;
+}
+
+/* Zeroed memory that children share. */
+static void *shared(size_t count, size_t size)
+{
+	void *p = mmap(NULL, count * size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert_ptr_not_equal(p, MAP_FAILED);
+	return p;
+}
+
+static int setup(void **unused)
+{
+	void *at = mmap((void *)T_ARENA, T_ARENA_SIZE, PROT_READ | PROT_WRITE,
+	                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	(void)unused;
+	assert_ptr_equal(at, (void *)T_ARENA);
+	t_machine_init(T_CODE_AT, T_GS_BASE);
+	t_cases_init();
+	t_enumerate(&s.forms);
+	s.runs = shared(s.forms.count, 1);
+	s.differs = shared(s.forms.count, 1);
+	s.refused = shared(s.forms.count, 1);
+	s.tally = shared(1, sizeof(*s.tally));
+	s.entry = aligned_alloc(64, BATCH * sizeof(*s.entry));
+	assert_non_null(s.entry);
+	s.show = setting("T_SHOW", SHOWN);
+	only = getenv("T_ONLY");
+	return 0;
+}
+
+static void print_counts(const char *what, const uint8_t *chosen)
+{
+	struct t_counts n;
+
+	t_count(&s.forms, chosen, &n);
+	printf("%-28s %6zu mnemonics %6zu operand forms %6zu encoding forms\n", what, n.mnemonics,
+	       n.operand_forms, n.encodings);
+}
+
+static void test_differential_simple(void **unused)
+{
+	(void)unused;
+	t_machine_catch();
+	make_sides(true);
+	run_forms(0, 2, T_SIMPLE);
+}
+
+static void test_differential_varied(void **unused)
+{
+	(void)unused;
+	t_machine_catch();
+	make_sides(true);
+	run_forms(10, setting("T_CASES", 4), T_VARIED);
+}
+
+static void test_differential_edges(void **unused)
+{
+	(void)unused;
+	t_machine_catch();
+	make_sides(true);
+	run_forms(1000, setting("T_CASES", 4) / 2, T_EDGES);
+}
+
+static void test_differential_void(void **unused)
+{
+	(void)unused;
+	t_machine_catch();
+	make_sides(false);
+	run_forms(2000, setting("T_CASES", 4) / 2, T_EDGES);
+}
+
+static void test_differential_coverage(void **unused)
+{
+	(void)unused;
+	print_counts("known to Zydis", NULL);
+	print_counts("run on this CPU", s.runs);
+	print_counts("differ", s.differs);
+	print_counts("refused", s.refused);
+	printf("%lu cases, %lu runs, %u differences\n", s.tally->cases, s.tally->runs,
+	       s.tally->differences);
+	assert_int_equal(s.tally->differences, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_differential_simple),
+		cmocka_unit_test(test_differential_varied),
+		cmocka_unit_test(test_differential_edges),
+		cmocka_unit_test(test_differential_void),
+		cmocka_unit_test(test_differential_coverage),
+	};
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	return cmocka_run_group_tests_name("differential", tests, setup, NULL);
+}
