@@ -104,7 +104,7 @@ struct regmap_config {
  *
  * Return: 0; -EEXIST a window lies in page 0; -EADDRINUSE the program has something mapped there;
  *         -ENOSYS no XSAVE; -ENOMEM.
- * Context: MT-Safe. AS-Unsafe (lock). Not from a callback.
+ * Context: MT-Safe (map lock). AS-Unsafe (allocates). From a callback, too.
  * Since: 0.1
  */
 REGMAP_API int regmap_map_registers(void) REGMAP_MUST_CHECK;
@@ -124,17 +124,18 @@ REGMAP_API int map_registers(void);
  * later mmap() lands in a window.
  *
  * REGMAP_RAM: whole pages of the window are mapped at the guest address and cost nothing to access,
- * unless REGMAP_TRAP is set, another window lies in the page, access is not both directions or the
- * kernel has no such address; reads of a read-only window are free, too. The memory is shared with
- * a child process after fork().
+ * unless REGMAP_TRAP is set, another window lies in the page, the window is write-only, the kernel has
+ * no such address or no more mappings (vm.max_map_count); of a read-only window the reads are
+ * free. The memory is shared with a child process after fork().
  *
  * REGMAP_ALIAS: an access at guest + n is an access at target + n, whatever window lies there at that
- * moment, and must be allowed by both. Chains of aliases may be 8 long.
+ * moment, and must be allowed by both. Where none lies, it is a SIGSEGV at the alias's own address.
+ * Chains of aliases may be 8 long.
  *
  * Return: 0; -EINVAL a wrong @config (empty or wrapping range, unknown bits, a missing member);
  *         -EEXIST equals or crosses another window; -EADDRINUSE the program has something mapped
  *         there (one line on stderr names it); -ENOMEM; -ELOOP an alias of itself.
- * Context: MT-Safe (map lock). AS-Unsafe (allocates). Not from a callback.
+ * Context: MT-Safe (map lock). AS-Unsafe (allocates). From a callback, too.
  * Since: 0.1
  */
 REGMAP_API int regmap_map(const struct regmap_config *config,
@@ -149,7 +150,8 @@ REGMAP_API int regmap_map(const struct regmap_config *config,
  * What lay under the window shows again.
  *
  * Return: 0; -EINVAL not a window.
- * Context: MT-Safe (map lock; waits for other threads' callbacks). AS-Unsafe. Not from a callback.
+ * Context: MT-Safe (map lock; waits for other threads' callbacks). AS-Unsafe. From a callback, too, that
+ *          of this very window included.
  * Since: 0.1
  */
 REGMAP_API int regmap_unmap(struct regmap_window *window);
@@ -161,8 +163,9 @@ REGMAP_API int regmap_unmap(struct regmap_window *window);
  *
  * A device sees what an access by the CPU would show it: naturally aligned pieces of at most 8 bytes.
  *
- * Return: 0; -EFAULT a byte lies in no window (nothing was read); -EACCES a write-only window
- *         (nothing was read); -EOPNOTSUPP the register page; else what the device returned.
+ * Return: 0; -EFAULT a byte lies in no window; -EACCES a write-only window; -ELOOP a chain of
+ *         aliases that is too long; -EOPNOTSUPP the register page: then nothing was read. Else what
+ *         the device returned, which may have seen the accesses before that.
  * Context: MT-Safe. AS-Safe, as far as the device is. From a callback, too.
  * Since: 0.1
  */
