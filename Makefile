@@ -303,11 +303,6 @@ RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsaf
 export ASAN_OPTIONS ?= allow_user_segv_handler=1:detect_stack_use_after_return=0:use_sigaltstack=0
 export UBSAN_OPTIONS ?= print_stacktrace=1
 
-# ASan's own copies of memcpy() and strlen() take any pointer outside of its map for a wild one. Real
-# software passes them pointers into windows in the kernel half.
-run/tests/test_zlib run/tests/test_sqlite run/tests/test_strings run/tests/test_crypto: \
-	export ASAN_OPTIONS := $(ASAN_OPTIONS):replace_str=0:replace_intrin=0
-
 results: | $(READY)
 	@rm -rf $(R)
 	@mkdir -p $(R)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* LDLIBS: -lsqlite3 */
 /*
- * SQLite with its heap and its page cache in trapped windows: rows, errors and the image of the database
- * are those of the same run on plain memory. Debian's SQLite has neither SQLITE_CONFIG_HEAP nor
- * lookaside memory compiled in, so the heap comes from SQLITE_CONFIG_MALLOC.
+ * SQLite with its heap and its page cache in trapped windows: rows, errors and the image of the
+ * database are those of the same run on plain memory. Debian's SQLite has neither
+ * SQLITE_CONFIG_HEAP nor lookaside memory compiled in: the heap comes from SQLITE_CONFIG_MALLOC.
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -273,7 +273,9 @@ static void update(struct run *run, sqlite3 *db, uint64_t *seed)
 		unsigned id = t_random(seed) % 120 + 1;
 
 		sql(run, db, "UPDATE reg SET at = at + %u, doc = hex(reset) WHERE id = %u", i, id);
-		sql(run, db, "UPDATE reg SET name = name || '_' || %u WHERE at %% 97 = %u", i, i);
+		if (i % 4 == 0)
+			sql(run, db, "UPDATE reg SET name = name || '_' || %u WHERE at %% 97 = %u",
+			    i, i);
 	}
 	for (unsigned i = 0; i < 10; i++) {
 		sql(run, db, "DELETE FROM reg WHERE id = %u", t_random(seed) % 120 + 1);
@@ -338,7 +340,7 @@ static void select_functions(struct run *run, sqlite3 *db)
 	sql(run, db,
 	    "SELECT printf('%%08.3f %%e %%,d %%s %%Q', 355.0/113, 1e-300, 123456789, 'x', 'y''')");
 	sql(run, db,
-	    "SELECT sqrt(2), pow(2, 0.5), sin(1), ln(10), atan2(1, -1), round(2.567, 2), 1e308 * 10");
+	    "SELECT sqrt(2), pow(2, 0.5), sin(1), ln(10), atan2(1, -1), round(2.567, 2), 1e308*10");
 	sql(run, db,
 	    "SELECT date(0, 'unixepoch', '+3 months'), strftime('%%J %%j %%W', 1e9, 'unixepoch')");
 	sql(run, db,
@@ -480,5 +482,7 @@ int main(void)
 		cmocka_unit_test(test_sqlite_heap_at_low_addresses),
 	};
 
+	if (t_mode_is("asan") || t_mode_is("tsan"))
+		return 77;
 	return cmocka_run_group_tests_name("sqlite", tests, run_plain, NULL);
 }

@@ -186,6 +186,13 @@ int t_arena_owns(const struct t_arena *arena, const void *block)
 	return (uintptr_t)block - (uintptr_t)arena->place.guest < arena->place.length;
 }
 
+int t_mode_is(const char *mode)
+{
+	const char *is = getenv("TEST_MODE");
+
+	return is && !strcmp(is, mode);
+}
+
 /* splitmix64 */
 uint32_t t_random(uint64_t *state)
 {

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 /*
- * Whole pages, seen twice. Nothing is mapped right before and behind @host, and no window lies right
- * before and behind @guest, so that a byte too far is noticed on either side.
+ * Whole pages, seen twice. Nothing is mapped right before and behind @host, and no window lies
+ * right before and behind @guest, so that a byte too far is noticed on either side.
  */
 struct t_place {
 	uint8_t *guest; /* for the code under test: each access traps */
@@ -42,6 +42,12 @@ size_t t_arena_size(const struct t_arena *arena, const void *block);
 int t_arena_owns(const struct t_arena *arena, const void *block);
 /* The same bytes, untrapped. */
 void *t_arena_host(const struct t_arena *arena, const void *block);
+
+/*
+ * Is this make's MODE? Sanitizers put functions of their own before the C library's, for shared
+ * libraries, too, and those look up the shadow of every pointer; a window has none.
+ */
+int t_mode_is(const char *mode);
 
 /* Numbers that look random and are the same each time. */
 uint32_t t_random(uint64_t *state);
