@@ -7,33 +7,6 @@
 
 enum { CPUID_ABM = 1 << 5, CPUID_BMI1 = 1 << 3 };
 
-bool regmap__em_is_amd(void)
-{
-	unsigned a, b = 0, c, d;
-
-	__cpuid(0, a, b, c, d);
-	return b == 0x68747541 || b == 0x6f677948; /* "Auth", "Hygo" */
-}
-
-unsigned regmap__em_log2(unsigned bytes)
-{
-	return bytes ? 31 - (unsigned)__builtin_clz(bytes) : 0;
-}
-
-bool regmap__em_gpr(ZydisRegister reg, struct em_reg *out)
-{
-	ZydisRegisterClass class = ZydisRegisterGetClass(reg);
-	ZydisRegister whole;
-
-	if (class != ZYDIS_REGCLASS_GPR8 && class != ZYDIS_REGCLASS_GPR16 &&
-	    class != ZYDIS_REGCLASS_GPR32 && class != ZYDIS_REGCLASS_GPR64)
-		return false;
-	whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
-	out->gpr = (uint8_t)ZydisRegisterGetId(whole);
-	out->high = reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH;
-	return true;
-}
-
 /* What the CPU at hand makes of bytes whose meaning depends on its features. */
 static void set_modes(ZydisDecoder *decoder)
 {

@@ -49,6 +49,7 @@ enum em_status regmap__em_footprint(const struct plan *plan, const struct cpu *c
                                     struct em_footprint *footprint)
 {
 	footprint->count = 0;
+	footprint->reported.length = 0;
 	return families[plan->kind].footprint(plan, cpu, footprint);
 }
 

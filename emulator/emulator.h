@@ -22,6 +22,7 @@ struct em_range {
 struct em_footprint {
 	unsigned count;
 	struct em_range range[EM_MAX_RANGES];
+	struct em_range reported; /* CPUs may report a fault anywhere in here, too; length 0: no */
 };
 
 struct plan;

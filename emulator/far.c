@@ -73,9 +73,16 @@ static enum em_status probe(struct em *em)
 	enum em_status st = EM_OK;
 
 	regmap__em_footprint_far(em->plan, em->cpu, &f);
-	for (unsigned i = 0; !st && i < f.count; i++)
-		st = em->bus->ops->probe(em->bus, f.range[i].address, f.range[i].length,
-		                         f.range[i].access, em->fault);
+	for (unsigned i = 0; !st && i < f.count; i++) {
+		bool pointer = em->plan->has_mem && i == 0;
+
+		st = regmap__em_probe(em, f.range[i].address,
+		                      pointer ? em->plan->width : em->plan->stack_width,
+		                      f.range[i].access);
+		if (!st)
+			st = em->bus->ops->probe(em->bus, f.range[i].address, f.range[i].length,
+			                         f.range[i].access, em->fault);
+	}
 	return st;
 }
 

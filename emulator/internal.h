@@ -34,7 +34,7 @@ struct em_family {
 	enum em_status (*execute)(struct em *);
 };
 
-/* decode.c */
+/* zydis.c */
 bool regmap__em_gpr(ZydisRegister reg, struct em_reg *out);
 unsigned regmap__em_log2(unsigned bytes);
 bool regmap__em_is_amd(void);

@@ -245,6 +245,8 @@ enum em_status regmap__em_footprint_masked(const struct plan *p, const struct cp
 
 	if (p->mask.whole)
 		active = low_bits(p->size);
+	/* MASKMOV reports its first byte, switched on or not (AMD, measured) */
+	f->reported = (struct em_range){address, p->size, p->access};
 	for (; (n = next_run(active, &at)); at += n)
 		regmap__em_range(f, address + at, n, p->access);
 	return EM_OK;

@@ -138,9 +138,21 @@ static bool fill(struct plan *p, const struct em_decoded *d)
 	return true;
 }
 
+/* BT and kin with a bit offset in a register, which reaches beyond the operand: tier 1 alone can do it. */
+static bool reaches_out(const struct em_decoded *d)
+{
+	switch (d->insn.mnemonic) {
+	case ZYDIS_MNEMONIC_BT:
+	case ZYDIS_MNEMONIC_BTS:
+	case ZYDIS_MNEMONIC_BTR:
+	case ZYDIS_MNEMONIC_BTC: return d->op[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
+	default: return false;
+	}
+}
+
 bool regmap__em_plan_native(struct plan *p, const struct em_decoded *d)
 {
-	if (d->mem < 0 || p->size == 0 || p->size > STORE_MAX || !fill(p, d))
+	if (reaches_out(d) || d->mem < 0 || p->size == 0 || p->size > STORE_MAX || !fill(p, d))
 		return false;
 	p->kind = EM_NATIVE;
 	return true;
@@ -169,6 +181,8 @@ static bool prepare(struct em *em, struct native *n, void *operand)
 	n->code = e->stub;
 	if (!n->code || e->generation != regmap__code_generation())
 		n->code = regmap__code_stub(e->code, e->code_length);
+	if (!n->code)
+		n->code = regmap__code_borrow(e->code, e->code_length);
 	if (!n->code)
 		return false;
 	memcpy(n->gpr, em->gpr, sizeof n->gpr);
@@ -220,11 +234,13 @@ static void fix_x87_pointers(struct em *em, const struct native *n, const void *
 static enum em_status run_once(struct em *em, void *operand)
 {
 	struct native n;
+	int failed;
 
 	if (!prepare(em, &n, operand))
-		return regmap__em_unimplemented(
-			em, "no room for code: too many different instructions");
-	if (regmap__native_run(&n)) {
+		return regmap__em_unimplemented(em, "no room for code: too many threads need some");
+	failed = regmap__native_run(&n);
+	regmap__code_give_back(n.code);
+	if (failed) {
 		em->fault->trap = n.trap;
 		if (n.trap.signo == SIGILL)
 			return regmap__em_unimplemented(em,

@@ -117,6 +117,12 @@ static void rebase(struct em *em, const void *operand, uint64_t address)
 		t->address += address - (uintptr_t)operand;
 }
 
+/* AMD's MXCSR.MM lets SSE operands lie anywhere; the instruction itself knows which. */
+static bool misalignment_allowed(const struct em *em)
+{
+	return em->cpu->xsave[XSAVE_MXCSR + 2] & 2;
+}
+
 static enum em_status on_buffer(struct em *em, uint64_t address, size_t size, unsigned access,
                                 em_action_fn action)
 {
@@ -165,8 +171,12 @@ enum em_status regmap__em_on_operand(struct em *em, uint64_t address, size_t siz
 	if (host)
 		bus->ops->release(bus);
 	st = bus->ops->probe(bus, address, size, access, em->fault);
+	if (regmap__em_misaligned(em, address) && (st || !misalignment_allowed(em)))
+		return regmap__em_protection_fault(em);
+	if (!st && em->plan->kind != EM_NATIVE)
+		st = check_alignment(em, address, size);
 	if (st)
-		return regmap__em_misaligned(em, address) ? regmap__em_protection_fault(em) : st;
+		return st;
 	if (access & EM_LOCKED)
 		bus->ops->lock(bus, address);
 	st = on_buffer(em, address, size, access, action);

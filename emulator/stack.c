@@ -323,7 +323,7 @@ static enum em_status probe_final_rsp(struct em *em)
 	const struct plan *p = em->plan;
 	uint64_t rsp = em->cpu->gpr[CPU_RSP] - (p->size + 1u) * p->stack_width - (uint16_t)p->imm;
 
-	return em->bus->ops->probe(em->bus, rsp, 1, EM_WRITE, em->fault);
+	return regmap__em_probe(em, rsp, p->stack_width, EM_WRITE);
 }
 
 static enum em_status probe_enter(struct em *em)
@@ -333,6 +333,9 @@ static enum em_status probe_enter(struct em *em)
 
 	regmap__em_footprint_enter(em->plan, em->cpu, &f);
 	st = probe_push(em, em->gpr[CPU_RSP], em->plan->stack_width);
+	if (!st && em->plan->size > 1)
+		st = regmap__em_probe(em, em->gpr[CPU_RBP] - em->plan->stack_width,
+		                      em->plan->stack_width, EM_READ);
 	for (unsigned i = 0; !st && i < f.count; i++)
 		st = em->bus->ops->probe(em->bus, f.range[i].address, f.range[i].length,
 		                         f.range[i].access, em->fault);

@@ -157,8 +157,10 @@ static enum em_status load_area(struct em *em, uint64_t address, uint8_t *area)
 	uint64_t bv, comp, rfbm = requested(em->cpu);
 	enum em_status st;
 
-	if (em->plan->variant == FXRSTOR)
-		return load(em, address, area, 0, FX_USED);
+	if (em->plan->variant == FXRSTOR) { /* reserved bytes are checked, too (measured) */
+		st = em->bus->ops->probe(em->bus, address, FX_SIZE, EM_READ, em->fault);
+		return st ? st : load(em, address, area, 0, FX_USED);
+	}
 	st = load(em, address, area, XSAVE_HEADER, HEADER_SIZE);
 	if (st)
 		return st;

@@ -158,7 +158,7 @@ static bool explains_fault(const struct trap *t, const struct em_footprint *foot
 	for (unsigned i = 0; i < footprint->count; i++)
 		if (in_range(&footprint->range[i], address))
 			return true;
-	return false;
+	return footprint->reported.length && in_range(&footprint->reported, address);
 }
 
 static const struct em_range *claimed_range(const struct em_footprint *footprint)

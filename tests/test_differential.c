@@ -4,7 +4,8 @@
  * place, at the same addresses: registers, flags, vector state, memory and signals must be the same, bit
  * for bit.
  *
- * For a look at single instructions: T_ONLY=mnemonic T_CASES=n T_SHOW=n build/.../test_differential
+ * For a look at single instructions: T_ONLY=mnemonic T_CASES=n T_SHOW=n build/.../test_differential; for
+ * other data: T_SEED=n
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -28,20 +29,24 @@
 #include "cases.h"
 #include "emulator/plan.h"
 
-enum { BATCH = 256, CHUNKS = 8, PARALLEL = 2, SHOWN = 10, ALIAS_AT = 0x18000000, SHIFT = 20 };
+enum { BATCH = 256, CHUNKS = 8, PARALLEL = 2, CASES = 16, SHOWN = 10 };
+enum { ALIAS_AT = 0x18000000, SHIFT = 20 };
 
 /* What lies at T_WINDOW. */
 
 enum backing { PLAIN, HOST, HOST_SHIFTED, RAM, DEVICE, ALIAS, BACKINGS };
 
-static const char *const backing_name[BACKINGS] = { "plain memory", "host",   "host, shifted",
-	                                            "ram",          "device", "alias" };
+static const char *const backing_name[BACKINGS] = {"plain memory", "host",   "host, shifted",
+                                                   "ram",          "device", "alias"};
 
 static uint8_t store[2 * T_PAGE] __attribute__((aligned(T_PAGE)));
 static uint8_t *window_bytes; /* what the window shows, at an address that doesn't fault */
 
+static bool device_reached;
+
 static int device_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
 {
+	device_reached = true;
 	*value = 0;
 	memcpy(value, (uint8_t *)ctx + offset, width);
 	return 0;
@@ -49,11 +54,12 @@ static int device_read(void *ctx, uint64_t offset, unsigned width, uint64_t *val
 
 static int device_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
 {
+	device_reached = true;
 	memcpy((uint8_t *)ctx + offset, &value, width);
 	return 0;
 }
 
-static const struct regmap_device_ops device_ops = { device_read, device_write };
+static const struct regmap_device_ops device_ops = {device_read, device_write};
 
 static void make_plain(void)
 {
@@ -98,15 +104,12 @@ static void make_window(enum backing backing)
 		assert_int_equal(regmap_translate(T_WINDOW, &host), 0);
 		window_bytes = host;
 		break;
-	case DEVICE:
-		window = lay(T_WINDOW, REGMAP_DEVICE, window_bytes);
-		break;
+	case DEVICE: window = lay(T_WINDOW, REGMAP_DEVICE, window_bytes); break;
 	case ALIAS:
 		original = lay(ALIAS_AT, REGMAP_HOST, window_bytes);
 		window = lay(T_WINDOW, REGMAP_ALIAS, NULL);
 		break;
-	default:
-		window = lay(T_WINDOW, REGMAP_HOST, window_bytes);
+	default: window = lay(T_WINDOW, REGMAP_HOST, window_bytes);
 	}
 }
 
@@ -172,6 +175,7 @@ struct state {
 	uint8_t *runs;    /* natively, in at least one case */
 	uint8_t *differs; /* through a window, in at least one case */
 	uint8_t *refused;
+	uint8_t *reaches; /* a device has seen an access */
 	struct tally *tally;
 	unsigned shown, show;
 	struct entry *entry;
@@ -232,11 +236,12 @@ static bool compares_strings(const struct t_case *c)
 	       c->i.op[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
 }
 
-static bool same_outcome(const struct t_case *c, const struct t_outcome *a, const struct t_outcome *b)
+static bool same_outcome(const struct t_case *c, const struct t_outcome *a,
+                         const struct t_outcome *b)
 {
 	if (a->end == T_END_FAULT && b->end == T_END_FAULT && t_is_emulated_by_kernel(&c->i))
 		return a->signo == b->signo; /* the kernel makes the siginfo up */
-	if (a->number == 14 && b->number == 14 && !sides && compares_strings(c))
+	if (a->end == T_END_FAULT && b->end == T_END_FAULT && !sides && compares_strings(c))
 		return true;
 	return a->end == b->end && a->signo == b->signo && a->code == b->code &&
 	       a->number == b->number && (a->address == b->address || same_page(a, b));
@@ -264,7 +269,8 @@ static bool is_interrupted(const struct t_case *c, const struct result *a, const
 	         a->outcome.regs.rip != b->outcome.regs.rip));
 }
 
-static bool same_interruption(const struct t_case *c, const struct result *a, const struct result *b)
+static bool same_interruption(const struct t_case *c, const struct result *a,
+                              const struct result *b)
 {
 	if (c->in.rflags & T_TF)
 		return true;
@@ -284,7 +290,7 @@ static bool same(const struct t_case *c, const struct result *a, const struct re
 
 static void show_outcome(const struct t_outcome *o)
 {
-	static const char *const end[] = { "done", "step", "fault" };
+	static const char *const end[] = {"done", "step", "fault"};
 
 	printf("%s", end[o->end]);
 	if (o->end == T_END_FAULT)
@@ -305,14 +311,15 @@ static void show_registers(const struct t_regs *in, const struct t_regs *a, cons
 {
 	for (unsigned i = 0; i < T_GPRS; i++)
 		if (a->gpr[i] != b->gpr[i])
-			printf("    r%u: %#lx > %#lx / %#lx\n", i, in->gpr[i], a->gpr[i], b->gpr[i]);
+			printf("    r%u: %#lx > %#lx / %#lx\n", i, in->gpr[i], a->gpr[i],
+			       b->gpr[i]);
 	if (a->rip != b->rip)
 		printf("    rip: %#lx > %#lx / %#lx\n", in->rip, a->rip, b->rip);
 	if (a->rflags != b->rflags)
 		printf("    rflags: %#lx > %#lx / %#lx\n", in->rflags, a->rflags, b->rflags);
 	if (a->fs != b->fs || a->gs != b->gs || a->ds != b->ds || a->es != b->es)
-		printf("    fs, gs, ds, es: %#x %#x %#x %#x / %#x %#x %#x %#x\n", a->fs, a->gs, a->ds,
-		       a->es, b->fs, b->gs, b->ds, b->es);
+		printf("    fs, gs, ds, es: %#x %#x %#x %#x / %#x %#x %#x %#x\n", a->fs, a->gs,
+		       a->ds, a->es, b->fs, b->gs, b->ds, b->es);
 	if (a->fs_base != b->fs_base || a->gs_base != b->gs_base)
 		printf("    fs base, gs base: %#lx %#lx / %#lx %#lx\n", a->fs_base, a->gs_base,
 		       b->fs_base, b->gs_base);
@@ -367,6 +374,9 @@ static void judge(const struct entry *e, enum backing backing)
 
 /* Batches */
 
+static const char *only;
+static unsigned seed;
+
 static void run_batch(void)
 {
 	make_plain();
@@ -385,8 +395,9 @@ static void run_batch(void)
 
 			if (!s.runs[e->form])
 				continue;
-			memset(&e->got, 0, sizeof(e->got.outcome));
+			device_reached = false;
 			run_case(&e->c, &e->got);
+			s.reaches[e->form] |= device_reached;
 			judge(e, b);
 		}
 		take_window_away();
@@ -401,16 +412,16 @@ static void add(size_t form, unsigned n, enum t_style style)
 {
 	struct entry *e = &s.entry[s.entries];
 
-	t_case_make(&e->c, &s.forms.form[form], n, style, s.entries);
+	t_case_make(&e->c, &s.forms.form[form], n + seed * 100000, style, s.entries);
 	e->form = form;
 	if (++s.entries == BATCH)
 		run_batch();
 }
 
-static const char *only;
-
-static bool is_chosen(size_t form)
+static bool is_chosen(size_t form, unsigned every)
 {
+	if (form / CHUNKS % every)
+		return false;
 	return !only || !strcasecmp(only, ZydisMnemonicGetString(s.forms.form[form].mnemonic));
 }
 
@@ -421,24 +432,33 @@ static bool is_chosen(size_t form)
 struct work {
 	unsigned first, count; /* cases */
 	enum t_style style;
+	unsigned every; /* of the forms */
 };
 
 /* LSL of one of the kernel's selectors tells the CPU's number. */
-static void stay_on_one_cpu(void)
+static void stay_on_one_cpu(unsigned chunk)
 {
-	cpu_set_t set;
+	unsigned n = chunk % PARALLEL;
+	cpu_set_t all, one;
 
-	CPU_ZERO(&set);
-	CPU_SET((unsigned)sched_getcpu(), &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	CPU_ZERO(&one);
+	if (sched_getaffinity(0, sizeof(all), &all))
+		return;
+	n %= (unsigned)CPU_COUNT(&all);
+	for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &all) && !n--) {
+			CPU_SET(cpu, &one);
+			break;
+		}
+	sched_setaffinity(0, sizeof(one), &one);
 }
 
 static void run_chunk(const struct work *work, unsigned chunk)
 {
-	stay_on_one_cpu();
+	stay_on_one_cpu(chunk);
 	t_machine_catch();
 	for (size_t i = chunk; i < s.forms.count; i += CHUNKS)
-		for (unsigned n = 0; is_chosen(i) && n < work->count; n++)
+		for (unsigned n = 0; is_chosen(i, work->every) && n < work->count; n++)
 			add(i, work->first + n, work->style);
 	if (s.entries)
 		run_batch();
@@ -456,9 +476,9 @@ static void wait_for_one(void)
 	assert_int_equal(status, 0);
 }
 
-static void run_forms(unsigned first, unsigned count, enum t_style style)
+static void run_forms(unsigned first, unsigned count, enum t_style style, unsigned every)
 {
-	const struct work work = { first, count, style };
+	const struct work work = {first, count, style, every};
 	unsigned started = 0, waited = 0;
 
 	for (; started < CHUNKS; started++) {
@@ -487,7 +507,8 @@ static unsigned setting(const char *name, unsigned otherwise)
 /* Zeroed memory that children share. */
 static void *shared(size_t count, size_t size)
 {
-	void *p = mmap(NULL, count * size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, count * size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+	               0);
 
 	assert_ptr_not_equal(p, MAP_FAILED);
 	return p;
@@ -506,10 +527,12 @@ static int setup(void **unused)
 	s.runs = shared(s.forms.count, 1);
 	s.differs = shared(s.forms.count, 1);
 	s.refused = shared(s.forms.count, 1);
+	s.reaches = shared(s.forms.count, 1);
 	s.tally = shared(1, sizeof(*s.tally));
 	s.entry = aligned_alloc(64, BATCH * sizeof(*s.entry));
 	assert_non_null(s.entry);
 	s.show = setting("T_SHOW", SHOWN);
+	seed = setting("T_SEED", 0);
 	only = getenv("T_ONLY");
 	return 0;
 }
@@ -523,48 +546,99 @@ static void print_counts(const char *what, const uint8_t *chosen)
 	       n.operand_forms, n.encodings);
 }
 
+static unsigned cases(void)
+{
+	return setting("T_CASES", CASES);
+}
+
 static void test_differential_simple(void **unused)
 {
 	(void)unused;
-	t_machine_catch();
 	make_sides(true);
-	run_forms(0, 2, T_SIMPLE);
+	run_forms(0, 2, T_SIMPLE, 1);
 }
 
 static void test_differential_varied(void **unused)
 {
 	(void)unused;
-	t_machine_catch();
 	make_sides(true);
-	run_forms(10, setting("T_CASES", 4), T_VARIED);
+	run_forms(10, cases(), T_VARIED, 1);
 }
 
+/* Each alignment, of every 16th form. */
+static void test_differential_alignments(void **unused)
+{
+	(void)unused;
+	make_sides(true);
+	run_forms(64, 64, T_SHIFTED, 16);
+}
+
+/* From the window to ordinary memory and back. */
 static void test_differential_edges(void **unused)
 {
 	(void)unused;
-	t_machine_catch();
 	make_sides(true);
-	run_forms(1000, setting("T_CASES", 4) / 2, T_EDGES);
+	run_forms(1000, cases() / 2, T_EDGES, 1);
 }
 
+/* From the window to where nothing is: the whole instruction faults. */
 static void test_differential_void(void **unused)
 {
 	(void)unused;
-	t_machine_catch();
 	make_sides(false);
-	run_forms(2000, setting("T_CASES", 4) / 2, T_EDGES);
+	run_forms(2000, cases() / 2, T_EDGES, 1);
+}
+
+/* AVX-512 F, DQ, CD, BW, VL: then we know how much there is. */
+static bool is_skylake_x(void)
+{
+	__builtin_cpu_init();
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+	       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512vl");
+}
+
+static void print_refused(void)
+{
+	for (size_t i = 0; i < s.forms.count; i++) {
+		const struct t_form *f = &s.forms.form[i];
+		char text[128];
+
+		if (!s.refused[i])
+			continue;
+		t_format(f->bytes, f->length, text, sizeof(text));
+		printf("refused: %s: the emulator has no family for it\n", text);
+	}
 }
 
 static void test_differential_coverage(void **unused)
 {
+	uint8_t *covered = calloc(s.forms.count, 1);
+	struct t_counts n;
+
 	(void)unused;
+	assert_non_null(covered);
+	for (size_t i = 0; i < s.forms.count; i++)
+		covered[i] = s.runs[i] && !s.differs[i] && !s.refused[i];
+	print_refused();
 	print_counts("known to Zydis", NULL);
 	print_counts("run on this CPU", s.runs);
+	print_counts("covered", covered);
+	print_counts("of those, reach a device", s.reaches);
 	print_counts("differ", s.differs);
 	print_counts("refused", s.refused);
 	printf("%lu cases, %lu runs, %u differences\n", s.tally->cases, s.tally->runs,
 	       s.tally->differences);
+	t_count(&s.forms, covered, &n);
+	free(covered);
 	assert_int_equal(s.tally->differences, 0);
+	if (!only && is_skylake_x()) {
+		assert_true(n.mnemonics >= 990);
+		assert_true(n.operand_forms >= 3390);
+		assert_true(n.encodings >= 7330);
+	}
+	t_count(&s.forms, s.refused, &n);
+	assert_int_equal(n.encodings, 0);
 }
 
 int main(void)
@@ -572,6 +646,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_differential_simple),
 		cmocka_unit_test(test_differential_varied),
+		cmocka_unit_test(test_differential_alignments),
 		cmocka_unit_test(test_differential_edges),
 		cmocka_unit_test(test_differential_void),
 		cmocka_unit_test(test_differential_coverage),

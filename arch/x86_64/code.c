@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Code memory: one memfd mapped twice, writable here and executable there. Stubs are found by their
- * content and never change once published, so readers need no lock. It is shared with a child
- * after fork(), which must not append to its parent's: the index lives in memory that a fork wipes,
- * and whoever finds it wiped lays new code memory over the old.
+ * content and never change once published, so readers need no lock. When they are used up, a few more
+ * are lent for one execution each. It is shared with a child after fork(), which must not append to
+ * its parent's: the index lives in memory that a fork wipes, and whoever finds it wiped lays new code
+ * memory over the old.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -21,8 +22,9 @@
 enum {
 	STUB_SIZE = 32, /* ENDBR64, at most 15 bytes, RET; the length in the last byte */
 	STUBS = 1 << 15,
+	LENT = 64, /* one-way stubs, behind the ones that are remembered */
 	INDEX = STUBS * 2,
-	CODE_SIZE = STUB_SIZE * STUBS,
+	CODE_SIZE = STUB_SIZE * (STUBS + LENT),
 	STUB_LENGTH = STUB_SIZE - 1,
 	RET = 0xc3,
 };
@@ -34,6 +36,7 @@ struct code_index {
 	atomic_uint state; /* 0 wiped, 1 being laid, 2 ready */
 	atomic_uint used;
 	atomic_uint slot[INDEX]; /* stub number + 1; 0 free */
+	atomic_bool lent[LENT];
 };
 
 static struct {
@@ -195,4 +198,30 @@ const void *regmap__code_stub(const uint8_t *bytes, size_t length)
 			return address(found - 1);
 	}
 	return NULL;
+}
+
+/*
+ * A lent stub held other code before, which this core may have fetched: SDM vol. 3, 9.1.3 asks for a
+ * serialising instruction. Nobody else runs it meanwhile.
+ */
+const void *regmap__code_borrow(const uint8_t *bytes, size_t length)
+{
+	if (!code.index || !ready())
+		return NULL;
+	for (unsigned i = 0; i < LENT; i++) {
+		if (atomic_exchange(&code.index->lent[i], true))
+			continue;
+		write_stub(STUBS + i, bytes, length);
+		regmap__serialize();
+		return address(STUBS + i);
+	}
+	return NULL;
+}
+
+void regmap__code_give_back(const void *stub)
+{
+	size_t i = (size_t)((const uint8_t *)stub - code.executable) / STUB_SIZE;
+
+	if (i >= STUBS)
+		atomic_store(&code.index->lent[i - STUBS], false);
 }

@@ -129,8 +129,32 @@ regmap__native_fault:
 	.cfi_endproc
 	.size	regmap__native_run, . - regmap__native_run
 
+	/* IRETQ to the next instruction serialises, at any privilege, and traps into no hypervisor. */
+	.p2align 4
+	.globl	regmap__serialize
+	.hidden	regmap__serialize
+	.type	regmap__serialize, @function
+regmap__serialize:
+	.cfi_startproc
+	endbr64
+	mov	%rsp, %rax
+	mov	%ss, %ecx
+	push	%rcx
+	push	%rax
+	pushfq
+	mov	%cs, %ecx
+	push	%rcx
+	lea	1f(%rip), %rcx
+	push	%rcx
+	.cfi_def_cfa_register %rax
+	iretq
+1:	.cfi_def_cfa %rsp, 8
+	ret
+	.cfi_endproc
+	.size	regmap__serialize, . - regmap__serialize
+
 	.globl	regmap__native_begin, regmap__native_end
 	.hidden	regmap__native_begin, regmap__native_end
 	.set	regmap__native_begin, regmap__native_run
-	.set	regmap__native_end, .
+	.set	regmap__native_end, regmap__serialize
 	.section .note.GNU-stack, "", @progbits

@@ -23,6 +23,9 @@ struct native {
  */
 int regmap__native_run(struct native *n);
 
+/* In native.S: what was written as code is what the following instructions fetch. */
+void regmap__serialize(void);
+
 /* 0 or -errno: the host forbids executable memory. Not from a handler. */
 int regmap__code_init(void);
 /*
@@ -30,6 +33,12 @@ int regmap__code_init(void);
  * regmap__code_generation() stays the same. NULL when code memory is full. AS-Safe.
  */
 const void *regmap__code_stub(const uint8_t *bytes, size_t length);
+/*
+ * The same for one execution, when stub() has no room: give it back right after. NULL: all are lent.
+ * Giving back a stub that was not borrowed does nothing.
+ */
+const void *regmap__code_borrow(const uint8_t *bytes, size_t length);
+void regmap__code_give_back(const void *stub);
 uint32_t regmap__code_generation(void);
 bool regmap__code_contains(uint64_t rip);
 /* The address of the instruction proper inside a stub. */

@@ -25,6 +25,7 @@ enum { FX_FCW = 0, FX_FSW = 2, FX_FTW = 4, FX_MXCSR = 24, FX_ST = 32, XSTATE_BV 
 struct draw {
 	uint64_t state;
 	enum t_style style;
+	unsigned n;
 };
 
 static uint64_t next(struct draw *d)
@@ -49,34 +50,35 @@ static bool chance(struct draw *d, unsigned percent)
 /* Never in a simple case. */
 static bool surprise(struct draw *d, unsigned percent)
 {
-	return chance(d, percent) && d->style != T_SIMPLE;
+	return chance(d, percent) && d->style != T_SIMPLE && d->style != T_SHIFTED;
 }
 
 /* Themes: what memory, vectors and registers are filled with. */
 
-static const uint32_t singles[] = { 0,          0x80000000, 0x3f800000, 0xbf800000, 0x00000001,
-	                            0x807fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0x7fa00001,
-	                            0xffc12345, 0x7f7fffff, 0x00800000, 0x4b000001, 0xcf000000,
-	                            0x3effffff };
-static const uint64_t doubles[] = { 0,
-	                            0x8000000000000000,
-	                            0x3ff0000000000000,
-	                            0xbff0000000000000,
-	                            1,
-	                            0x800fffffffffffff,
-	                            0x7ff0000000000000,
-	                            0xfff0000000000000,
-	                            0x7ff8000000000000,
-	                            0x7ff4000000000001,
-	                            0xfff8123456789abc,
-	                            0x7fefffffffffffff,
-	                            0x0010000000000000,
-	                            0x43e0000000000000,
-	                            0xc1e0000000000000,
-	                            0x3fdfffffffffffff };
-static const uint64_t borders[] = { 0,          1,      2,          0x7f,       0x80,       0xff,
-	                            0x7fff,     0x8000, 0xffff,     0x7fffffff, 0x80000000, 0xffffffff,
-	                            1ull << 63, ~0ull,  ~0ull >> 1, 0x100000000 };
+static const uint32_t singles[] = {0,          0x80000000, 0x3f800000, 0xbf800000,
+                                   0x00000001, 0x807fffff, 0x7f800000, 0xff800000,
+                                   0x7fc00000, 0x7fa00001, 0xffc12345, 0x7f7fffff,
+                                   0x00800000, 0x4b000001, 0xcf000000, 0x3effffff};
+static const uint64_t doubles[] = {0,
+                                   0x8000000000000000,
+                                   0x3ff0000000000000,
+                                   0xbff0000000000000,
+                                   1,
+                                   0x800fffffffffffff,
+                                   0x7ff0000000000000,
+                                   0xfff0000000000000,
+                                   0x7ff8000000000000,
+                                   0x7ff4000000000001,
+                                   0xfff8123456789abc,
+                                   0x7fefffffffffffff,
+                                   0x0010000000000000,
+                                   0x43e0000000000000,
+                                   0xc1e0000000000000,
+                                   0x3fdfffffffffffff};
+static const uint64_t borders[] = {0,          1,          2,          0x7f,
+                                   0x80,       0xff,       0x7fff,     0x8000,
+                                   0xffff,     0x7fffffff, 0x80000000, 0xffffffff,
+                                   1ull << 63, ~0ull,      ~0ull >> 1, 0x100000000};
 
 static uint64_t two_singles(struct draw *d)
 {
@@ -122,7 +124,7 @@ static uint8_t theme_memory[THEMES][T_ARENA_SIZE];
 static uint8_t theme_image[IMAGES][T_IMAGE_MAX];
 static uint64_t host_fs_base;
 
-static const uint16_t exponents[] = { 0, 0x3fff, 0xbfff, 0x7fff, 0xffff, 1, 0x4010, 0x3fe0 };
+static const uint16_t exponents[] = {0, 0x3fff, 0xbfff, 0x7fff, 0xffff, 1, 0x4010, 0x3fe0};
 
 static void fill_x87(struct draw *d, uint8_t *image)
 {
@@ -154,7 +156,7 @@ static void fill_image(struct draw *d, unsigned n, uint8_t *image)
 
 void t_cases_init(void)
 {
-	struct draw d = { .state = 1 };
+	struct draw d = {.state = 1};
 
 	for (unsigned i = 0; i < THEMES; i++)
 		fill(&d, i, theme_memory[i], T_ARENA_SIZE);
@@ -231,7 +233,8 @@ static void put_vex(struct writer *w, const struct encoding *e, const uint8_t *v
 {
 	unsigned rxb = inverted_bits(e), third = with_vvvv(vex[2], e->vvvv);
 
-	if (e->vex2 && vex[0] == 0xc4 && (rxb & 0x60) == 0x60 && (vex[1] & 0x1f) == 1 && !(vex[2] & 0x80)) {
+	if (e->vex2 && vex[0] == 0xc4 && (rxb & 0x60) == 0x60 && (vex[1] & 0x1f) == 1 &&
+	    !(vex[2] & 0x80)) {
 		put(w, 0xc5);
 		put(w, (rxb & 0x80) | third);
 		return;
@@ -298,7 +301,8 @@ static void put_modrm(struct writer *w, const struct encoding *e)
 		mod = MOD_DISP8;
 	put(w, mod << 6 | reg << 3 | (sib ? RM_SIB : base));
 	if (sib)
-		put(w, e->scale << 6 | (e->index == NONE ? RM_SIB : e->index & REGMASK) << 3 | base);
+		put(w,
+		    e->scale << 6 | (e->index == NONE ? RM_SIB : e->index & REGMASK) << 3 | base);
 	if (e->base == NONE || mod == MOD_DISP32)
 		put_le(w, (uint32_t)e->disp, 4);
 	else if (mod == MOD_DISP8)
@@ -323,7 +327,7 @@ static void put_rest(struct writer *w, const struct encoding *e, struct draw *d)
 static bool encode(struct t_insn *to, const struct t_insn *from, const struct t_form *form,
                    const struct encoding *e, struct draw *d)
 {
-	struct writer w = { .from = from };
+	struct writer w = {.from = from};
 	struct t_form made;
 
 	put_prefixes(&w, e);
@@ -331,8 +335,8 @@ static bool encode(struct t_insn *to, const struct t_insn *from, const struct t_
 	if (from->insn.attributes & ZYDIS_ATTRIB_HAS_MODRM)
 		put_modrm(&w, e);
 	put_rest(&w, e, d);
-	return w.length <= T_CODE_MAX && t_decode(w.to, w.length, to) && to->insn.length == w.length &&
-	       t_form_of(to, &made) && made.key == form->key;
+	return w.length <= T_CODE_MAX && t_decode(w.to, w.length, to) &&
+	       to->insn.length == w.length && t_form_of(to, &made) && made.key == form->key;
 }
 
 /* Drawing an encoding */
@@ -367,14 +371,13 @@ static uint8_t draw_register(struct draw *d, const struct t_insn *i, ZydisOperan
 	case ZYDIS_REGCLASS_XMM:
 	case ZYDIS_REGCLASS_YMM:
 	case ZYDIS_REGCLASS_ZMM:
-		return (uint8_t)below(d, i->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX ? 32 : 16);
+		return (uint8_t)below(d, i->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX ? 32 :
+		                                                                               16);
 	case ZYDIS_REGCLASS_GPR8:
 	case ZYDIS_REGCLASS_GPR16:
 	case ZYDIS_REGCLASS_GPR32:
-	case ZYDIS_REGCLASS_GPR64:
-		return (uint8_t)below(d, 16);
-	default:
-		return (uint8_t)below(d, 8);
+	case ZYDIS_REGCLASS_GPR64: return (uint8_t)below(d, 16);
+	default: return (uint8_t)below(d, 8);
 	}
 }
 
@@ -415,7 +418,7 @@ static void simple_encoding(struct encoding *e, const struct t_insn *i)
 static void draw_encoding(struct draw *d, struct encoding *e, const struct t_insn *i)
 {
 	simple_encoding(e, i);
-	if (d->style == T_SIMPLE)
+	if (d->style == T_SIMPLE || d->style == T_SHIFTED)
 		return;
 	if (chance(d, 70))
 		draw_address(d, e, i);
@@ -447,10 +450,8 @@ static bool is_bit_test(const struct t_insn *i)
 	case ZYDIS_MNEMONIC_BT:
 	case ZYDIS_MNEMONIC_BTS:
 	case ZYDIS_MNEMONIC_BTR:
-	case ZYDIS_MNEMONIC_BTC:
-		return operand_by(i, ZYDIS_OPERAND_ENCODING_MODRM_REG) != NULL;
-	default:
-		return false;
+	case ZYDIS_MNEMONIC_BTC: return operand_by(i, ZYDIS_OPERAND_ENCODING_MODRM_REG) != NULL;
+	default: return false;
 	}
 }
 
@@ -458,7 +459,8 @@ static bool is_bit_test(const struct t_insn *i)
 static bool clashes(const struct t_insn *i, const struct encoding *e)
 {
 	if (is_bit_test(i))
-		return (e->base != NONE && uses(i, e->base)) || (e->index != NONE && uses(i, e->index));
+		return (e->base != NONE && uses(i, e->base)) ||
+		       (e->index != NONE && uses(i, e->index));
 	if (i->insn.mnemonic == ZYDIS_MNEMONIC_MOVDIR64B)
 		return e->base != NONE && uses(i, e->base);
 	return e->index == T_RSP;
@@ -511,6 +513,8 @@ static uint64_t inside(struct draw *d)
 {
 	uint64_t at = T_WINDOW + 1024 + 64 * below(d, 4);
 
+	if (d->style == T_SHIFTED)
+		at += d->n % 64;
 	if (surprise(d, 50))
 		at += below(d, 64);
 	return at;
@@ -536,7 +540,8 @@ static void choose_places(struct making *m)
 	unsigned size = operand_bytes(&m->c->i);
 
 	m->c->address = place(m, size < MAX_OPERAND ? size : 512);
-	m->second = surprise(d, 40) ? T_ARENA + 512 + below(d, 64) : T_WINDOW + 2048 + below(d, 64) * 8;
+	m->second = surprise(d, 40) ? T_ARENA + 512 + below(d, 64) :
+	                              T_WINDOW + 2048 + below(d, 64) * 8;
 	m->stack = surprise(d, 40) ? T_ARENA + 2048 : T_WINDOW + 3072;
 	if (surprise(d, 20))
 		m->stack += below(d, 16);
@@ -566,8 +571,8 @@ static void fill_registers(struct making *m)
 
 static void draw_opmasks(struct making *m)
 {
-	static const uint64_t masks[] = { 0, ~0ull, 0x5555555555555555, 0xaaaaaaaaaaaaaaaa, 1, 0x8000,
-		                          0x0f0f0f0f0f0f0f0f, 6 };
+	static const uint64_t masks[] = {0, ~0ull,  0x5555555555555555, 0xaaaaaaaaaaaaaaaa,
+	                                 1, 0x8000, 0x0f0f0f0f0f0f0f0f, 6};
 
 	if (!t_layout.opmask)
 		return;
@@ -581,8 +586,9 @@ static void draw_opmasks(struct making *m)
 /* Unmasked exceptions, flush to zero, rounding. */
 static void draw_controls(struct making *m)
 {
-	static const uint32_t mxcsrs[] = { 0x1f80, 0x9fc0, 0x5f80, 0x3f80, 0x7fbf, 0x0000, 0x1d80, 0x8000 };
-	static const uint16_t fcws[] = { 0x37f, 0x27f, 0x0f7f, 0x77f, 0x340, 0x35f, 0x37e, 0x37f };
+	static const uint32_t mxcsrs[] = {0x1f80, 0x9fc0, 0x5f80, 0x3f80,
+	                                  0x7fbf, 0x0000, 0x1d80, 0x8000};
+	static const uint16_t fcws[] = {0x37f, 0x27f, 0x0f7f, 0x77f, 0x340, 0x35f, 0x37e, 0x37f};
 	uint32_t mxcsr = mxcsrs[surprise(m->d, 60) ? below(m->d, 8) : 0];
 	uint16_t fcw = fcws[surprise(m->d, 60) ? below(m->d, 8) : 0];
 
@@ -647,7 +653,8 @@ static void solve_address(struct making *m)
 			write_displacement(m, offset);
 	} else if (base < 0) {
 		gpr[index] = (offset - (uint64_t)mem->disp.value) / mem->scale;
-		m->c->address = segment_base(mem) + gpr[index] * mem->scale + (uint64_t)mem->disp.value;
+		m->c->address = segment_base(mem) + gpr[index] * mem->scale +
+		                (uint64_t)mem->disp.value;
 	} else {
 		offset -= (uint64_t)mem->disp.value;
 		if (index >= 0)
@@ -690,7 +697,7 @@ static bool repeats(const struct t_insn *i)
 
 static void prepare_count(struct making *m)
 {
-	static const uint8_t counts[] = { 0, 1, 2, 5, 17, 40 };
+	static const uint8_t counts[] = {0, 1, 2, 5, 17, 40};
 	uint64_t count = counts[below(m->d, 6)];
 
 	if (m->c->i.insn.address_width == 32)
@@ -744,7 +751,7 @@ static void prepare_branch(struct making *m)
 	if (!far)
 		return;
 	poke64(m, m->stack, T_LANDING, width);
-	poke64(m, m->stack + width, chance(m->d, 90) ? USER_CS : next(m->d), width);
+	poke64(m, m->stack + width, chance(m->d, 90) ? USER_CS : next(m->d) | 3, width);
 	poke64(m, m->stack + 2 * width, 0x202 | (next(m->d) & T_STATUS), width);
 	poke64(m, m->stack + 3 * width, m->stack + 64, width);
 	poke64(m, m->stack + 4 * width, USER_SS, width);
@@ -752,7 +759,7 @@ static void prepare_branch(struct making *m)
 
 static void prepare_selector(struct making *m, unsigned at)
 {
-	static const uint16_t selectors[] = { 0x2b, 0, 0x33, 0x23, 3, 0x2b, 0x10, 0x7b };
+	static const uint16_t selectors[] = {0x2b, 0, 0x33, 0x23, 3, 0x2b, 0x10, 0x7b};
 
 	if (chance(m->d, 80))
 		poke(m, m->c->address + at, &selectors[below(m->d, 8)], 2);
@@ -771,6 +778,11 @@ static void prepare_area(struct making *m)
 	if (!t_layout.zmm16)
 		parts &= 7;
 	memcpy(area + XSTATE_BV, &parts, 8);
+	if (chance(m->d, 30)) {
+		uint64_t compacted = parts | 1ull << 63;
+
+		memcpy(area + XSTATE_BV + 8, &compacted, 8);
+	}
 	poke(m, m->c->address, area, t_layout.size);
 }
 
@@ -820,21 +832,15 @@ static void prepare_by_mnemonic(struct making *m)
 	case ZYDIS_MNEMONIC_FXRSTOR:
 	case ZYDIS_MNEMONIC_FXRSTOR64:
 	case ZYDIS_MNEMONIC_XRSTOR:
-	case ZYDIS_MNEMONIC_XRSTOR64:
-		prepare_area(m);
-		break;
+	case ZYDIS_MNEMONIC_XRSTOR64: prepare_area(m); break;
 	case ZYDIS_MNEMONIC_MOV:
 	case ZYDIS_MNEMONIC_VERR:
 	case ZYDIS_MNEMONIC_VERW:
 	case ZYDIS_MNEMONIC_LAR:
-	case ZYDIS_MNEMONIC_LSL:
-		prepare_selector(m, 0);
-		break;
+	case ZYDIS_MNEMONIC_LSL: prepare_selector(m, 0); break;
 	case ZYDIS_MNEMONIC_LSS:
 	case ZYDIS_MNEMONIC_LFS:
-	case ZYDIS_MNEMONIC_LGS:
-		prepare_selector(m, m->c->i.insn.operand_width / 8u);
-		break;
+	case ZYDIS_MNEMONIC_LGS: prepare_selector(m, m->c->i.insn.operand_width / 8u); break;
 	case ZYDIS_MNEMONIC_POP:
 		if (operand_by(&m->c->i, ZYDIS_OPERAND_ENCODING_NONE))
 			poke64(m, m->stack, chance(m->d, 80) ? 0x2b : next(m->d), 8);
@@ -843,8 +849,7 @@ static void prepare_by_mnemonic(struct making *m)
 	case ZYDIS_MNEMONIC_LEAVE:
 		m->c->in.gpr[T_RBP] = m->stack + (chance(m->d, 50) ? 256 : 0);
 		break;
-	default:
-		break;
+	default: break;
 	}
 }
 
@@ -867,10 +872,8 @@ bool t_is_emulated_by_kernel(const struct t_insn *i)
 	case ZYDIS_MNEMONIC_SIDT:
 	case ZYDIS_MNEMONIC_SLDT:
 	case ZYDIS_MNEMONIC_SMSW:
-	case ZYDIS_MNEMONIC_STR:
-		return true;
-	default:
-		return false;
+	case ZYDIS_MNEMONIC_STR: return true;
+	default: return false;
 	}
 }
 
@@ -908,8 +911,8 @@ static void write_code(const struct making *m)
 void t_case_make(struct t_case *c, const struct t_form *form, unsigned n, enum t_style style,
                  unsigned slot)
 {
-	struct draw d = { .state = form->key + n * 0x100000001b3ull, .style = style };
-	struct making m = { .c = c, .d = &d, .code = T_CODE_AT + (uint64_t)slot * T_SLOT };
+	struct draw d = {.state = form->key + n * 0x100000001b3ull, .style = style, .n = n};
+	struct making m = {.c = c, .d = &d, .code = T_CODE_AT + (uint64_t)slot * T_SLOT};
 	struct t_insn from;
 
 	t_decode(form->bytes, form->length, &from);

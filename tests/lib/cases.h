@@ -27,6 +27,7 @@ enum t_style {
 	T_SIMPLE,  /* operand in the window, aligned, no surprises */
 	T_VARIED,  /* anything */
 	T_EDGES,   /* operand across an edge of the window */
+	T_SHIFTED, /* simple, but the n-th case n % 64 bytes off */
 };
 
 struct t_case {

@@ -145,15 +145,12 @@ static uint64_t mandatory_prefix(const ZydisDecodedInstruction *insn)
 static uint64_t vector_prefix(const ZydisDecodedInstruction *insn)
 {
 	switch (insn->encoding) {
-	case ZYDIS_INSTRUCTION_ENCODING_VEX:
-		return insn->raw.vex.pp | insn->raw.vex.W << 4;
-	case ZYDIS_INSTRUCTION_ENCODING_XOP:
-		return insn->raw.xop.pp | insn->raw.xop.W << 4;
+	case ZYDIS_INSTRUCTION_ENCODING_VEX: return insn->raw.vex.pp | insn->raw.vex.W << 4;
+	case ZYDIS_INSTRUCTION_ENCODING_XOP: return insn->raw.xop.pp | insn->raw.xop.W << 4;
 	case ZYDIS_INSTRUCTION_ENCODING_EVEX:
 		return insn->raw.evex.pp | insn->raw.evex.W << 4 | insn->raw.evex.b << 7 |
 		       insn->raw.evex.z << 8 | !!insn->raw.evex.aaa << 9;
-	default:
-		return 0;
+	default: return 0;
 	}
 }
 
@@ -277,11 +274,11 @@ static void put_string(struct search *s, const char *bytes)
 
 static void legacy(struct search *s)
 {
-	static const char *const prefix[] = { "",         "\x66",     "\xf2",     "\xf3",
-		                              "\x66\xf2", "\x66\xf3", "\xf0",     "\x66\xf0",
-		                              "\xf0\xf2", "\xf0\xf3" };
-	static const char *const rex[] = { "", "\x48" };
-	static const char *const map[] = { "", "\x0f", "\x0f\x38", "\x0f\x3a" };
+	static const char *const prefix[] = {"",         "\x66",     "\xf2", "\xf3",
+	                                     "\x66\xf2", "\x66\xf3", "\xf0", "\x66\xf0",
+	                                     "\xf0\xf2", "\xf0\xf3"};
+	static const char *const rex[] = {"", "\x48"};
+	static const char *const map[] = {"", "\x0f", "\x0f\x38", "\x0f\x3a"};
 
 	s->encoding = ZYDIS_INSTRUCTION_ENCODING_LEGACY;
 	for (unsigned p = 0; p < sizeof(prefix) / sizeof(prefix[0]); p++)
@@ -334,7 +331,7 @@ static void evex_map(struct search *s, unsigned map, unsigned bits, unsigned swi
 
 static void evex(struct search *s)
 {
-	static const unsigned map[] = { 1, 2, 3, 5, 6 };
+	static const unsigned map[] = {1, 2, 3, 5, 6};
 
 	s->encoding = ZYDIS_INSTRUCTION_ENCODING_EVEX;
 	for (unsigned m = 0; m < sizeof(map) / sizeof(map[0]); m++)
@@ -345,7 +342,7 @@ static void evex(struct search *s)
 
 void t_enumerate(struct t_forms *to)
 {
-	struct search s = { .forms = to };
+	struct search s = {.forms = to};
 
 	to->count = 0;
 	to->form = calloc(SET_SIZE / 2, sizeof(*to->form));

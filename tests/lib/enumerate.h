@@ -22,7 +22,8 @@ struct t_insn {
 
 /* An encoding form: registers, addresses and immediates don't count. */
 struct t_form {
-	uint8_t bytes[T_CODE_MAX]; /* one instance of it, with the operand at [rbx] where it has ModRM */
+	uint8_t bytes
+		[T_CODE_MAX]; /* one instance of it, with the operand at [rbx] where it has ModRM */
 	uint8_t length;
 	uint16_t mnemonic;
 	uint64_t key;         /* of the encoding form */

@@ -139,8 +139,9 @@ static void reset_segments(const struct t_regs *now)
 
 static void learn_layout(void)
 {
-	static const unsigned part[] = { YMM, OPMASK, ZMM_HIGH, ZMM16 };
-	unsigned *const to[] = { &t_layout.ymm, &t_layout.opmask, &t_layout.zmm_high, &t_layout.zmm16 };
+	static const unsigned part[] = {YMM, OPMASK, ZMM_HIGH, ZMM16};
+	unsigned *const to[] = {&t_layout.ymm, &t_layout.opmask, &t_layout.zmm_high,
+	                        &t_layout.zmm16};
 	const struct sw_bytes *sw = (const void *)(initial_image + FX_SW_BYTES);
 
 	t_layout.size = XSAVE_LEGACY;
@@ -307,8 +308,8 @@ void t__machine_signal(int signo, siginfo_t *info, ucontext_t *uc)
 
 void t_machine_catch(void)
 {
-	static const int signals[] = { SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGILL };
-	struct sigaction act = { .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+	static const int signals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+	struct sigaction act = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
 
 	act.sa_sigaction = (void (*)(int, siginfo_t *, void *))(uintptr_t)t__machine_entry;
 	for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
@@ -319,7 +320,7 @@ void t_machine_catch(void)
 /* What the frame was learnt from becomes the initial state, all of it valid. */
 static void learn_initial(void)
 {
-	uint8_t software[XSTATE_BV - FX_SW_BYTES], header[XSAVE_LEGACY - XSTATE_BV] = { 0 };
+	uint8_t software[XSTATE_BV - FX_SW_BYTES], header[XSAVE_LEGACY - XSTATE_BV] = {0};
 	const uint32_t mxcsr = 0x1f80;
 	uint64_t xfeatures;
 
@@ -336,7 +337,7 @@ static void learn_initial(void)
 
 void t_machine_init(uint64_t code_address, uint64_t gs_base)
 {
-	stack_t stack = { .ss_sp = malloc(STACK_SIZE), .ss_size = STACK_SIZE };
+	stack_t stack = {.ss_sp = malloc(STACK_SIZE), .ss_size = STACK_SIZE};
 
 	fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
 	set_base(ARCH_SET_GS, gs_base);

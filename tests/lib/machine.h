@@ -79,6 +79,7 @@ unsigned t_vector_bytes(void);
  * Run from @in and @image until the next INT3 or signal. @out_image is in canonical form: components in
  * initial state are written out, reserved bytes are zero.
  */
-void t_run(const struct t_regs *in, const uint8_t *image, struct t_outcome *out, uint8_t *out_image);
+void t_run(const struct t_regs *in, const uint8_t *image, struct t_outcome *out,
+           uint8_t *out_image);
 
 #endif

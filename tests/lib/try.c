@@ -30,11 +30,37 @@ int (*t_device_hook)(bool write, uint64_t offset);
 static uint8_t backing[5][T_PG] __attribute__((aligned(T_PG)));
 static uint8_t stack[STACK] __attribute__((aligned(64)));
 
+const uint64_t t_places[T_EVERYWHERE] = {T_PLAIN, T_HOST, T_HIGH,     T_NOWHERE,
+                                         T_TOP,   T_DEV,  T_HIGH_DEV, T_NOWHERE_DEV};
+uint64_t t_where;
+
+/* Other names for the same bytes. */
+static uint64_t first_name(uint64_t guest)
+{
+	static const uint64_t names[][2] = {
+		{T_HIGH, T_HOST},    {T_NOWHERE, T_HOST}, {T_TOP, T_HOST},
+		{T_SHIFTED, T_HOST}, {T_HIGH_DEV, T_DEV}, {T_NOWHERE_DEV, T_DEV},
+		{T_EDGE_DEV, T_DEV},
+	};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (guest - names[i][0] < T_PG)
+			return names[i][1] + (guest - names[i][0]);
+	assert_in_range(guest, T_PLAIN, T_VOID - 1);
+	return guest;
+}
+
+bool t_is_device(uint64_t guest)
+{
+	return first_name(guest) - T_DEV < 2 * T_PG;
+}
+
 uint8_t *t_bytes(uint64_t guest)
 {
-	unsigned place = (unsigned)(guest - T_PLAIN) / T_PG;
+	unsigned place;
 
-	assert_in_range(guest, T_PLAIN, T_VOID - 1);
+	guest = first_name(guest);
+	place = (unsigned)(guest - T_PLAIN) / T_PG;
 	if (place == 0 || place == T_PLACES - 1)
 		return (uint8_t *)(uintptr_t)guest;
 	return &backing[place - 1][guest % T_PG];
@@ -42,7 +68,8 @@ uint8_t *t_bytes(uint64_t guest)
 
 void t_put(uint64_t guest, const void *from, unsigned length)
 {
-	memcpy(t_bytes(guest), from, length);
+	for (unsigned i = 0; i < length; i++)
+		*t_bytes(guest + i) = ((const uint8_t *)from)[i];
 }
 
 void t_put64(uint64_t guest, uint64_t value)
@@ -52,9 +79,10 @@ void t_put64(uint64_t guest, uint64_t value)
 
 uint64_t t_get64(uint64_t guest)
 {
-	uint64_t value;
+	uint64_t value = 0;
 
-	memcpy(&value, t_bytes(guest), sizeof(value));
+	for (unsigned i = 0; i < sizeof(value); i++)
+		value |= (uint64_t)*t_bytes(guest + i) << 8 * i;
 	return value;
 }
 
@@ -155,7 +183,7 @@ void t_start(void)
 	t_machine_catch();
 	memset(&t_try.in, 0, sizeof(t_try.in));
 	for (unsigned i = 0; i < T_GPRS; i++)
-		t_try.in.gpr[i] = 0x0101010101010101 * (0xa0 + i) + i;
+		t_try.in.gpr[i] = 0x0101010101010101ull * (0xa0 + i) + i;
 	t_try.in.gpr[T_RSP] = (uintptr_t)stack + sizeof(stack) / 2;
 	t_try.in.rflags = 0x202;
 	t_try.flags = ~0ull;
@@ -188,7 +216,7 @@ void t_run_at(const char *code)
 void t_want(uint64_t guest, const void *bytes, unsigned length)
 {
 	for (unsigned i = 0; i < length; i++) {
-		uint64_t at = guest + i - T_PLAIN;
+		uint64_t at = first_name(guest + i) - T_PLAIN;
 
 		t_try.want_memory[at / T_PG][at % T_PG] = ((const uint8_t *)bytes)[i];
 	}
@@ -252,16 +280,31 @@ static bool same_state(void)
 	return same_images() && good;
 }
 
+static void complain(const char *file, int line)
+{
+	print_error("with operands at %#lx\n", t_where);
+	if (t_try.out.end == T_END_FAULT)
+		print_error("signal %d, code %d, address %#lx\n", t_try.out.signo, t_try.out.code,
+		            t_try.out.address);
+	_fail(file, line);
+}
+
 void t__done(const char *end, const char *file, int line)
 {
 	bool good = same("how it ended", 0, t_try.out.end, T_END_DONE);
 
 	good &= same("RIP", 0, t_try.out.regs.rip, (uintptr_t)end);
-	if (!good)
-		print_error("signal %d, code %d, address %#lx\n", t_try.out.signo, t_try.out.code,
-		            t_try.out.address);
 	if (!same_state() || !good)
-		_fail(file, line);
+		complain(file, line);
+}
+
+void t__step(const char *where, const char *file, int line)
+{
+	bool good = same("how it ended", 0, t_try.out.end, T_END_STEP);
+
+	good &= same("RIP", 0, t_try.out.regs.rip, (uintptr_t)where);
+	if (!same_state() || !good)
+		complain(file, line);
 }
 
 void t__fault(const char *where, int signo, int code, uint64_t number, uint64_t address,
@@ -275,7 +318,7 @@ void t__fault(const char *where, int signo, int code, uint64_t number, uint64_t 
 	good &= same("si_addr", 0, t_try.out.address, address);
 	good &= same("RIP", 0, t_try.out.regs.rip, (uintptr_t)where);
 	if (!same_state() || !good)
-		_fail(file, line);
+		complain(file, line);
 }
 
 void t__logged(const char *text, const char *file, int line)

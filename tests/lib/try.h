@@ -47,10 +47,17 @@ struct t_try {
 	uint8_t out_image[T_IMAGE_MAX] __attribute__((aligned(64)));
 	uint8_t want_image[T_IMAGE_MAX] __attribute__((aligned(64)));
 	uint8_t want_memory[T_PLACES][T_PG];
-	char log[4096]; /* of the devices: "A.r4@10 B.w8@0=ff ", all numbers but widths hexadecimal */
+	char log[1
+	         << 14]; /* of the devices: "A.r4@10 B.w8@0=ff ", all numbers but widths hexadecimal */
 };
 
 extern struct t_try t_try;
+
+/* Where an operand may lie: plain memory first, the oracle. */
+extern const uint64_t t_places[];
+enum { T_EVERYWHERE = 8, T_FIRST_DEVICE = 5 };
+bool t_is_device(uint64_t guest);
+extern uint64_t t_where; /* shown when something fails */
 /* T_DEV calls this first, if it isn't NULL: an error to return, or 0. */
 extern int (*t_device_hook)(bool write, uint64_t offset);
 
@@ -63,7 +70,7 @@ extern int (*t_device_hook)(bool write, uint64_t offset);
 int t_try_init(void **state);
 /* A fresh state: registers, memory and images with patterns, an empty log. */
 void t_start(void);
-/* The bytes of a place: what the windows show, without a fault. */
+/* The bytes of a place or window: what is there, without a fault. */
 uint8_t *t_bytes(uint64_t guest);
 void t_put(uint64_t guest, const void *from, unsigned length);
 void t_put64(uint64_t guest, uint64_t value);
@@ -78,12 +85,15 @@ void t_want_vector(unsigned reg, unsigned at, const void *bytes, unsigned length
 
 /* It ran to the end of the code; and everything is as wanted. */
 #define t_done(name) t__done(name##_end, __FILE__, __LINE__)
+/* It came to @where by a single step. */
+#define t_step(where) t__step(where, __FILE__, __LINE__)
 /* It stopped with a signal at @where (a label). */
 #define t_fault(where, signo, code, number, address) \
 	t__fault(where, signo, code, number, address, __FILE__, __LINE__)
 #define t_logged(text) t__logged(text, __FILE__, __LINE__)
 
 void t__done(const char *end, const char *file, int line);
+void t__step(const char *where, const char *file, int line);
 void t__fault(const char *where, int signo, int code, uint64_t number, uint64_t address,
               const char *file, int line);
 void t__logged(const char *text, const char *file, int line);
