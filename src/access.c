@@ -24,6 +24,7 @@ struct slot {
 	_Atomic uint64_t nonce;               /* of the claim; 0: free, or not complete yet */
 	const _Atomic uint64_t *_Atomic copy; /* where the holder's frame keeps the nonce */
 	_Atomic uint64_t claims;
+	_Atomic uint64_t tid; /* of a holder of a lock: threads may share an FS base */
 };
 
 static struct slot first_block[SLOTS];
@@ -55,6 +56,11 @@ uint64_t regmap__thread_key(void)
 	else
 		sys_call(SYS_arch_prctl, ARCH_GET_FS, (long)&base, 0, 0);
 	return base | 1;
+}
+
+static uint64_t thread_id(void)
+{
+	return (uint64_t)sys_call(SYS_gettid, 0, 0, 0, 0);
 }
 
 /* libc's own calls may be cancellation points, and set errno. */
@@ -195,7 +201,11 @@ static bool holds(const struct slot *slot, const struct regmap_window *window, u
 	nonce = get(&slot->nonce);
 	if (key == 0 || key == me)
 		return false;
-	return nonce == 0 || !is_lost(slot, nonce);
+	if (nonce == 0 || !is_lost(slot, nonce))
+		return true;
+	/* It may have been let go just now: for ThreadSanitizer, which didn't see the copy's end. */
+	atomic_load(&slot->window);
+	return false;
 }
 
 void regmap__pin_drain(const struct regmap_window *window)
@@ -218,8 +228,10 @@ void regmap__pin_forget_others(void)
 	for (unsigned i = 0; i < get(&top); i++) {
 		struct slot *slot = slot_at(i);
 
-		if (get(&slot->key) == me)
+		if (get(&slot->key) == me) {
+			set(&slot->tid, thread_id());
 			continue;
+		}
 		set(&slot->window, NULL);
 		set(&slot->nonce, 0);
 		set(&slot->key, 0);
@@ -343,25 +355,21 @@ static bool is_abandoned(uint64_t word)
 	return get(&slot->nonce) != word || is_lost(slot, word);
 }
 
-static bool is_mine(uint64_t word)
-{
-	return get(&slot_at(word & 0xffff)->key) == regmap__thread_key();
-}
-
 void regmap__access_lock(struct access_lock *lock, uint64_t address)
 {
 	struct access *at = &lock->at;
-	uint64_t now, mine;
+	uint64_t now, mine, tid = thread_id();
 
 	regmap__access_begin(at, address, 1, 0);
 	if (!at->pin.slot)
 		pin_take(&at->pin);
+	set(&at->pin.slot->tid, tid);
 	lock->word = at->window && !at->refusal ? &at->window->lock : &the_lock;
 	mine = get(&at->pin.nonce);
 	for (unsigned round = 0;; back_off(round++)) {
 		now = get(lock->word);
 		if (now && !is_abandoned(now)) {
-			if (!is_mine(now))
+			if (get(&slot_at(now & 0xffff)->tid) != tid)
 				continue;
 			lock->word = NULL;
 			return;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* A device model: callbacks. */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
+#include "../arch/x86_64/context.h"
 #include "access.h"
 #include "sigsafe.h"
 
@@ -33,6 +35,20 @@ static size_t device_piece(uint64_t address, size_t length)
 	return width;
 }
 
+enum { NO_ERRNO = INT_MIN };
+
+/* A thread without libc, or with an FS base of its own, has none. */
+static int get_errno(void)
+{
+	return regmap__tls_works() ? errno : NO_ERRNO;
+}
+
+static void set_errno(int saved)
+{
+	if (saved != NO_ERRNO)
+		errno = saved;
+}
+
 /*
  * The callback is the program's: it may set errno, which the interrupted program is not to notice,
  * and may even take its own window away.
@@ -41,11 +57,11 @@ static int device_read(const struct access *at, struct window_bus *bus, void *to
 {
 	const struct regmap_window *w = at->window;
 	uint64_t offset = at->address - window_start(w), value = 0;
-	int saved = errno, err;
+	int saved = get_errno(), err;
 
 	(void)bus;
 	err = w->device.ops->read(w->device.ctx, offset, (unsigned)at->length, &value);
-	errno = saved;
+	set_errno(saved);
 	memcpy(to, &value, at->length);
 	return err > 0 ? -err : err;
 }
@@ -54,12 +70,12 @@ static int device_write(const struct access *at, struct window_bus *bus, const v
 {
 	const struct regmap_window *w = at->window;
 	uint64_t offset = at->address - window_start(w), value = 0;
-	int saved = errno, err;
+	int saved = get_errno(), err;
 
 	(void)bus;
 	memcpy(&value, from, at->length);
 	err = w->device.ops->write(w->device.ctx, offset, (unsigned)at->length, value);
-	errno = saved;
+	set_errno(saved);
 	return err > 0 ? -err : err;
 }
 

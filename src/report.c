@@ -104,14 +104,45 @@ static void put_error(struct text *t, int error)
 	put(t, ")");
 }
 
+static bool lies_in_a_window(const struct em_range *range)
+{
+	struct window_info near[2];
+
+	return regmap__window_near(range->address, near) && near[0].inside &&
+	       near[0].last - range->address >= range->length - 1;
+}
+
+/* An exception of silicon's, and what to do about it. */
+static const char *fault_reason(const struct report *r, const char **advice)
+{
+	*advice = "align the access, or clear RFLAGS.AC";
+	if (r->fault->trap.number == TRAP_ALIGNMENT)
+		return "it is misaligned, and RFLAGS.AC forbids that";
+	*advice =
+		"check the pointer's type and the window's length; vector code (strlen, memcpy) reads "
+		"whole blocks, so give it windows of whole pages";
+	if (!lies_in_a_window(&r->range))
+		return "part of it lies in no window and in no mapped memory";
+	*advice =
+		"the host memory must be there as long as the window is: see what is mapped there now";
+	if (r->fault->trap.number == TRAP_PAGE)
+		return "the memory behind the window can't be accessed";
+	*advice =
+		"look for a misaligned pointer (MOVAPS and its kin want alignment); a far branch wants "
+		"a valid selector, XRSTOR a valid area";
+	return "the instruction itself objects (#GP)";
+}
+
 static void put_reason(struct text *t, const struct report *r)
 {
+	const char *advice;
+
 	if (r->fault->reason)
 		put(t, r->fault->reason);
 	else if (r->status == EM_UNIMPLEMENTED)
 		put(t, "this instruction can't be carried out");
 	else if (r->status == EM_FAULT)
-		put(t, "part of it lies in no window and in no mapped memory");
+		put(t, fault_reason(r, &advice));
 	else
 		put(t, "the window refuses it");
 	if (r->status == EM_DENIED && r->fault->error) {
@@ -260,15 +291,15 @@ static const char *advice(const struct report *r)
 {
 	struct window_info near[2];
 	bool inside = regmap__window_near(r->range.address, near) && near[0].inside;
+	const char *of_fault;
 
 	if (r->status == EM_UNIMPLEMENTED && !(regmap__em_tiers() & EM_TIER_NATIVE))
 		return "run without REGMAP_NATIVE=0, where executable memory is allowed, or use plain loads "
 		       "and stores here";
 	if (r->status == EM_UNIMPLEMENTED)
 		return "use plain loads and stores here, or report the bytes above as a bug of libregmap";
-	if (r->status == EM_FAULT)
-		return "check the pointer's type and the window's length; vector code (strlen, memcpy) reads "
-		       "whole blocks, so give it windows of whole pages";
+	if (r->status == EM_FAULT && fault_reason(r, &of_fault))
+		return of_fault;
 	if (inside && r->range.access & EM_WRITE && !(near[0].access & REGMAP_WRITE))
 		return "map the window with REGMAP_WRITE, or find out why this code writes here";
 	if (inside && r->range.access & EM_READ && !(near[0].access & REGMAP_READ))
