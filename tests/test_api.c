@@ -165,7 +165,7 @@ static int note_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value
 		return -EIO;
 	*value = 0xeeeeeeeeeeeeeeee;
 	memcpy(value, (uint8_t *)ctx + offset, width);
-	notes[noted++ % 64] = (struct note){ offset, *value, width, false };
+	notes[noted++ % 64] = (struct note){offset, *value, width, false};
 	return 0;
 }
 
@@ -175,11 +175,11 @@ static int note_write(void *ctx, uint64_t offset, unsigned width, uint64_t value
 	if (offset == fail_at)
 		return -EIO;
 	memcpy((uint8_t *)ctx + offset, &value, width);
-	notes[noted++ % 64] = (struct note){ offset, value, width, true };
+	notes[noted++ % 64] = (struct note){offset, value, width, true};
 	return 0;
 }
 
-static const struct regmap_device_ops note_ops = { note_read, note_write };
+static const struct regmap_device_ops note_ops = {note_read, note_write};
 
 static struct regmap_config device(uint64_t guest, uint64_t length)
 {
@@ -229,7 +229,7 @@ static void test_api_rejects_wrong_configs(void **state)
 	WRONG(access = RW | 8);
 	WRONG(flags = 2);
 	WRONG(backing = (enum regmap_backing)4);
-	WRONG(backing = (enum regmap_backing)-1);
+	WRONG(backing = (enum regmap_backing) - 1);
 	WRONG(backing = REGMAP_HOST);
 	WRONG(backing = REGMAP_DEVICE);
 	good.backing = REGMAP_HOST;
@@ -241,7 +241,7 @@ static void test_api_rejects_wrong_configs(void **state)
 
 static void test_api_rejects_a_device_without_callbacks(void **state)
 {
-	static const struct regmap_device_ops none = { NULL, NULL };
+	static const struct regmap_device_ops none = {NULL, NULL};
 	struct regmap_config c = device(BASE, PAGE);
 
 	(void)state;
@@ -254,7 +254,7 @@ static void test_api_takes_configs_of_later_versions(void **state)
 	struct {
 		struct regmap_config c;
 		uint64_t later;
-	} both = { .c = config(REGMAP_RAM, BASE, PAGE) };
+	} both = {.c = config(REGMAP_RAM, BASE, PAGE)};
 
 	(void)state;
 	both.c.size = sizeof(both);
@@ -561,7 +561,7 @@ static void test_api_device_errors_come_back(void **state)
 
 static void test_api_device_refuses_missing_directions(void **state)
 {
-	static const struct regmap_device_ops reader = { note_read, NULL };
+	static const struct regmap_device_ops reader = {note_read, NULL};
 	struct regmap_config c = device(BASE, 64);
 	struct regmap_window *w;
 	uint32_t value = 0;
@@ -585,7 +585,7 @@ static int unmap_own(void *ctx, uint64_t offset, unsigned width, uint64_t *value
 
 static void test_api_device_may_unmap_itself(void **state)
 {
-	static const struct regmap_device_ops ops = { unmap_own, NULL };
+	static const struct regmap_device_ops ops = {unmap_own, NULL};
 	struct regmap_config c = config(REGMAP_DEVICE, BASE, 64);
 	uint32_t value;
 
@@ -825,8 +825,8 @@ static void test_api_registers_name_a_rewriter(void **state)
 
 static void test_api_explains_errors(void **state)
 {
-	static const int errors[] = { EINVAL, EEXIST, EADDRINUSE, ENOMEM,     ELOOP,
-		                      ENOSYS, EFAULT, EACCES,     EOPNOTSUPP, ENODEV };
+	static const int errors[] = {EINVAL, EEXIST, EADDRINUSE, ENOMEM,     ELOOP,
+	                             ENOSYS, EFAULT, EACCES,     EOPNOTSUPP, ENODEV};
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
@@ -912,7 +912,7 @@ static void *read_once(void *arg)
 
 static void test_api_unmap_waits_for_callbacks(void **state)
 {
-	static const struct regmap_device_ops slow = { slow_read, NULL };
+	static const struct regmap_device_ops slow = {slow_read, NULL};
 	struct regmap_config c = config(REGMAP_DEVICE, BASE, 64);
 	struct regmap_window *w;
 	uint32_t value = 5;
@@ -956,7 +956,7 @@ static void *unmap_it(void *w)
 
 static void test_api_callbacks_may_jump_out(void **state)
 {
-	static const struct regmap_device_ops jump = { jump_read, NULL };
+	static const struct regmap_device_ops jump = {jump_read, NULL};
 	struct regmap_config c = config(REGMAP_DEVICE, BASE, 64);
 	struct regmap_window *w;
 	pthread_t thread;

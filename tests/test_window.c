@@ -307,8 +307,12 @@ static struct regmap_config window_at(uint64_t guest, uint64_t length)
 {
 	static uint8_t host[64];
 	struct regmap_config c = {
-		.size = sizeof(c), .guest = guest, .length = length, .access = RW,
-		.backing = REGMAP_HOST, .host = host,
+		.size = sizeof(c),
+		.guest = guest,
+		.length = length,
+		.access = RW,
+		.backing = REGMAP_HOST,
+		.host = host,
 	};
 
 	return c;
@@ -471,7 +475,7 @@ static void *unmapper(void *arg)
 
 static void nap(void)
 {
-	struct timespec t = { 0, 20000000 };
+	struct timespec t = {0, 20000000};
 
 	nanosleep(&t, NULL);
 }

@@ -25,10 +25,23 @@ enum {
 };
 
 struct t_try t_try;
-int (*t_device_hook)(bool write, uint64_t offset);
+int (*volatile t_device_hook)(bool write, uint64_t offset);
 
 static uint8_t backing[5][T_PG] __attribute__((aligned(T_PG)));
 static uint8_t stack[STACK] __attribute__((aligned(64)));
+
+extern void __asan_init(void) __attribute__((weak));
+extern void __tsan_init(void) __attribute__((weak));
+
+bool t_has_asan(void)
+{
+	return __asan_init;
+}
+
+bool t_has_tsan(void)
+{
+	return __tsan_init;
+}
 
 const uint64_t t_places[T_EVERYWHERE] = {T_PLAIN, T_HOST, T_HIGH,     T_NOWHERE,
                                          T_TOP,   T_DEV,  T_HIGH_DEV, T_NOWHERE_DEV};
@@ -103,7 +116,9 @@ static char name_of(const void *ctx)
 
 static int hook(const void *ctx, bool write, uint64_t offset)
 {
-	return t_device_hook && name_of(ctx) == 'A' ? t_device_hook(write, offset) : 0;
+	int (*set)(bool, uint64_t) = t_device_hook;
+
+	return set && name_of(ctx) == 'A' ? set(write, offset) : 0;
 }
 
 static int device_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)

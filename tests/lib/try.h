@@ -59,12 +59,16 @@ enum { T_EVERYWHERE = 8, T_FIRST_DEVICE = 5 };
 bool t_is_device(uint64_t guest);
 extern uint64_t t_where; /* shown when something fails */
 /* T_DEV calls this first, if it isn't NULL: an error to return, or 0. */
-extern int (*t_device_hook)(bool write, uint64_t offset);
+extern int (*volatile t_device_hook)(bool write, uint64_t offset);
 
 #define T_CODE(name, text) \
 	__asm__(".pushsection .text\n.intel_syntax noprefix\n" #name ":\n" text "\n" #name \
 	        "_end:\nint3\n.att_syntax prefix\n.popsection\n"); \
 	extern const char name[], name##_end[];
+
+/* Sanitizers take addresses for themselves, and use thread-local storage all the time. */
+bool t_has_asan(void);
+bool t_has_tsan(void);
 
 /* Once. */
 int t_try_init(void **state);
