@@ -75,7 +75,10 @@ enum regmap_register {
 	} \
 	static inline void regmap_set##bits(uintptr_t offset, type value) \
 	{ \
-		__asm__ volatile("mov %0, (%1)" : : constraint(value), "r"(offset) : "memory", "cc"); \
+		__asm__ volatile("mov %0, (%1)" \
+		                 : \
+		                 : constraint(value), "r"(offset) \
+		                 : "memory", "cc"); \
 	}
 
 /** regmap_get8() ... regmap_set64(): one access of that width at an offset of the page. */

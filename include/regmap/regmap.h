@@ -40,8 +40,8 @@ enum regmap_access {
 
 /** What stands behind a window. */
 enum regmap_backing {
-	REGMAP_RAM,    /* zeroed memory of the window's own, at the guest address where that can be */
-	REGMAP_HOST,   /* memory of the program's, at config.host */
+	REGMAP_RAM,  /* zeroed memory of the window's own, at the guest address where that can be */
+	REGMAP_HOST, /* memory of the program's, at config.host */
 	REGMAP_DEVICE, /* callbacks, config.ops */
 	REGMAP_ALIAS,  /* the same bytes as the windows at config.target */
 };
@@ -83,11 +83,11 @@ struct regmap_window;
  * Set all that is not named to zero. @size lets later versions add members.
  */
 struct regmap_config {
-	size_t size;                         /* sizeof(struct regmap_config) */
-	const char *name;                    /* shown in reports; copied; NULL: the backing's name */
-	uint64_t guest;                      /* first guest address; any of the 2^64, any alignment */
-	uint64_t length;                     /* bytes, at least 1; guest + length - 1 must not wrap */
-	unsigned access;                     /* enum regmap_access */
+	size_t size;      /* sizeof(struct regmap_config) */
+	const char *name; /* shown in reports; copied; NULL: the backing's name */
+	uint64_t guest;   /* first guest address; any of the 2^64, any alignment */
+	uint64_t length;  /* bytes, at least 1; guest + length - 1 must not wrap */
+	unsigned access;  /* enum regmap_access */
 	enum regmap_backing backing;
 	unsigned flags;                      /* enum regmap_flags */
 	void *host;                          /* REGMAP_HOST: at least length bytes */
