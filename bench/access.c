@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an access costs, as a ratio to the floor: the same access with a handler that does nothing but
- * step over the instruction. Each round measures every row and the floor right beside it; the
+ * What an access costs, as a ratio to the floor: the same access with a handler that does nothing
+ * but step over the instruction. Each round measures every row and the floor right beside it; the
  * table shows the median of the rounds' ratios and their quartiles. Nothing here is asserted.
  */
 #define _GNU_SOURCE

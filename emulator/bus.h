@@ -3,9 +3,9 @@
  * What the emulator asks of the world: bytes at 64-bit addresses. The runtime's bus looks
  * through windows at ordinary memory; tests and fuzzers bring buses of their own.
  *
- * Addresses wrap at 2^64. Every function returns EM_OK, or another status with em_fault
- * filled in. None has side effects when it does not return EM_OK, but for device reads that happened
- * before a later piece failed, and pieces of a write that a device had accepted before it refused one.
+ * Addresses wrap at 2^64. Every function returns EM_OK, or another status with em_fault filled in.
+ * None has side effects when it does not return EM_OK, but for device reads that happened before a
+ * later piece failed, and pieces of a write that a device had accepted before it refused one.
  */
 #ifndef EMULATOR_BUS_H
 #define EMULATOR_BUS_H
@@ -40,8 +40,9 @@ struct bus_ops {
 	                        struct em_fault *fault);
 	/*
 	 * Host memory behind all of the range, if one stretch of it stands there and @access is
-	 * allowed; NULL otherwise. Where no window lies that is the address itself, checked by nobody:
-	 * what uses it must be guarded. Up to two stay good at a time, until release() drops them all.
+	 * allowed; NULL otherwise. Where no window lies that is the address itself, checked by
+	 * nobody: what uses it must be guarded. Up to two stay good at a time, until release()
+	 * drops them all.
 	 */
 	void *(*pin)(struct bus *bus, uint64_t address, size_t length, unsigned access);
 	void (*release)(struct bus *bus);
@@ -49,8 +50,8 @@ struct bus_ops {
 	enum em_status (*read)(struct bus *bus, uint64_t address, void *to, size_t length,
 	                       struct em_fault *fault);
 	/*
-	 * Stores to the register page are kept until commit(): they take effect with, and after, the
-	 * instruction's own results.
+	 * Stores to the register page are kept until commit(): they take effect with, and after,
+	 * the instruction's own results.
 	 */
 	enum em_status (*write)(struct bus *bus, uint64_t address, const void *from, size_t length,
 	                        struct em_fault *fault);
@@ -59,7 +60,10 @@ struct bus_ops {
 	void (*lock)(struct bus *bus, uint64_t address);
 	void (*unlock)(struct bus *bus, uint64_t address);
 
-	/* The registers have been committed to @cpu: apply stores to the register page. May be NULL. */
+	/*
+	 * The registers have been committed to @cpu: apply stores to the register page. May be
+	 * NULL.
+	 */
 	void (*commit)(struct bus *bus, struct cpu *cpu);
 	/* The instruction is abandoned: forget stores kept for commit(). May be NULL. */
 	void (*abandon)(struct bus *bus);

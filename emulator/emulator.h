@@ -30,7 +30,10 @@ struct plan;
 /* Tiers that may be used: for tests, and for hosts that forbid executable memory. */
 enum em_tier { EM_TIER_COMPILED = 1, EM_TIER_NATIVE = 2, EM_TIER_BOTH = 3 };
 
-/* Once, before all else; not from a handler. Checks Zydis' version, sets up code memory. 0 or -errno. */
+/*
+ * Once, before all else; not from a handler. Checks Zydis' version, sets up code memory. 0 or
+ * -errno.
+ */
 int regmap__em_init(unsigned tiers);
 /* The tiers that init got. */
 unsigned regmap__em_tiers(void);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Operands whose elements a mask switches: EVEX opmasks where the instruction's exception class
- * suppresses faults (SDM vol. 2, 2.7 and 2.8), VMASKMOV and VPMASKMOV, MASKMOVQ and MASKMOVDQU. What is off
- * is neither read nor written nor checked.
+ * suppresses faults (SDM vol. 2, 2.7 and 2.8), VMASKMOV and VPMASKMOV, MASKMOVQ and MASKMOVDQU.
+ * What is off is neither read nor written nor checked.
  */
 #include <string.h>
 
@@ -50,8 +50,8 @@ static unsigned mask_bits(const struct em_decoded *d)
 }
 
 /*
- * Zydis gives E4 to these, too, but the mask's elements aren't the memory's: all of it is read (SDM vol. 2:
- * E4NF; measured).
+ * Zydis gives E4 to these, too, but the mask's elements aren't the memory's: all of it is read (SDM
+ * vol. 2: E4NF; measured).
  */
 static bool is_element_by_element(const struct em_decoded *d)
 {

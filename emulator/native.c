@@ -27,7 +27,9 @@ static bool is_vector(ZydisRegisterClass class)
 	       class == ZYDIS_REGCLASS_ZMM || class == ZYDIS_REGCLASS_MASK;
 }
 
-/* Conversions between memory and general registers name no vector register, but MXCSR rules them. */
+/*
+ * Conversions between memory and general registers name no vector register, but MXCSR rules them.
+ */
 static bool uses_mxcsr(const ZydisDecodedInstruction *insn)
 {
 	switch (insn->meta.isa_ext) {
@@ -71,7 +73,9 @@ static unsigned components(const struct em_decoded *d)
 	return c;
 }
 
-/* Does anything of it have to come out again? A plain vector store changes no register, nor MXCSR. */
+/*
+ * Does anything of it have to come out again? A plain vector store changes no register, nor MXCSR.
+ */
 static bool changes_state(const struct em_decoded *d)
 {
 	if (d->op[d->mem].actions & ZYDIS_OPERAND_ACTION_MASK_READ)
@@ -101,7 +105,9 @@ static bool is_unaligned(ZydisMnemonic m)
 	}
 }
 
-/* SHA is left out: CPUs differ. What is said here matters only where the operand can't be accessed. */
+/*
+ * SHA is left out: CPUs differ. What is said here matters only where the operand can't be accessed.
+ */
 static uint8_t alignment(const struct plan *p, const struct em_decoded *d)
 {
 	switch (d->insn.meta.exception_class) {
@@ -138,7 +144,10 @@ static bool fill(struct plan *p, const struct em_decoded *d)
 	return true;
 }
 
-/* BT and kin with a bit offset in a register, which reaches beyond the operand: tier 1 alone can do it. */
+/*
+ * BT and kin with a bit offset in a register, which reaches beyond the operand: tier 1 alone can do
+ * it.
+ */
 static bool reaches_out(const struct em_decoded *d)
 {
 	switch (d->insn.mnemonic) {
@@ -212,7 +221,9 @@ static void take_results(struct em *em, const struct native *n)
 	em->rflags = (em->rflags & ~(uint64_t)CPU_STATUS) | (n->flags & CPU_STATUS);
 }
 
-/* SDM vol. 1, 8.1.8: the FPU remembers where its last instruction and operand were, and its ModRM. */
+/*
+ * SDM vol. 1, 8.1.8: the FPU remembers where its last instruction and operand were, and its ModRM.
+ */
 static void fix_x87_pointers(struct em *em, const struct native *n, const void *operand)
 {
 	uint64_t offset = regmap__em_offset(em->plan, em->cpu, em->cpu->gpr);

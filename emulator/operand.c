@@ -142,9 +142,9 @@ static enum em_status on_buffer(struct em *em, uint64_t address, size_t size, un
 
 /*
  * An operand in host memory is used where it is, so that what is atomic stays so. What an
- * instruction says about alignment, it says about the guest address: where the host memory is aligned
- * differently, tier 2 works on a buffer that is aligned like the guest; so does CMPXCHG16B, which insists
- * on alignment.
+ * instruction says about alignment, it says about the guest address: where the host memory is
+ * aligned differently, tier 2 works on a buffer that is aligned like the guest; so does CMPXCHG16B,
+ * which insists on alignment.
  */
 static bool usable(const struct em *em, const void *host, uint64_t address, unsigned access)
 {

@@ -285,8 +285,8 @@ static void take_progress(struct em *em, const struct rep *r, uint64_t n)
 }
 
 /*
- * How many iterations were done; 0 leaves the next one to iterate(), which also finds out what is wrong
- * where memory faults. A wrap of 67h or 2^64 and the alignment check are left to it, too.
+ * How many iterations were done; 0 leaves the next one to iterate(), which also finds out what is
+ * wrong where memory faults. A wrap of 67h or 2^64 and the alignment check are left to it, too.
  */
 static uint64_t bulk(struct em *em)
 {

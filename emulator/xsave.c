@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * FXSAVE, FXRSTOR and the XSAVE family. How much they touch depends on EDX:EAX, XCR0 and the area's
- * header (SDM vol. 1, 13.4-13.10), so the instruction is run on an image of the area and just what it
- * reads is loaded and what it wrote stored.
+ * header (SDM vol. 1, 13.4-13.10), so the instruction is run on an image of the area and just what
+ * it reads is loaded and what it wrote stored.
  */
 #include <string.h>
 
@@ -181,8 +181,8 @@ static enum em_status load_area(struct em *em, uint64_t address, uint8_t *area)
 }
 
 /*
- * The handler has a PKRU of its own, which must stay: the program's is in the interrupted image, and
- * moves between there and the area.
+ * The handler has a PKRU of its own, which must stay: the program's is in the interrupted image,
+ * and moves between there and the area.
  */
 static bool wants_pkru(const struct em *em)
 {

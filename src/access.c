@@ -203,7 +203,9 @@ static bool holds(const struct slot *slot, const struct regmap_window *window, u
 		return false;
 	if (nonce == 0 || !is_lost(slot, nonce))
 		return true;
-	/* It may have been let go just now: for ThreadSanitizer, which didn't see the copy's end. */
+	/*
+	 * It may have been let go just now: for ThreadSanitizer, which didn't see the copy's end.
+	 */
 	atomic_load(&slot->window);
 	return false;
 }

@@ -336,8 +336,8 @@ REGMAP_API signal_fn sigset(int signo, signal_fn disposition)
 }
 
 /*
- * Delivery. It runs in the handler, where the FS base may be anything: what uses TLS is in functions
- * of sigmask.c, called only where regmap__tls_works().
+ * Delivery. It runs in the handler, where the FS base may be anything: what uses TLS is in
+ * functions of sigmask.c, called only where regmap__tls_works().
  */
 
 static void call_handler(int signo, siginfo_t *info, void *ucontext,

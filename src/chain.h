@@ -16,8 +16,9 @@
 int regmap__chain_install(void);
 
 /*
- * Hand a signal to the program as the kernel would have. @refaults: returning from the handler would
- * raise it again. May not return (the program's handler jumps), or return with the context changed.
+ * Hand a signal to the program as the kernel would have. @refaults: returning from the handler
+ * would raise it again. May not return (the program's handler jumps), or return with the context
+ * changed.
  */
 void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, bool refaults);
 

@@ -2,8 +2,9 @@
 /* LDLIBS: -lcrypto */
 /*
  * libcrypto with keys, IVs, inputs, outputs and contexts in trapped windows: known answers, and the
- * same bytes as on plain memory. Each of its code paths (AVX-512, AVX2, AES-NI, SHA-NI ... down to plain
- * integer code) is taken in a process of its own, by masking CPU features with OPENSSL_ia32cap.
+ * same bytes as on plain memory. Each of its code paths (AVX-512, AVX2, AES-NI, SHA-NI ... down to
+ * plain integer code) is taken in a process of its own, by masking CPU features with
+ * OPENSSL_ia32cap.
  */
 #define _GNU_SOURCE
 #include <setjmp.h>

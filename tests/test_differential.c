@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Every instruction form that this CPU runs, natively on plain memory and again with windows in its
- * place, at the same addresses: registers, flags, vector state, memory and signals must be the same, bit
- * for bit.
+ * place, at the same addresses: registers, flags, vector state, memory and signals must be the
+ * same, bit for bit.
  *
- * For a look at single instructions: T_ONLY=mnemonic T_CASES=n T_SHOW=n build/.../test_differential; for
- * other data: T_SEED=n
+ * For a look at single instructions: T_ONLY=mnemonic T_CASES=n T_SHOW=n
+ * build/.../test_differential; for other data: T_SEED=n
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -248,8 +248,8 @@ static bool same_outcome(const struct t_case *c, const struct t_outcome *a,
 }
 
 /*
- * ENTER has written its frame when it looks at the final RSP, and the kernel writes in pieces; the library
- * does nothing until it knows that all will do.
+ * ENTER has written its frame when it looks at the final RSP, and the kernel writes in pieces; the
+ * library does nothing until it knows that all will do.
  */
 static bool is_half_done(const struct t_case *c, const struct t_outcome *o)
 {
@@ -258,8 +258,8 @@ static bool is_half_done(const struct t_case *c, const struct t_outcome *o)
 }
 
 /*
- * Elements to the left of the one that faults may or may not have been done (SDM vol. 2, VGATHERDPS), and
- * a single-step trap for those that have been may come in place of the fault.
+ * Elements to the left of the one that faults may or may not have been done (SDM vol. 2,
+ * VGATHERDPS), and a single-step trap for those that have been may come in place of the fault.
  */
 static bool is_interrupted(const struct t_case *c, const struct result *a, const struct result *b)
 {
@@ -426,8 +426,8 @@ static bool is_chosen(size_t form, unsigned every)
 }
 
 /*
- * In child processes, two at a time: for speed, for the sake of a summary if one dies, and because the
- * library's room for code that it has seen is finite.
+ * In child processes, two at a time: for speed, for the sake of a summary if one dies, and because
+ * the library's room for code that it has seen is finite.
  */
 struct work {
 	unsigned first, count; /* cases */

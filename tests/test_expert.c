@@ -2032,7 +2032,9 @@ EACH(single_steps_stop_in_strings)
 	WANT(RDI)++;
 	WANT(RCX) = 0;
 	t_want(at + 0x41, &IN(RAX), 1);
-	/* Some CPUs stop once more at the instruction, with nothing left to do, others behind it. */
+	/*
+	 * Some CPUs stop once more at the instruction, with nothing left to do, others behind it.
+	 */
 	t_step(t_try.out.regs.rip == (uintptr_t)step_rep ? step_rep : step_rep_after);
 }
 

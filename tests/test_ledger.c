@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a device sees: for every form that this CPU runs, the accesses that a window's device logs (place,
- * width, direction, order), against what the CPU itself touches. The latter is measured: an operand is
- * moved against a page that can't be accessed until the instruction faults, which tells its first and last
- * byte, for each bit of a mask; what a store writes is what comes out equal on two fillings.
+ * What a device sees: for every form that this CPU runs, the accesses that a window's device logs
+ * (place, width, direction, order), against what the CPU itself touches. The latter is measured: an
+ * operand is moved against a page that can't be accessed until the instruction faults, which tells
+ * its first and last byte, for each bit of a mask; what a store writes is what comes out equal on
+ * two fillings.
  *
  * For a look at single instructions: T_ONLY=mnemonic T_SHOW=n build/.../test_ledger
  */
@@ -280,7 +281,9 @@ static struct extent extent_of(const struct bytes *b)
 	return e;
 }
 
-/* The union of what each bit makes it touch; if that isn't all, then it is packed and has no holes. */
+/*
+ * The union of what each bit makes it touch; if that isn't all, then it is packed and has no holes.
+ */
 static bool masked_bytes(const struct t_case *c, uint64_t mask, struct extent all, struct bytes *to)
 {
 	static uint8_t image[T_IMAGE_MAX] __attribute__((aligned(64)));
@@ -495,7 +498,9 @@ static bool expect_repeats(struct entry *e)
 	return true;
 }
 
-/* MASKMOVQ and kin, XLAT, CLZERO: Zydis knows where and how much; masked bytes by what is written. */
+/*
+ * MASKMOVQ and kin, XLAT, CLZERO: Zydis knows where and how much; masked bytes by what is written.
+ */
 static bool expect_implicit(struct entry *e)
 {
 	const struct t_insn *i = &e->c.i;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The register page against the CPU: every instruction form with an explicit operand runs natively on
- * plain memory that holds what the page should show, then on the page itself. What it leaves in
+ * The register page against the CPU: every instruction form with an explicit operand runs natively
+ * on plain memory that holds what the page should show, then on the page itself. What it leaves in
  * registers must be the same, with the bytes that it stored laid over them.
  */
 #define _GNU_SOURCE
@@ -288,7 +288,10 @@ static bool is_masked(const struct one *o)
 	return o->i.insn.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && o->i.insn.raw.evex.aaa;
 }
 
-/* A mask leaves bytes alone, which then are no stores; nor does such an instruction change registers. */
+/*
+ * A mask leaves bytes alone, which then are no stores; nor does such an instruction change
+ * registers.
+ */
 static void lay_stores_over(struct one *o)
 {
 	for (unsigned i = o->at; o->store && i < o->at + o->size; i++)

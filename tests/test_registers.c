@@ -257,8 +257,8 @@ static void test_registers_stos_overwrites_own_count(void **state)
 
 	(void)state;
 	/*
-	 * RCX is counted down to 8, but its lowest byte written as 1; that is counted down to 0, which
-	 * ends the string, though the second byte written makes RCX 0x100.
+	 * RCX is counted down to 8, but its lowest byte written as 1; that is counted down to 0,
+	 * which ends the string, though the second byte written makes RCX 0x100.
 	 */
 	RUN(r, "mov $1, %%eax\n\t mov $8, %%edi\n\t rep stosb\n\t mov %%rdi, %%rdx");
 	assert_int_equal(r[1], 0x100);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Many threads on the same windows: LOCKed operations lose nothing, windows come and go meanwhile. */
+/*
+ * Many threads on the same windows: LOCKed operations lose nothing, windows come and go meanwhile.
+ */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The emulator alone, on a flat piece of memory: what tier 1 (compiled operations) and tier 2 (the
- * instruction's own bytes) can both do, they must do alike: registers, flags, vector state, memory and
- * exceptions, bit for bit; with the operand in host memory and in a buffer.
+ * instruction's own bytes) can both do, they must do alike: registers, flags, vector state, memory
+ * and exceptions, bit for bit; with the operand in host memory and in a buffer.
  */
 #define _GNU_SOURCE
 #include <setjmp.h>

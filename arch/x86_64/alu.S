@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The operations of tier 1. Each body is one instruction on (%rsi) with its register operand in RBX (a
- * second one, or a shift count, in RCX) and implicit operands where the ISA has them, then a return.
- * regmap__alu_run() loads the slots of struct alu, calls the body and stores the slots back.
- * A fault between the two begin/end labels is resumed at regmap__alu_fault by guard.c.
+ * The operations of tier 1. Each body is one instruction on (%rsi) with its register operand in RBX
+ * (a second one, or a shift count, in RCX) and implicit operands where the ISA has them, then a
+ * return. regmap__alu_run() loads the slots of struct alu, calls the body and stores the slots
+ * back. A fault between the two begin/end labels is resumed at regmap__alu_fault by guard.c.
  */
 	.text
 	.p2align 4
@@ -240,7 +240,9 @@ regmap__alu_\name:
 	.irp	op, blsi, blsr, blsmsk
 	REG_MEM_LQ \op, \op
 	.endr
-	/* RORX has its count in the instruction; here it stands in CL, and flags aren't taken over. */
+	/*
+	 * RORX has its count in the instruction; here it stands in CL, and flags aren't taken over.
+	 */
 	.macro	RORX label, b
 	.p2align 3
 \label:	.cfi_startproc

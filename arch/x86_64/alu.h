@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Compiled operations: each is the host's own instruction on a memory operand, so that results and
- * flags are exact, the undefined ones too. alu.S holds the bodies; which slot is what is said there.
+ * flags are exact, the undefined ones too. alu.S holds the bodies; which slot is what is said
+ * there.
  */
 #ifndef ARCH_X86_64_ALU_H
 #define ARCH_X86_64_ALU_H

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Code memory: one memfd mapped twice, writable here and executable there. Stubs are found by their
- * content and never change once published, so readers need no lock. When they are used up, a few more
- * are lent for one execution each. It is shared with a child after fork(), which must not append to
- * its parent's: the index lives in memory that a fork wipes, and whoever finds it wiped lays new code
- * memory over the old.
+ * content and never change once published, so readers need no lock. When they are used up, a few
+ * more are lent for one execution each. It is shared with a child after fork(), which must not
+ * append to its parent's: the index lives in memory that a fork wipes, and whoever finds it wiped
+ * lays new code memory over the old.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -201,8 +201,8 @@ const void *regmap__code_stub(const uint8_t *bytes, size_t length)
 }
 
 /*
- * A lent stub held other code before, which this core may have fetched: SDM vol. 3, 9.1.3 asks for a
- * serialising instruction. Nobody else runs it meanwhile.
+ * A lent stub held other code before, which this core may have fetched: SDM vol. 3, 9.1.3 asks for
+ * a serialising instruction. Nobody else runs it meanwhile.
  */
 const void *regmap__code_borrow(const uint8_t *bytes, size_t length)
 {

@@ -37,8 +37,8 @@ enum { PF_WRITE = 1 << 1, PF_FETCH = 1 << 4 };
 /* FS base points to a thread control block (its first word is its address): TLS and libc work. */
 bool regmap__tls_works(void);
 /*
- * Around code of others that may have been built with a stack protector (Debian's Zydis is): gives it
- * a canary to read if the program's FS base has none. @kept: for the second call.
+ * Around code of others that may have been built with a stack protector (Debian's Zydis is): gives
+ * it a canary to read if the program's FS base has none. @kept: for the second call.
  */
 struct kept_fs {
 	uint64_t base;

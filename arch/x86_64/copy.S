@@ -43,7 +43,10 @@ regmap__copy_bytes:
 	.cfi_endproc
 	.size	regmap__copy_bytes, . - regmap__copy_bytes
 
-	/* int regmap__compare_bytes(rdi, rsi, size_t rdx 1..16, rcx unused, trap r8): 0 equal, 1 not */
+	/*
+	 * int regmap__compare_bytes(rdi, rsi, size_t rdx 1..16, rcx unused, trap r8): 0 equal, 1
+	 * not
+	 */
 	.globl	regmap__compare_bytes
 	.hidden	regmap__compare_bytes
 	.type	regmap__compare_bytes, @function

@@ -2,9 +2,9 @@
 /*
  * The state of one interrupted thread, as the emulator sees it.
  *
- * General registers are kept by value, in encoding order. Vector, x87 and mask state stays where the
- * kernel put it: an XSAVE image in the standard (non-compacted) format, SDM vol. 1, 13.4. A clear
- * XSTATE_BV bit means that the component is in its initial state and its bytes are not valid.
+ * General registers are kept by value, in encoding order. Vector, x87 and mask state stays where
+ * the kernel put it: an XSAVE image in the standard (non-compacted) format, SDM vol. 1, 13.4. A
+ * clear XSTATE_BV bit means that the component is in its initial state and its bytes are not valid.
  */
 #ifndef ARCH_X86_64_CPU_H
 #define ARCH_X86_64_CPU_H
@@ -110,7 +110,10 @@ static inline uint64_t *xsave_bv(uint8_t *image)
  */
 void regmap__xsave_materialize(uint8_t *image, uint64_t components);
 
-/* Copy bytes [at, at + length) of vector register i (16, 32 or 64 bytes wide, whatever the CPU has). */
+/*
+ * Copy bytes [at, at + length) of vector register i (16, 32 or 64 bytes wide, whatever the CPU
+ * has).
+ */
 void regmap__vector_get(const struct cpu *cpu, unsigned i, unsigned at, void *to, unsigned length);
 void regmap__vector_set(struct cpu *cpu, unsigned i, unsigned at, const void *from,
                         unsigned length);

@@ -29,8 +29,8 @@ regmap__signal_entry:
 	.size	regmap__signal_entry, . - regmap__signal_entry
 
 /*
- * Unwinders know a signal frame by these two instructions (libgcc, libunwind, gdb compare the bytes)
- * or by the CFI below. RSP points at the ucontext here: its uc_mcontext.gregs begin at 40.
+ * Unwinders know a signal frame by these two instructions (libgcc, libunwind, gdb compare the
+ * bytes) or by the CFI below. RSP points at the ucontext here: its uc_mcontext.gregs begin at 40.
  */
 #define GREG(column, index) GREG_AT(column, (40 + 8 * (index)))
 /* DW_CFA_expression column, DW_OP_breg7 offset (signed LEB128 in two bytes) */

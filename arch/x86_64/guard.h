@@ -2,7 +2,8 @@
 /*
  * Guarded routines: machine code that may run into a processor exception and comes back with a
  * struct cpu_trap instead. The process's handler for SIGSEGV, SIGBUS, SIGFPE and SIGILL asks
- * regmap__guard_fixup() first. Nothing here uses thread-local storage, so it works whatever the FS base is.
+ * regmap__guard_fixup() first. Nothing here uses thread-local storage, so it works whatever the FS
+ * base is.
  */
 #ifndef ARCH_X86_64_GUARD_H
 #define ARCH_X86_64_GUARD_H
@@ -17,7 +18,10 @@
  */
 bool regmap__guard_fixup(int signo, const siginfo_t *info, void *ucontext);
 
-/* Copy between any two addresses of this process. 0, or -1 with @trap filled in (and some bytes copied). */
+/*
+ * Copy between any two addresses of this process. 0, or -1 with @trap filled in (and some bytes
+ * copied).
+ */
 int regmap__guard_copy(void *to, const void *from, size_t length, struct cpu_trap *trap);
 /* Are these 1 to 16 bytes the same? 0 yes, 1 no, -1 they can't be read. */
 int regmap__guard_compare(const void *a, const void *b, size_t length);

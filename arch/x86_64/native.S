@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * regmap__native_run(struct native *rdi): the interrupted context goes in, one instruction runs, the
- * context comes out. RSP stays the host's: code never names it. Offsets are struct native's.
+ * regmap__native_run(struct native *rdi): the interrupted context goes in, one instruction runs,
+ * the context comes out. RSP stays the host's: code never names it. Offsets are struct native's.
  *
  * AC of the guest's flags is live while the instruction runs; all that this routine itself touches
  * meanwhile is 8-byte aligned.
@@ -129,7 +129,9 @@ regmap__native_fault:
 	.cfi_endproc
 	.size	regmap__native_run, . - regmap__native_run
 
-	/* IRETQ to the next instruction serialises, at any privilege, and traps into no hypervisor. */
+	/*
+	 * IRETQ to the next instruction serialises, at any privilege, and traps into no hypervisor.
+	 */
 	.p2align 4
 	.globl	regmap__serialize
 	.hidden	regmap__serialize

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Native execution: a piece of guest code, run between loading the interrupted context and saving it
- * back. Code memory is mapped twice, writable here and executable there, never both in one view.
+ * Native execution: a piece of guest code, run between loading the interrupted context and saving
+ * it back. Code memory is mapped twice, writable here and executable there, never both in one view.
  */
 #ifndef ARCH_X86_64_NATIVE_H
 #define ARCH_X86_64_NATIVE_H
@@ -34,8 +34,8 @@ int regmap__code_init(void);
  */
 const void *regmap__code_stub(const uint8_t *bytes, size_t length);
 /*
- * The same for one execution, when stub() has no room: give it back right after. NULL: all are lent.
- * Giving back a stub that was not borrowed does nothing.
+ * The same for one execution, when stub() has no room: give it back right after. NULL: all are
+ * lent. Giving back a stub that was not borrowed does nothing.
  */
 const void *regmap__code_borrow(const uint8_t *bytes, size_t length);
 void regmap__code_give_back(const void *stub);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The register page: the byte image of struct cpu that stands at guest address 0 (see registers.h). */
+/*
+ * The register page: the byte image of struct cpu that stands at guest address 0 (see registers.h).
+ */
 #ifndef ARCH_X86_64_REGFILE_H
 #define ARCH_X86_64_REGFILE_H
 
@@ -17,7 +19,9 @@ void regmap__regfile_read(const struct cpu *cpu, uint64_t next, size_t offset, v
                           size_t length);
 /* Applied to the state after the instruction: a store to RIP is a jump, flags take POPFQ's bits. */
 void regmap__regfile_write(struct cpu *cpu, size_t offset, const void *from, size_t length);
-/* Would the CPU take these bytes? A non-canonical FS or GS base is refused as WRFSBASE refuses it. */
+/*
+ * Would the CPU take these bytes? A non-canonical FS or GS base is refused as WRFSBASE refuses it.
+ */
 bool regmap__regfile_accepts(const struct cpu *cpu, size_t offset, const void *from, size_t length);
 
 #endif

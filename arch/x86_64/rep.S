@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * int regmap__rep_run(struct rep *rdi, enum rep_op esi, unsigned edx). Between begin and end R9 holds
- * the struct; a fault there is resumed at regmap__rep_fault with the registers as it left them.
+ * int regmap__rep_run(struct rep *rdi, enum rep_op esi, unsigned edx). Between begin and end R9
+ * holds the struct; a fault there is resumed at regmap__rep_fault with the registers as it left
+ * them.
  */
 	.text
 	.p2align 4

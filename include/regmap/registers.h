@@ -6,11 +6,12 @@
  * Don't write `*(volatile uint64_t *)0`: compilers know that null is never dereferenced and put a
  * trap there (GCC, unless -fno-delete-null-pointer-checks). The accessors below are assembly that
  * they don't look into. What a register holds between two statements is the compiler's affair: use
- * these for RSP, RIP, RFLAGS, MXCSR, the bases and vector state, or in code that you wrote in assembly.
+ * these for RSP, RIP, RFLAGS, MXCSR, the bases and vector state, or in code that you wrote in
+ * assembly.
  *
  *     offset       register
  *     0x000-0x07F  RAX RCX RDX RBX RSP RBP RSI RDI R8-R15, 8 bytes each
- *     0x080 0x088  RIP (reads as the next instruction; a write jumps), RFLAGS (POPF's bits take effect)
+ *     0x080 0x088  RIP (reads as the next instruction, a write jumps), RFLAGS (POPF's bits)
  *     0x090 0x098  FS base, GS base
  *     0x0A0        MXCSR (4 bytes)
  *     0x0A4-0x0A9  x87 control, status and (full) tag word, 2 bytes each

@@ -55,16 +55,16 @@ enum regmap_flags {
  *
  * @read and @write see the accesses that the architecture makes, one call each, in program order:
  * @offset bytes from the start of the window, @width 1, 2, 4 or 8 bytes, naturally aligned at the
- * guest address, @value in host (little-endian) order, zero above @width. A misaligned access comes as
- * its naturally aligned pieces from low to high, one wider than 8 bytes as 8-byte pieces from low to
- * high; elements of a vector that a mask switches off don't come at all. A read-modify-write is one
- * read and one write.
+ * guest address, @value in host (little-endian) order, zero above @width. A misaligned access comes
+ * as its naturally aligned pieces from low to high, one wider than 8 bytes as 8-byte pieces from
+ * low to high; elements of a vector that a mask switches off don't come at all. A read-modify-write
+ * is one read and one write.
  *
  * They run on the thread that made the access, in the middle of that instruction, on the stack (the
- * alternate one, if the thread has one) of a signal handler whose signal mask is the program's own: as if
- * the instruction called them. They may lock, allocate, print, access other windows, fork, and leave
- * by longjmp() or a C++ exception; the instruction then never happened as far as registers and
- * memory are concerned. Whatever they lock, the accessing code must not hold.
+ * alternate one, if the thread has one) of a signal handler whose signal mask is the program's own:
+ * as if the instruction called them. They may lock, allocate, print, access other windows, fork,
+ * and leave by longjmp() or a C++ exception; the instruction then never happened as far as
+ * registers and memory are concerned. Whatever they lock, the accessing code must not hold.
  *
  * Return: 0, or -errno, which makes the access a bus error: SIGBUS with si_addr the guest address.
  *         A null callback refuses that direction like -EACCES.
@@ -124,13 +124,13 @@ REGMAP_API int map_registers(void);
  * later mmap() lands in a window.
  *
  * REGMAP_RAM: whole pages of the window are mapped at the guest address and cost nothing to access,
- * unless REGMAP_TRAP is set, another window lies in the page, the window is write-only, the kernel has
- * no such address or no more mappings (vm.max_map_count); of a read-only window the reads are
+ * unless REGMAP_TRAP is set, another window lies in the page, the window is write-only, the kernel
+ * has no such address or no more mappings (vm.max_map_count); of a read-only window the reads are
  * free. The memory is shared with a child process after fork().
  *
- * REGMAP_ALIAS: an access at guest + n is an access at target + n, whatever window lies there at that
- * moment, and must be allowed by both. Where none lies, it is a SIGSEGV at the alias's own address.
- * Chains of aliases may be 8 long.
+ * REGMAP_ALIAS: an access at guest + n is an access at target + n, whatever window lies there at
+ * that moment, and must be allowed by both. Where none lies, it is a SIGSEGV at the alias's own
+ * address. Chains of aliases may be 8 long.
  *
  * Return: 0; -EINVAL a wrong @config (empty or wrapping range, unknown bits, a missing member);
  *         -EEXIST equals or crosses another window; -EADDRINUSE the program has something mapped
@@ -145,12 +145,13 @@ REGMAP_API int regmap_map(const struct regmap_config *config,
  * regmap_unmap() - Take a window away.
  * @window: from regmap_map(); NULL does nothing.
  *
- * Accesses under way in other threads are waited for: when it returns, nobody uses the window's host
- * memory, callbacks or context any more, but for callbacks of the calling thread that have not returned.
- * What lay under the window shows again.
+ * Accesses under way in other threads are waited for: when it returns, nobody uses the window's
+ * host memory, callbacks or context any more, but for callbacks of the calling thread that have not
+ * returned. What lay under the window shows again.
  *
  * Return: 0; -EINVAL not a window.
- * Context: MT-Safe (map lock; waits for other threads' callbacks). AS-Unsafe. From a callback, too, that
+ * Context: MT-Safe (map lock; waits for other threads' callbacks). AS-Unsafe. From a callback, too,
+ * that
  *          of this very window included.
  * Since: 0.1
  */
@@ -161,7 +162,8 @@ REGMAP_API int regmap_unmap(struct regmap_window *window);
  * @guest:  first guest address; the range may cross windows, but every byte must lie in one.
  * @to:     @length bytes of the program's.
  *
- * A device sees what an access by the CPU would show it: naturally aligned pieces of at most 8 bytes.
+ * A device sees what an access by the CPU would show it: naturally aligned pieces of at most 8
+ * bytes.
  *
  * Return: 0; -EFAULT a byte lies in no window; -EACCES a write-only window; -ELOOP a chain of
  *         aliases that is too long; -EOPNOTSUPP the register page: then nothing was read. Else what
@@ -180,7 +182,8 @@ REGMAP_API int regmap_write(uint64_t guest, const void *from, size_t length) REG
 
 /**
  * regmap_translate() - Find the host memory behind a guest address.
- * @host: where the byte lies; good for the rest of its window, up to a window laid inside, as long as
+ * @host: where the byte lies; good for the rest of its window, up to a window laid inside, as long
+ * as
  *        that window stays mapped. Alignment and access rights are the caller's to keep.
  *
  * Return: 0; -EFAULT no window there; -ENODEV what has no host memory (device, register page).

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From an encoding form to runs of it: register numbers, addressing modes, immediates, where the operand
- * lies, and what registers, flags, vectors and memory hold. The n-th case of a form is always the same.
+ * From an encoding form to runs of it: register numbers, addressing modes, immediates, where the
+ * operand lies, and what registers, flags, vectors and memory hold. The n-th case of a form is
+ * always the same.
  */
 #ifndef TESTS_CASES_H
 #define TESTS_CASES_H

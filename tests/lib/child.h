@@ -9,8 +9,8 @@ struct t_child {
 };
 
 /*
- * Run @body in a forked child that leaves no core file and exits with its result. A child that takes
- * longer than 20 seconds dies of SIGALRM.
+ * Run @body in a forked child that leaves no core file and exits with its result. A child that
+ * takes longer than 20 seconds dies of SIGALRM.
  */
 void t_child_run(struct t_child *child, int (*body)(void *), void *arg);
 

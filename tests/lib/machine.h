@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The CPU as an oracle: load a complete user-mode state, run one instruction, take the complete state
- * that it leaves or the signal that it raises. Made of sigreturn and signal handlers, so it shares nothing
- * with the library under test. One thread at a time.
+ * The CPU as an oracle: load a complete user-mode state, run one instruction, take the complete
+ * state that it leaves or the signal that it raises. Made of sigreturn and signal handlers, so it
+ * shares nothing with the library under test. One thread at a time.
  *
  * The code to run lies in t_code; whatever follows it there is INT3.
  */
@@ -66,8 +66,8 @@ void t_machine_init(uint64_t code_address, uint64_t gs_base);
 void t_machine_catch(void);
 
 /*
- * An image with all components valid, in their initial state. It may then be changed at will, but for
- * bytes 464-575.
+ * An image with all components valid, in their initial state. It may then be changed at will, but
+ * for bytes 464-575.
  */
 void t_image_init(uint8_t *image);
 /* Vector register @i: bytes [at, at + length), at most up to what the CPU has. */
@@ -76,8 +76,8 @@ void t_image_get_vector(const uint8_t *image, unsigned i, unsigned at, void *to,
 unsigned t_vector_bytes(void);
 
 /*
- * Run from @in and @image until the next INT3 or signal. @out_image is in canonical form: components in
- * initial state are written out, reserved bytes are zero.
+ * Run from @in and @image until the next INT3 or signal. @out_image is in canonical form:
+ * components in initial state are written out, reserved bytes are zero.
  */
 void t_run(const struct t_regs *in, const uint8_t *image, struct t_outcome *out,
            uint8_t *out_image);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A country of windows, and one piece of code tried in it: from a complete state to a complete state,
- * where everything that the test didn't say would change must be as before. Fails as cmocka fails.
+ * A country of windows, and one piece of code tried in it: from a complete state to a complete
+ * state, where everything that the test didn't say would change must be as before. Fails as cmocka
+ * fails.
  *
  *     T_CODE(push_rax, "push rax")             Intel syntax
  *
