@@ -181,60 +181,117 @@ bool regmap__em_plan_integer(struct plan *p, const struct em_decoded *d)
 	return true;
 }
 
-/* An immediate stands in for a register's value; 16-bit IMUL keeps what lies above it. */
-static uint64_t slot_b(const struct em *em)
+static uint64_t slot(const struct em_regs *r, struct em_reg reg)
 {
-	const struct em_compiled *c = &em->plan->compiled;
-	uint64_t value = regmap__em_get(em->gpr, c->b);
+	uint64_t value = r->value[r->at[reg.gpr]];
 
-	if (!c->b_imm)
-		return value;
-	if (c->out & EM_OUT_B && em->plan->width == 2)
-		return (value & ~0xffffull) | (em->plan->imm & 0xffff);
-	return (uint64_t)em->plan->imm;
+	return reg.high ? value >> 8 & 0xff : value;
 }
 
-static void store_slots(struct em *em, const struct alu *a)
+/* An immediate stands in for a register's value; 16-bit IMUL keeps what lies above it. */
+static uint64_t slot_b(const struct plan *p, const struct em_regs *r)
 {
-	const struct em_compiled *c = &em->plan->compiled;
+	uint64_t value = slot(r, p->compiled.b);
+
+	if (!p->compiled.b_imm)
+		return value;
+	if (p->compiled.out & EM_OUT_B && p->width == 2)
+		return (value & ~0xffffull) | (p->imm & 0xffff);
+	return (uint64_t)p->imm;
+}
+
+static void load_slots(const struct plan *p, const struct em_regs *r, struct alu *a)
+{
+	a->rax = r->value[r->at[CPU_RAX]];
+	a->rcx = p->compiled.c_imm ? (uint64_t)p->imm : slot(r, p->compiled.c);
+	a->rdx = r->value[r->at[CPU_RDX]];
+	a->rbx = slot_b(p, r);
+	a->flags = (*r->flags & CPU_STATUS) | 0x202;
+}
+
+static void store_b(const struct plan *p, const struct em_regs *r, uint64_t value)
+{
+	uint64_t *b = &r->value[r->at[p->compiled.b.gpr]];
+
+	*b = p->compiled.b.high ? (*b & ~0xff00ull) | (value & 0xff) << 8 : value;
+}
+
+static void store_slots(const struct plan *p, const struct em_regs *r, const struct alu *a)
+{
+	const struct em_compiled *c = &p->compiled;
 
 	if (c->out & EM_OUT_A)
-		em->gpr[CPU_RAX] = a->rax;
+		r->value[r->at[CPU_RAX]] = a->rax;
 	if (c->out & EM_OUT_D)
-		em->gpr[CPU_RDX] = a->rdx;
+		r->value[r->at[CPU_RDX]] = a->rdx;
 	if (c->out & EM_OUT_C)
-		em->gpr[c->c.gpr] = a->rcx;
+		r->value[r->at[c->c.gpr]] = a->rcx;
 	if (c->out & EM_OUT_B)
-		regmap__em_set(em->gpr, c->b, 8, a->rbx);
+		store_b(p, r, a->rbx);
 	if (c->flags)
-		em->rflags = (em->rflags & ~(uint64_t)CPU_STATUS) | (a->flags & CPU_STATUS);
+		*r->flags = (*r->flags & ~(uint64_t)CPU_STATUS) | (a->flags & CPU_STATUS);
 }
 
-static enum em_status run(struct em *em, void *operand, uint64_t b)
+static struct em_regs results(struct em *em)
 {
-	const struct em_compiled *c = &em->plan->compiled;
-	struct alu a;
+	static const uint8_t in_order[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
-	a.rax = em->gpr[CPU_RAX];
-	a.rcx = c->c_imm ? (uint64_t)em->plan->imm : regmap__em_get(em->gpr, c->c);
-	a.rdx = em->gpr[CPU_RDX];
-	a.rbx = b;
-	a.flags = (em->rflags & CPU_STATUS) | 0x202;
-	a.mem = operand;
-	if (regmap__alu_run(&a, c->op)) {
-		em->fault->trap = a.trap;
-		if (a.trap.signo == SIGFPE)
+	return (struct em_regs){em->gpr, in_order, &em->rflags};
+}
+
+static enum em_status run(struct em *em, struct alu *a, void *operand)
+{
+	struct em_regs r = results(em);
+
+	a->mem = operand;
+	if (regmap__alu_run(a, em->plan->compiled.op)) {
+		em->fault->trap = a->trap;
+		if (a->trap.signo == SIGFPE)
 			em->fault->trap.address = em->cpu->rip;
 		return EM_FAULT;
 	}
-	store_slots(em, &a);
+	store_slots(em->plan, &r, a);
 	return EM_OK;
+}
+
+bool regmap__em_quick_address(const struct plan *p, const struct em_regs *r, uint64_t rip,
+                              uint64_t *address)
+{
+	const struct em_mem *m = &p->mem;
+
+	if (p->kind != EM_COMPILED || m->segment || m->address32 || m->index8 || p->size > 8 ||
+	    *r->flags & (CPU_AC | CPU_TF))
+		return false;
+	*address = (uint64_t)m->disp;
+	if (m->base == EM_RIP)
+		*address += rip + p->length;
+	else if (m->base != EM_NO_REG)
+		*address += r->value[r->at[m->base]];
+	if (m->index != EM_NO_REG)
+		*address += r->value[r->at[m->index]] << m->shift;
+	return true;
+}
+
+bool regmap__em_quick(const struct plan *p, const struct em_regs *r, void *operand)
+{
+	struct alu a;
+
+	load_slots(p, r, &a);
+	a.mem = operand;
+	if (regmap__alu_run(&a, p->compiled.op))
+		return false;
+	store_slots(p, r, &a);
+	return true;
 }
 
 static enum em_status action(struct em *em, void *operand, uint64_t address)
 {
+	struct em_regs r = results(em);
+	struct alu a;
+
 	(void)address;
-	return run(em, operand, slot_b(em));
+	load_slots(em->plan, &r, &a);
+	return run(em, &a, operand);
 }
 
 /* CMPXCHG16B wants its operand aligned, flag or no flag. */
@@ -287,9 +344,13 @@ static uint64_t bit_address(const struct plan *p, const struct cpu *cpu)
 
 static enum em_status bit_action(struct em *em, void *operand, uint64_t address)
 {
+	struct em_regs r = results(em);
+	struct alu a;
+
 	(void)address;
-	return run(em, operand,
-	           (uint64_t)bit_offset(em->plan, em->cpu) & (em->plan->size * 8u - 1));
+	load_slots(em->plan, &r, &a);
+	a.rbx = (uint64_t)bit_offset(em->plan, em->cpu) & (em->plan->size * 8u - 1);
+	return run(em, &a, operand);
 }
 
 enum em_status regmap__em_footprint_bit(const struct plan *p, const struct cpu *cpu,

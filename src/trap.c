@@ -329,6 +329,31 @@ static bool handle_planned(struct trap *t, enum em_status planned, uint8_t *lega
 	return true;
 }
 
+/*
+ * Integer instructions on a window that is memory need neither a copy of the registers nor a
+ * footprint: see "make bench" for what that saves.
+ */
+OWN_FRAME static bool carry_out_quickly(struct trap *t)
+{
+	struct context_regs c = regmap__context_regs(t->uc);
+	struct em_regs regs = {c.value, c.at, c.flags};
+	uint64_t address, fault = (uintptr_t)t->info->si_addr;
+	struct access at;
+	bool done;
+
+	if (t->raised.number != TRAP_PAGE ||
+	    !regmap__em_quick_address(&t->plan, &regs, t->rip, &address) ||
+	    fault - address >= t->plan.size)
+		return false;
+	regmap__access_begin(&at, address, t->plan.size, t->plan.access & (EM_READ | EM_WRITE));
+	done = at.window && at.host && at.length == t->plan.size &&
+	       regmap__em_quick(&t->plan, &regs, at.host);
+	regmap__access_end(&at);
+	if (done)
+		regmap__context_advance(t->uc, t->rip + t->plan.length);
+	return done;
+}
+
 OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)
 {
 	uint8_t legacy[XSAVE_LEGACY] __attribute__((aligned(64)));
@@ -350,6 +375,8 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext)
 		return false;
 	t.rip = regmap__context_rip(ucontext);
 	planned = find_plan(&t);
+	if (planned == EM_OK && carry_out_quickly(&t))
+		return true;
 	if (regmap__context_has_header(ucontext))
 		return handle_planned(&t, planned, NULL);
 	return handle_legacy(&t, planned);

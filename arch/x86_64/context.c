@@ -168,6 +168,21 @@ uint64_t *regmap__context_mask(void *ucontext)
 	return (uint64_t *)((char *)ucontext + offsetof(ucontext_t, uc_sigmask));
 }
 
+struct context_regs regmap__context_regs(void *ucontext)
+{
+	uint64_t *gregs = (uint64_t *)((ucontext_t *)ucontext)->uc_mcontext.gregs;
+
+	return (struct context_regs){gregs, greg_of, gregs + REG_EFL};
+}
+
+void regmap__context_advance(void *ucontext, uint64_t rip)
+{
+	greg_t *gregs = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
+
+	gregs[REG_RIP] = (greg_t)rip;
+	gregs[REG_EFL] &= ~(greg_t)CPU_RF;
+}
+
 uint64_t regmap__context_rip(const void *ucontext)
 {
 	return (uint64_t)((const ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP];
