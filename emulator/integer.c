@@ -150,6 +150,20 @@ static void implicit_slots(struct plan *p, const struct em_decoded *d)
 		c->c.gpr = CPU_RCX;
 }
 
+static bool is_move(ZydisMnemonic m)
+{
+	switch (m) {
+	case ZYDIS_MNEMONIC_MOV:
+	case ZYDIS_MNEMONIC_MOVZX:
+	case ZYDIS_MNEMONIC_MOVSX:
+	case ZYDIS_MNEMONIC_MOVSXD:
+	case ZYDIS_MNEMONIC_MOVBE:
+	case ZYDIS_MNEMONIC_MOVNTI:
+	case ZYDIS_MNEMONIC_XCHG: return true;
+	default: return false;
+	}
+}
+
 bool regmap__em_plan_integer(struct plan *p, const struct em_decoded *d)
 {
 	const struct row *row = &rows[d->insn.mnemonic];
@@ -174,6 +188,7 @@ bool regmap__em_plan_integer(struct plan *p, const struct em_decoded *d)
 	implicit_slots(p, d);
 	c->out = outputs(row, d);
 	c->flags = row->flags;
+	c->move = is_move(d->insn.mnemonic);
 	p->width = (uint8_t)p->size;
 	p->kind = is_bit(d->insn.mnemonic) && !c->b_imm ? EM_BIT : EM_COMPILED;
 	if (is_bit(d->insn.mnemonic) && c->b_imm)
@@ -272,9 +287,25 @@ bool regmap__em_quick_address(const struct plan *p, const struct em_regs *r, uin
 	return true;
 }
 
+static bool quick_move(const struct plan *p, const struct em_regs *r, void *operand)
+{
+	struct alu a;
+
+	a.rbx = slot_b(p, r);
+	a.mem = operand;
+	if (regmap__alu_move(&a, p->compiled.op))
+		return false;
+	if (p->compiled.out & EM_OUT_B)
+		store_b(p, r, a.rbx);
+	return true;
+}
+
 bool regmap__em_quick(const struct plan *p, const struct em_regs *r, void *operand)
 {
 	struct alu a;
+
+	if (p->compiled.move)
+		return quick_move(p, r, operand);
 
 	load_slots(p, r, &a);
 	a.mem = operand;

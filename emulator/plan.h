@@ -58,6 +58,7 @@ struct em_compiled {
 	uint8_t out;        /* enum em_out */
 	bool b_imm, c_imm;  /* the slot holds imm instead */
 	bool flags;         /* the status flags are written */
+	bool move;          /* slot B is all that it knows, no flags either: regmap__alu_move() */
 };
 
 enum em_out { EM_OUT_A = 1, EM_OUT_B = 2, EM_OUT_C = 4, EM_OUT_D = 8 };

@@ -54,6 +54,30 @@ regmap__alu_fault:
 	.cfi_endproc
 	.size	regmap__alu_run, . - regmap__alu_run
 
+	/* The same for bodies that neither read nor write flags. */
+	.p2align 4
+	.globl	regmap__alu_move
+	.hidden	regmap__alu_move
+	.type	regmap__alu_move, @function
+regmap__alu_move:
+	.cfi_startproc
+	endbr64
+	push	%rbx
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbx, 0
+	mov	24(%rdi), %rbx
+	mov	%rsi, %r8
+	mov	40(%rdi), %rsi
+	call	*%r8
+	mov	%rbx, 24(%rdi)
+	xor	%eax, %eax
+	pop	%rbx
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %rbx
+	ret
+	.cfi_endproc
+	.size	regmap__alu_move, . - regmap__alu_move
+
 	.globl	regmap__alu_begin, regmap__alu_end
 	.hidden	regmap__alu_begin, regmap__alu_end
 regmap__alu_begin:

@@ -21,6 +21,8 @@ typedef void (*regmap__alu_op)(void);
 
 /* 0; -1 the operation ran into an exception: a->trap says which, the slots are as they were. */
 int regmap__alu_run(struct alu *a, regmap__alu_op op);
+/* Moves: only the RBX slot goes in and out, no flags. */
+int regmap__alu_move(struct alu *a, regmap__alu_op op);
 
 /* By log2 of the operand size; a null pointer where the ISA has no such form. */
 #define ALU_OP(name) extern const regmap__alu_op regmap__alu_##name[4];
