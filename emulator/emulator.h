@@ -59,19 +59,14 @@ enum em_status regmap__em_execute(const struct plan *plan, struct cpu *cpu, stru
 
 /*
  * The short way for the commonest case, straight on the interrupted registers: a compiled operation
- * on host memory. Register i (encoding order) is value[at[i]].
+ * on host memory.
  */
-struct em_regs {
-	uint64_t *value;
-	const uint8_t *at;
-	uint64_t *flags;
-};
 
 /* Where the operand lies, if the plan and the flags allow the short way. */
-bool regmap__em_quick_address(const struct plan *plan, const struct em_regs *regs, uint64_t rip,
+bool regmap__em_quick_address(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                               uint64_t *address);
 /* True: all is done but for RIP. False: nothing is, take the long way. */
-bool regmap__em_quick(const struct plan *plan, const struct em_regs *regs, void *operand);
+bool regmap__em_quick(const struct plan *plan, const struct cpu_regs *regs, void *operand);
 
 /* The instruction as text (Intel syntax). Returns its length. */
 size_t regmap__em_format(const uint8_t *bytes, size_t length, uint64_t rip, char *to, size_t size);

@@ -196,15 +196,13 @@ bool regmap__em_plan_integer(struct plan *p, const struct em_decoded *d)
 	return true;
 }
 
-static uint64_t slot(const struct em_regs *r, struct em_reg reg)
+static uint64_t slot(const struct cpu_regs *r, struct em_reg reg)
 {
-	uint64_t value = r->value[r->at[reg.gpr]];
-
-	return reg.high ? value >> 8 & 0xff : value;
+	return em_extract(r->value[r->at[reg.gpr]], reg);
 }
 
 /* An immediate stands in for a register's value; 16-bit IMUL keeps what lies above it. */
-static uint64_t slot_b(const struct plan *p, const struct em_regs *r)
+static uint64_t slot_b(const struct plan *p, const struct cpu_regs *r)
 {
 	uint64_t value = slot(r, p->compiled.b);
 
@@ -215,7 +213,7 @@ static uint64_t slot_b(const struct plan *p, const struct em_regs *r)
 	return (uint64_t)p->imm;
 }
 
-static void load_slots(const struct plan *p, const struct em_regs *r, struct alu *a)
+static void load_slots(const struct plan *p, const struct cpu_regs *r, struct alu *a)
 {
 	a->rax = r->value[r->at[CPU_RAX]];
 	a->rcx = p->compiled.c_imm ? (uint64_t)p->imm : slot(r, p->compiled.c);
@@ -224,14 +222,14 @@ static void load_slots(const struct plan *p, const struct em_regs *r, struct alu
 	a->flags = (*r->flags & CPU_STATUS) | 0x202;
 }
 
-static void store_b(const struct plan *p, const struct em_regs *r, uint64_t value)
+static void store_b(const struct plan *p, const struct cpu_regs *r, uint64_t value)
 {
 	uint64_t *b = &r->value[r->at[p->compiled.b.gpr]];
 
-	*b = p->compiled.b.high ? (*b & ~0xff00ull) | (value & 0xff) << 8 : value;
+	*b = em_merge(*b, p->compiled.b, 8, value);
 }
 
-static void store_slots(const struct plan *p, const struct em_regs *r, const struct alu *a)
+static void store_slots(const struct plan *p, const struct cpu_regs *r, const struct alu *a)
 {
 	const struct em_compiled *c = &p->compiled;
 
@@ -247,16 +245,9 @@ static void store_slots(const struct plan *p, const struct em_regs *r, const str
 		*r->flags = (*r->flags & ~(uint64_t)CPU_STATUS) | (a->flags & CPU_STATUS);
 }
 
-static struct em_regs results(struct em *em)
-{
-	static const uint8_t in_order[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-	return (struct em_regs){em->gpr, in_order, &em->rflags};
-}
-
 static enum em_status run(struct em *em, struct alu *a, void *operand)
 {
-	struct em_regs r = results(em);
+	struct cpu_regs r = regmap__em_regs(em->gpr, &em->rflags);
 
 	a->mem = operand;
 	if (regmap__alu_run(a, em->plan->compiled.op)) {
@@ -269,7 +260,7 @@ static enum em_status run(struct em *em, struct alu *a, void *operand)
 	return EM_OK;
 }
 
-bool regmap__em_quick_address(const struct plan *p, const struct em_regs *r, uint64_t rip,
+bool regmap__em_quick_address(const struct plan *p, const struct cpu_regs *r, uint64_t rip,
                               uint64_t *address)
 {
 	const struct em_mem *m = &p->mem;
@@ -277,17 +268,11 @@ bool regmap__em_quick_address(const struct plan *p, const struct em_regs *r, uin
 	if (p->kind != EM_COMPILED || m->segment || m->address32 || m->index8 || p->size > 8 ||
 	    *r->flags & (CPU_AC | CPU_TF))
 		return false;
-	*address = (uint64_t)m->disp;
-	if (m->base == EM_RIP)
-		*address += rip + p->length;
-	else if (m->base != EM_NO_REG)
-		*address += r->value[r->at[m->base]];
-	if (m->index != EM_NO_REG)
-		*address += r->value[r->at[m->index]] << m->shift;
+	*address = regmap__em_offset_by(p, r, rip);
 	return true;
 }
 
-static bool quick_move(const struct plan *p, const struct em_regs *r, void *operand)
+static bool quick_move(const struct plan *p, const struct cpu_regs *r, void *operand)
 {
 	struct alu a;
 
@@ -300,7 +285,7 @@ static bool quick_move(const struct plan *p, const struct em_regs *r, void *oper
 	return true;
 }
 
-bool regmap__em_quick(const struct plan *p, const struct em_regs *r, void *operand)
+bool regmap__em_quick(const struct plan *p, const struct cpu_regs *r, void *operand)
 {
 	struct alu a;
 
@@ -317,7 +302,7 @@ bool regmap__em_quick(const struct plan *p, const struct em_regs *r, void *opera
 
 static enum em_status action(struct em *em, void *operand, uint64_t address)
 {
-	struct em_regs r = results(em);
+	struct cpu_regs r = regmap__em_regs(em->gpr, &em->rflags);
 	struct alu a;
 
 	(void)address;
@@ -375,7 +360,7 @@ static uint64_t bit_address(const struct plan *p, const struct cpu *cpu)
 
 static enum em_status bit_action(struct em *em, void *operand, uint64_t address)
 {
-	struct em_regs r = results(em);
+	struct cpu_regs r = regmap__em_regs(em->gpr, &em->rflags);
 	struct alu a;
 
 	(void)address;

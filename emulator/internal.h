@@ -54,6 +54,10 @@ bool regmap__em_plan_native(struct plan *p, const struct em_decoded *d);
 bool regmap__em_splice(struct em_native *n, const struct em_decoded *d);
 
 /* operand.c */
+/* Registers in encoding order, as a view. */
+struct cpu_regs regmap__em_regs(uint64_t gpr[16], uint64_t *flags);
+/* Without the segment. @gpr: POP computes its destination with the RSP that it has incremented. */
+uint64_t regmap__em_offset_by(const struct plan *p, const struct cpu_regs *regs, uint64_t rip);
 uint64_t regmap__em_offset(const struct plan *p, const struct cpu *cpu, const uint64_t gpr[16]);
 uint64_t regmap__em_segment_base(const struct plan *p, const struct cpu *cpu);
 uint64_t regmap__em_address(const struct plan *p, const struct cpu *cpu);
@@ -74,6 +78,22 @@ enum em_status regmap__em_unimplemented(struct em *em, const char *reason);
 void regmap__em_commit(struct em *em);
 
 /* A value in a register, by width; and back, with the ISA's merge and zero-extension rules. */
+static inline uint64_t em_extract(uint64_t whole, struct em_reg reg)
+{
+	return reg.high ? whole >> 8 & 0xff : whole;
+}
+
+static inline uint64_t em_merge(uint64_t whole, struct em_reg reg, unsigned width, uint64_t value)
+{
+	if (reg.high)
+		return (whole & ~0xff00ull) | (value & 0xff) << 8;
+	if (width == 1)
+		return (whole & ~0xffull) | (value & 0xff);
+	if (width == 2)
+		return (whole & ~0xffffull) | (value & 0xffff);
+	return width == 4 ? (uint32_t)value : value;
+}
+
 uint64_t regmap__em_get(const uint64_t gpr[16], struct em_reg reg);
 void regmap__em_set(uint64_t gpr[16], struct em_reg reg, unsigned width, uint64_t value);
 

@@ -242,11 +242,12 @@ static void fix_x87_pointers(struct em *em, const struct native *n, const void *
 		memcpy(image + FX_FDP, &offset, sizeof offset);
 }
 
-static enum em_status run_once(struct em *em, void *operand)
+enum em_status regmap__em_run_native(struct em *em, void *operand, uint64_t address)
 {
 	struct native n;
 	int failed;
 
+	(void)address;
 	if (!prepare(em, &n, operand))
 		return regmap__em_unimplemented(em, "no room for code: too many threads need some");
 	failed = regmap__native_run(&n);
@@ -270,17 +271,11 @@ static bool exception_pending(const struct em *em)
 	return em->cpu->xsave[FX_FSW] & FSW_ES;
 }
 
-enum em_status regmap__em_run_native(struct em *em, void *operand, uint64_t address)
-{
-	(void)address;
-	return run_once(em, operand);
-}
-
 /*
  * An x87 store that runs into an unmasked exception stores nothing (SDM vol. 1, 8.5.1.1): on host
  * memory that comes by itself, on a buffer it must be found out. A second run on other bytes tells.
  */
-static bool stored(struct em *em, const uint8_t *buffer)
+static bool stored(struct em *em, const uint8_t *buffer, uint64_t address)
 {
 	uint8_t other[STORE_MAX];
 	uint64_t gpr[16];
@@ -289,17 +284,11 @@ static bool stored(struct em *em, const uint8_t *buffer)
 		memset(other, 0xff, sizeof other);
 		memcpy(gpr, em->gpr, sizeof gpr);
 		regmap__em_restore_legacy(em);
-		run_once(em, other);
+		regmap__em_run_native(em, other, address);
 		memcpy(em->gpr, gpr, sizeof gpr);
 		return !memcmp(other, buffer, em->plan->size);
 	}
 	return true;
-}
-
-static enum em_status action(struct em *em, void *operand, uint64_t address)
-{
-	(void)address;
-	return run_once(em, operand);
 }
 
 enum em_status regmap__em_footprint_native(const struct plan *p, const struct cpu *cpu,
@@ -314,10 +303,9 @@ static enum em_status store_action(struct em *em, void *operand, uint64_t addres
 {
 	enum em_status st;
 
-	(void)address;
 	regmap__em_keep_legacy(em);
-	st = run_once(em, operand);
-	if (!st && em->plan->native.load & XSTATE_X87 && !stored(em, operand))
+	st = regmap__em_run_native(em, operand, address);
+	if (!st && em->plan->native.load & XSTATE_X87 && !stored(em, operand, address))
 		return EM_RETRY;
 	return st;
 }
@@ -328,7 +316,7 @@ enum em_status regmap__em_execute_native(struct em *em)
 	uint64_t address = regmap__em_address(p, em->cpu);
 	bool store = p->access == EM_WRITE && p->native.save;
 	enum em_status st = regmap__em_on_operand(em, address, p->size, p->access,
-	                                          store ? store_action : action);
+	                                          store ? store_action : regmap__em_run_native);
 
 	if (st == EM_RETRY) { /* the store didn't happen, the instruction did */
 		em->legacy_kept = false;

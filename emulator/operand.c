@@ -14,20 +14,33 @@ uint64_t regmap__em_segment_base(const struct plan *p, const struct cpu *cpu)
 	return p->mem.segment == EM_SEG_GS ? cpu->gs_base : 0;
 }
 
-/* Without the segment. @gpr: POP computes its destination with the RSP that it has incremented. */
-uint64_t regmap__em_offset(const struct plan *p, const struct cpu *cpu, const uint64_t gpr[16])
+uint64_t regmap__em_offset_by(const struct plan *p, const struct cpu_regs *r, uint64_t rip)
 {
 	uint64_t offset = (uint64_t)p->mem.disp;
 
 	if (p->mem.base == EM_RIP)
-		offset += cpu->rip + p->length;
+		offset += rip + p->length;
 	else if (p->mem.base != EM_NO_REG)
-		offset += gpr[p->mem.base];
+		offset += r->value[r->at[p->mem.base]];
 	if (p->mem.index8)
-		offset += gpr[CPU_RAX] & 0xff;
+		offset += r->value[r->at[CPU_RAX]] & 0xff;
 	else if (p->mem.index != EM_NO_REG)
-		offset += gpr[p->mem.index] << p->mem.shift;
+		offset += r->value[r->at[p->mem.index]] << p->mem.shift;
 	return p->mem.address32 ? (uint32_t)offset : offset;
+}
+
+struct cpu_regs regmap__em_regs(uint64_t gpr[16], uint64_t *flags)
+{
+	static const uint8_t in_order[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+	return (struct cpu_regs){gpr, in_order, flags};
+}
+
+uint64_t regmap__em_offset(const struct plan *p, const struct cpu *cpu, const uint64_t gpr[16])
+{
+	const struct cpu_regs r = regmap__em_regs((uint64_t *)(uintptr_t)gpr, NULL);
+
+	return regmap__em_offset_by(p, &r, cpu->rip);
 }
 
 uint64_t regmap__em_address(const struct plan *p, const struct cpu *cpu)
@@ -43,21 +56,12 @@ void regmap__em_range(struct em_footprint *f, uint64_t address, uint64_t length,
 
 uint64_t regmap__em_get(const uint64_t gpr[16], struct em_reg reg)
 {
-	return reg.high ? gpr[reg.gpr] >> 8 & 0xff : gpr[reg.gpr];
+	return em_extract(gpr[reg.gpr], reg);
 }
 
 void regmap__em_set(uint64_t gpr[16], struct em_reg reg, unsigned width, uint64_t value)
 {
-	uint64_t *r = &gpr[reg.gpr];
-
-	if (reg.high)
-		*r = (*r & ~0xff00ull) | (value & 0xff) << 8;
-	else if (width == 1)
-		*r = (*r & ~0xffull) | (value & 0xff);
-	else if (width == 2)
-		*r = (*r & ~0xffffull) | (value & 0xffff);
-	else
-		*r = width == 4 ? (uint32_t)value : value;
+	gpr[reg.gpr] = em_merge(gpr[reg.gpr], reg, width, value);
 }
 
 enum em_status regmap__em_fault(struct em *em, int signo, int code, unsigned number,

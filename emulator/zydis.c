@@ -4,12 +4,20 @@
 
 #include "internal.h"
 
+/* CPUID leaves a virtual machine, so once is enough; a race stores the same value. */
 bool regmap__em_is_amd(void)
 {
-	unsigned a, b = 0, c, d;
+	static int known = -1;
+	int amd = __atomic_load_n(&known, __ATOMIC_RELAXED);
 
-	__cpuid(0, a, b, c, d);
-	return b == 0x68747541 || b == 0x6f677948; /* "Auth", "Hygo" */
+	if (amd < 0) {
+		unsigned a, b = 0, c, d;
+
+		__cpuid(0, a, b, c, d);
+		amd = b == 0x68747541 || b == 0x6f677948; /* "Auth", "Hygo" */
+		__atomic_store_n(&known, amd, __ATOMIC_RELAXED);
+	}
+	return amd;
 }
 
 unsigned regmap__em_log2(unsigned bytes)

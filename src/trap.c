@@ -335,8 +335,7 @@ static bool handle_planned(struct trap *t, enum em_status planned, uint8_t *lega
  */
 OWN_FRAME static bool carry_out_quickly(struct trap *t)
 {
-	struct context_regs c = regmap__context_regs(t->uc);
-	struct em_regs regs = {c.value, c.at, c.flags};
+	struct cpu_regs regs = regmap__context_regs(t->uc);
 	uint64_t address, fault = (uintptr_t)t->info->si_addr;
 	struct access at;
 	bool done;

@@ -168,11 +168,11 @@ uint64_t *regmap__context_mask(void *ucontext)
 	return (uint64_t *)((char *)ucontext + offsetof(ucontext_t, uc_sigmask));
 }
 
-struct context_regs regmap__context_regs(void *ucontext)
+struct cpu_regs regmap__context_regs(void *ucontext)
 {
 	uint64_t *gregs = (uint64_t *)((ucontext_t *)ucontext)->uc_mcontext.gregs;
 
-	return (struct context_regs){gregs, greg_of, gregs + REG_EFL};
+	return (struct cpu_regs){gregs, greg_of, gregs + REG_EFL};
 }
 
 void regmap__context_advance(void *ucontext, uint64_t rip)

@@ -24,13 +24,8 @@ void regmap__context_store_segments(const struct cpu *cpu);
 /* The signal mask that sigreturn will set; the kernel's 64 bits. */
 uint64_t *regmap__context_mask(void *ucontext);
 uint64_t regmap__context_rip(const void *ucontext);
-/* The registers where they are: register i, in encoding order, is value[at[i]]. */
-struct context_regs {
-	uint64_t *value;
-	const uint8_t *at;
-	uint64_t *flags; /* as in the frame: RF may be set */
-};
-struct context_regs regmap__context_regs(void *ucontext);
+/* Those of the frame. */
+struct cpu_regs regmap__context_regs(void *ucontext);
 /* The instruction is done, and the registers show it. */
 void regmap__context_advance(void *ucontext, uint64_t rip);
 /* The exception behind a signal (trapno, error code), and how to show another one. */

@@ -64,6 +64,13 @@ struct cpu {
 	unsigned dirty; /* enum cpu_dirty */
 };
 
+/* The registers where they are: register i, in encoding order, is value[at[i]]. */
+struct cpu_regs {
+	uint64_t *value;
+	const uint8_t *at;
+	uint64_t *flags; /* in a signal frame RF may be set */
+};
+
 /* A processor exception that one of the guarded routines ran into. */
 struct cpu_trap {
 	int signo;        /* 0: none */
