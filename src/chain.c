@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The kernel's dispositions of four signals are ours; the program's wishes live in a table. */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -11,6 +10,7 @@
 #include "../arch/x86_64/syscall.h"
 #include "../include/regmap/regmap.h"
 #include "chain.h"
+#include "next.h"
 #include "sigmask.h"
 
 #include "sigsafe.h"
@@ -26,9 +26,6 @@ typedef void (*handler_fn)(int, siginfo_t *, void *);
 typedef int (*sigaction_fn)(int, const struct sigaction *, struct sigaction *);
 
 extern int __sigaction(int signo, const struct sigaction *set, struct sigaction *old);
-/* Absent from a static program, which must not be made to contain it. */
-extern __typeof__(dlsym) dlsym __attribute__((weak));
-
 static atomic_bool installed;
 static atomic_int owner; /* of the table: 0 or a process id */
 static struct sys_sigaction wish[SIGNALS + 1];
@@ -41,10 +38,7 @@ static sigaction_fn next_sigaction = __sigaction;
 
 __attribute__((constructor)) static void find_next(void)
 {
-	void *next = dlsym ? dlsym(RTLD_NEXT, "sigaction") : NULL;
-
-	if (next)
-		memcpy(&next_sigaction, &next, sizeof(next));
+	next_sigaction = NEXT(sigaction, __sigaction);
 }
 
 /* The table */

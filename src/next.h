@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* The function that stands behind one of those that libregmap defines in libc's place. */
+#ifndef SRC_NEXT_H
+#define SRC_NEXT_H
+
+/*
+ * A sanitizer's interceptor (under the name that it has when it is linked into the program itself),
+ * else that of the next library, else @inside: what a static program has, where nothing is next.
+ * @inside may be a weak symbol and so NULL. In a constructor only: the dynamic linker is asked.
+ */
+#define NEXT(name, inside) \
+	({ \
+		extern __typeof__(name) __interceptor_##name __attribute__((weak)); \
+		(__typeof__(&name))regmap__next(#name, (void *)__interceptor_##name, \
+		                                (void *)(inside)); \
+	})
+
+void *regmap__next(const char *name, void *interceptor, void *inside);
+
+#endif
