@@ -4,6 +4,8 @@
 
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 enum variant { CLZERO, MOVDIR64B };
 
 enum { LINE = 64 };

@@ -5,6 +5,8 @@
 
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 enum { CPUID_ABM = 1 << 5, CPUID_BMI1 = 1 << 3 };
 
 /* What the CPU at hand makes of bytes whose meaning depends on its features. */

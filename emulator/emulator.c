@@ -6,6 +6,8 @@
 #include "../arch/x86_64/native.h"
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 #define EM_FAMILY(name) {regmap__em_footprint_##name, regmap__em_execute_##name},
 static const struct em_family families[] = {
 #include "family.def"

@@ -8,6 +8,8 @@
 
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 enum variant { FAR_CALL, FAR_JUMP, FAR_RETURN, INTERRUPT_RETURN };
 
 enum {

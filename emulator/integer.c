@@ -5,6 +5,8 @@
 
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 enum { BY_M, BY_R };
 
 struct row {

@@ -8,6 +8,8 @@
 
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 enum { VECTOR = 64 };
 
 static bool suppresses_faults(ZydisExceptionClass class)

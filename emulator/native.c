@@ -7,6 +7,8 @@
 
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 enum {
 	FX_FSW = 2,
 	FX_FOP = 6,

@@ -5,6 +5,8 @@
 
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 enum { ALIGN = 64, OPERAND_MAX = 128 };
 
 uint64_t regmap__em_segment_base(const struct plan *p, const struct cpu *cpu)

@@ -9,6 +9,8 @@
 
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 enum { RSP = 4, VVVV_SHIFT = 3, EVEX_XB = 0x60, REX_XB = 3 };
 
 static bool is_dropped(uint8_t b)

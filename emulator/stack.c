@@ -7,6 +7,8 @@
 #include "../arch/x86_64/native.h"
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 /* What is pushed or popped, called or jumped to. */
 enum variant { REGISTER, IMMEDIATE, MEMORY, FLAGS, SEGMENT };
 

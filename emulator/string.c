@@ -5,6 +5,8 @@
 #include "../arch/x86_64/rep.h"
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 enum { PAGE = 4096 };
 
 enum variant { MOVS, STOS, LODS, CMPS, SCAS };

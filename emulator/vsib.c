@@ -7,6 +7,8 @@
 
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 enum { VECTOR = 64 };
 
 static bool is_gather(ZydisInstructionCategory c)

@@ -10,6 +10,8 @@
 #include "../arch/x86_64/scratch.h"
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 enum variant { FXSAVE, FXRSTOR, XSAVE, XSAVEC, XSAVEOPT, XRSTOR };
 
 enum {

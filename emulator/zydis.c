@@ -4,6 +4,8 @@
 
 #include "internal.h"
 
+#include "../arch/x86_64/sigsafe.h"
+
 /* CPUID leaves a virtual machine, so once is enough; a race stores the same value. */
 bool regmap__em_is_amd(void)
 {

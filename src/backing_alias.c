@@ -4,6 +4,8 @@
 
 #include "table.h"
 
+#include "sigsafe.h"
+
 enum { MAX_ALIASES = 8, MAX_PIECES = 4096 };
 
 static bool meets(uint64_t start, uint64_t last, const struct regmap_window *w)

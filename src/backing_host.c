@@ -7,6 +7,8 @@
 
 #include "table.h"
 
+#include "sigsafe.h"
+
 static int host_create(struct regmap_window *w, const struct regmap_config *config)
 {
 	uintptr_t first = (uintptr_t)config->host;

@@ -15,6 +15,8 @@
 
 #include "native.h"
 
+#include "sigsafe.h"
+
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x10u
 #endif

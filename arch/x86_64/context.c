@@ -9,6 +9,8 @@
 #include "guard.h"
 #include "syscall.h"
 
+#include "sigsafe.h"
+
 /* struct _fpx_sw_bytes of the kernel, in the FXSAVE area's last 48 bytes. */
 enum { SW_BYTES = 464, SW_MAGIC1 = 0x46505853, FXSAVE_SIZE = 512 };
 enum { XSTATE_PKRU = 1 << 9 };

@@ -8,6 +8,8 @@
 #include "native.h"
 #include "rep.h"
 
+#include "sigsafe.h"
+
 enum { PAGE = 4096 };
 
 /* Labels of alu.S, native.S, copy.S and rep.S. */

@@ -3,6 +3,8 @@
 
 #include "regfile.h"
 
+#include "sigsafe.h"
+
 enum {
 	AT_GPR = 0x000,
 	AT_RIP = 0x080,

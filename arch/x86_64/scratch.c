@@ -5,6 +5,8 @@
 
 #include "syscall.h"
 
+#include "sigsafe.h"
+
 void *regmap__scratch_map(size_t length)
 {
 	long at = sys_call6(SYS_mmap, 0, (long)length, PROT_READ | PROT_WRITE,

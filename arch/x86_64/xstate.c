@@ -6,6 +6,8 @@
 
 #include "cpu.h"
 
+#include "sigsafe.h"
+
 enum { OSXSAVE = 1 << 27, HWCAP2_FSGSBASE_BIT = 1 << 1, FCW_INIT = 0x37f };
 
 struct xstate regmap__xstate;
