@@ -163,7 +163,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all lib programs check test check-run joy bench sanitize fuzz coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe results FORCE
+	check-sigsafe check-stack sigsafe-list results FORCE
 
 ## all: the library (default); the same as lib
 all: lib
@@ -218,6 +218,28 @@ $(OUT)/libregmap.so.$(SOVERSION): $(OUT)/libregmap.so.$(VERSION)
 
 $(LIB_SO): $(OUT)/libregmap.so.$(SOVERSION)
 	$(Q)ln -sf $(<F) $@
+
+# Objects with a section for each function and object: who refers to whom, for check-sigsafe and
+# check-stack. The two graphs of the objects that are shipped show what no object may have.
+GRAPH_OBJ := $(LIB_OBJ:$(B)/obj/%=$(B)/graph/%)
+GRAPHS := $(B)/graph.handler $(B)/graph.obj $(B)/graph.pic
+GRAPH_CFLAGS = -ffunction-sections -fdata-sections $(if $(findstring clang,$(CC)),,-fstack-usage)
+
+$(B)/graph/%.o: %.c $(B)/flags | $(READY)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -fPIE $(LIB_CFLAGS) $(GRAPH_CFLAGS) $(DEP) -c -o $@ $<
+
+$(B)/graph/%.S.o: %.S $(B)/flags | $(READY)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -fPIE $(LIB_ASFLAGS) $(DEP) -c -o $@ $<
+
+graph_of = bash scripts/callgraph $(1) $(2) >$@
+$(B)/graph.handler: $(GRAPH_OBJ) $(B)/objects scripts/callgraph
+	$(Q)$(call graph_of,$(B)/graph,$(GRAPH_OBJ))
+$(B)/graph.obj: $(LIB_OBJ) $(B)/objects scripts/callgraph
+	$(Q)$(call graph_of,$(B)/obj,$(LIB_OBJ))
+$(B)/graph.pic: $(PIC_OBJ) $(B)/objects scripts/callgraph
+	$(Q)$(call graph_of,$(B)/pic,$(PIC_OBJ))
 
 # Two regmap.pc: one for the build tree here, one written by install.
 pc = sed -e 's|@PREFIX@|$(1)|' -e 's|@LIBDIR@|$(2)|' -e 's|@INCLUDEDIR@|$(3)|' \
@@ -282,7 +304,7 @@ $(DEMO_BIN): $(OUT)/joy/%: asm-demos/%.S $(LIB_A)
 	$(Q)$(CC) -no-pie $(LIB_ASFLAGS) -MMD -MP -MF $@.d -MT $@ \
 		$$(grep -q '^_start:' $< && echo -nostartfiles) -o $@ $< $(PROG_LDFLAGS) $(LIB_A) $(LIBS)
 
--include $(LIB_OBJ:.o=.d) $(PIC_OBJ:.o=.d) $(TESTLIB_OBJ:.o=.d) $(DEMO_BIN:=.d) \
+-include $(LIB_OBJ:.o=.d) $(PIC_OBJ:.o=.d) $(GRAPH_OBJ:.o=.d) $(TESTLIB_OBJ:.o=.d) $(DEMO_BIN:=.d) \
 	$(patsubst $(B)/%,$(B)/obj/%.d,$(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(BENCH_BIN) $(FUZZ_BIN))
 
 # ---- check and joy -------------------------------------------------------------------------------
@@ -296,7 +318,8 @@ golden = -o $(1).out -s $(1).status
 RUN_TESTS := $(addprefix run/tests/,$(call names,$(TEST_SRC) $(SO_TEST_SRC)))
 RUN_EXAMPLES := $(addprefix run/examples/,$(call names,$(EXAMPLE_SRC)))
 RUN_DEMOS := $(addprefix run/asm-demos/,$(call names,$(DEMO_SRC)))
-RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/preload
+RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/check-objects \
+	run/check-binding run/check-stack run/test-hygiene run/preload
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
 # ASan's own alternate signal stack is too small for accesses nested in callbacks.
@@ -323,7 +346,7 @@ $(RUN_DEMOS): run/asm-demos/%: $(OUT)/joy/% | results
 	@$(CASE) asm-demos/$* $(if $(filter joy,$(MAKECMDGOALS)),-t asm-demos/$*.S) \
 		$(call golden,asm-demos/$*) -- $<
 
-## check, test: every test, demo and example, and check-abi, -headers, -install, -sigsafe
+## check, test: every test, demo and example, and check-abi, -headers, -install, -sigsafe, -stack
 test: check
 ifeq ($(MODE),rel)
 check: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
@@ -340,7 +363,11 @@ joy: $(RUN_DEMOS)
 CHECK_ABI = bash scripts/check-abi $(VERSION) $(LIB_A) $(LIB_SO) src/regmap.map src/interposed.list \
 	include/regmap/regmap.h $(filter-out %/regmap.h,$(HEADERS))
 CHECK_HEADERS = bash scripts/check-headers include $(HEADERS:include/%=%)
-CHECK_SIGSAFE = bash scripts/check-sigsafe src/sigsafe.allow $(B)/obj
+CHECK_SIGSAFE = bash scripts/check-sigsafe $(B)/graph.handler src/interposed.list src/sigsafe.allow
+CHECK_OBJECTS = bash scripts/check-objects $(B)/graph.obj $(B)/graph.pic
+CHECK_BINDING = bash scripts/check-binding '$(CC)' $(LIB_A) $(LIB_SO) $(LIBS)
+CHECK_STACK = bash scripts/check-stack $(B)/graph.handler $(B)/graph src/sigsafe.allow src/stack.budget \
+	docs/limits.md
 CHECK_INSTALL = MAKE='$(MAKE)' CC='$(CC)' CFLAGS='$(CFLAGS)' bash scripts/check-install $(OUT)
 
 ## check-abi: exported symbols, archive symbols, soname and version are what they should be
@@ -353,11 +380,28 @@ check-headers: | $(READY)
 	@$(CHECK_HEADERS)
 run/check-headers: | results $(READY)
 	@$(CASE) check-headers -- $(CHECK_HEADERS)
-## check-sigsafe: what the handler can reach calls nothing but src/sigsafe.allow
-check-sigsafe: $(LIB_A)
+## check-sigsafe: what the handler can reach does nothing but what src/sigsafe.allow allows
+check-sigsafe: $(GRAPHS) lib
 	@$(CHECK_SIGSAFE)
-run/check-sigsafe: $(LIB_A) | results
+	@$(CHECK_OBJECTS)
+	@$(CHECK_BINDING)
+run/check-sigsafe: $(B)/graph.handler | results
 	@$(CASE) check-sigsafe -- $(CHECK_SIGSAFE)
+run/check-objects: $(GRAPHS) | results
+	@$(CASE) check-objects -- $(CHECK_OBJECTS)
+run/check-binding: lib | results
+	@$(CASE) check-binding -- $(CHECK_BINDING)
+# The checks themselves: they find what is planted.
+run/test-hygiene: | results $(READY)
+	@$(CASE) test-hygiene -- bash scripts/test-hygiene '$(CC)'
+## sigsafe-list: what the handler can reach, and by whom
+sigsafe-list: $(B)/graph.handler
+	@$(CHECK_SIGSAFE:scripts/check-sigsafe=scripts/check-sigsafe -l)
+## check-stack: how much of a stack the handler takes, against what docs/limits.md promises (gcc)
+check-stack: $(B)/graph.handler
+	@$(CHECK_STACK) || [ $$? = 77 ]
+run/check-stack: $(B)/graph.handler | results
+	@$(CASE) check-stack -- $(CHECK_STACK)
 ## check-install: install, use and uninstall in a temporary place
 check-install: lib
 	+@$(CHECK_INSTALL)

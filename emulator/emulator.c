@@ -78,8 +78,12 @@ static bool is_in_stack_segment(const struct plan *p, const struct cpu *cpu, uin
 	return p->kind >= EM_PUSH && p->kind <= EM_FAR;
 }
 
-/* SDM vol. 3, 6.15: a non-canonical address is #SS, not #GP, where the stack segment is in use. */
-static void name_exception(const struct plan *p, const struct cpu *cpu, struct cpu_trap *trap)
+/*
+ * SDM vol. 3, 6.15: a non-canonical address is #SS, not #GP, where the stack segment is in use.
+ * Not inlined: the footprint need not lie on the stack while an instruction is carried out.
+ */
+__attribute__((noinline)) static void name_exception(const struct plan *p, const struct cpu *cpu,
+                                                     struct cpu_trap *trap)
 {
 	struct em_footprint f;
 

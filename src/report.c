@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <time.h>
 
 #include "../arch/x86_64/context.h"
@@ -14,9 +15,10 @@
 #include "text.h"
 #include "window.h"
 
-enum { BUFFER = 12288, LABEL = 15, BYTES_COLUMN = 58, PATIENCE = 100, STACK_NEEDED = 12288 };
+enum { BUFFER = 12288, LABEL = 15, BYTES_COLUMN = 58, PATIENCE = 100, WALK = 12288 };
 
 static bool silent;
+static size_t stack_needed; /* for the unwinder, and a signal if it faults */
 
 /* All of these belong to the thread whose id is in owner. */
 static atomic_int owner;
@@ -33,6 +35,7 @@ void regmap__report_init(void)
 	const char *wish = getenv("REGMAP_REPORT");
 
 	silent = wish && !strcmp(wish, "0");
+	stack_needed = WALK + getauxval(AT_MINSIGSTKSZ);
 	if (!silent)
 		regmap__frames_init();
 }
@@ -51,7 +54,7 @@ static const char *no_unwinding(const struct report *r)
 {
 	if (!regmap__tls_works())
 		return "the FS base is not libc's";
-	if (regmap__context_stack_left(r->ucontext, &r) < STACK_NEEDED)
+	if (regmap__context_stack_left(r->ucontext, &r) < stack_needed)
 		return "the alternate signal stack is too small: 64 KB would do";
 	if (unwinder_failed)
 		return "the unwinder faulted";
