@@ -168,6 +168,8 @@ static enum em_status load_area(struct em *em, uint64_t address, uint8_t *area)
 		return st;
 	memcpy(&bv, area + XSAVE_HEADER, sizeof bv);
 	memcpy(&comp, area + XCOMP_BV, sizeof comp);
+	if (comp & compacted && bv & ~comp)
+		return EM_OK; /* no such area: the CPU says #GP and reads no more of it */
 	st = load_legacy(em, address, area, rfbm, bv);
 	for (unsigned i = 2; !st && i < 63; i++) {
 		unsigned at = regmap__xstate.offset[i], n = regmap__xstate.length[i];
