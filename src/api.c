@@ -76,6 +76,12 @@ static const struct backing_ops *const backings[] = {
 	[REGMAP_ALIAS] = &regmap__backing_alias,
 };
 
+/* What regmap_map() was given, with nothing of the program's left to look at. */
+struct request {
+	struct regmap_config config;
+	char name[sizeof(((struct regmap_window *)NULL)->name)];
+};
+
 /* A later version's config is fine as long as it asks for nothing that this one doesn't know. */
 static int copy_config(struct regmap_config *to, const struct regmap_config *from)
 {
@@ -101,6 +107,27 @@ static int check_config(const struct regmap_config *c)
 	if (c->flags & ~(unsigned)REGMAP_TRAP)
 		return -EINVAL;
 	return (unsigned)c->backing < sizeof(backings) / sizeof(backings[0]) ? 0 : -EINVAL;
+}
+
+/*
+ * Before the map lock is taken: the config, its name and its operations may lie in a window whose
+ * device maps and unmaps, or nowhere at all, which is a fault that the program may survive.
+ */
+static int copy_request(struct request *r, const struct regmap_config *from)
+{
+	struct regmap_config *c = &r->config;
+	int err = copy_config(c, from);
+
+	if (!err)
+		err = check_config(c);
+	if (err)
+		return err;
+	memset(r->name, 0, sizeof(r->name));
+	strncpy(r->name, c->name ? c->name : backings[c->backing]->name, sizeof(r->name) - 1);
+	c->name = r->name;
+	if (c->backing == REGMAP_DEVICE && (!c->ops || (!c->ops->read && !c->ops->write)))
+		return -EINVAL;
+	return 0;
 }
 
 static struct regmap_window *new_window(const struct regmap_config *c,
@@ -184,15 +211,13 @@ static int map_locked(const struct regmap_config *c, const struct backing_ops *o
 int regmap_map(const struct regmap_config *config, struct regmap_window **out)
 {
 	struct regmap_window *window = NULL;
-	struct regmap_config c;
-	int saved = errno, err = copy_config(&c, config);
+	struct request r;
+	int saved = errno, err = copy_request(&r, config);
 
-	if (!err)
-		err = check_config(&c);
 	if (err)
 		return err;
 	pthread_mutex_lock(&map_lock);
-	err = map_locked(&c, backings[c.backing], &window);
+	err = map_locked(&r.config, backings[r.config.backing], &window);
 	pthread_mutex_unlock(&map_lock);
 	if (out && !err)
 		*out = window;
@@ -339,6 +364,8 @@ int regmap_translate(uint64_t guest, void **host)
 	struct access at;
 	int err = 0;
 
+	if (!host)
+		return -EFAULT;
 	regmap__access_begin(&at, guest, 1, 0);
 	if (!at.window)
 		err = -EFAULT;

@@ -8,10 +8,9 @@
 #include "access.h"
 #include "sigsafe.h"
 
+/* regmap_map() has looked at the operations, which it does without the map lock. */
 static int device_create(struct regmap_window *w, const struct regmap_config *config)
 {
-	if (!config->ops || (!config->ops->read && !config->ops->write))
-		return -EINVAL;
 	w->device.ops = config->ops;
 	w->device.ctx = config->ctx;
 	return 0;
@@ -49,6 +48,14 @@ static void set_errno(int saved)
 		errno = saved;
 }
 
+/* Whatever the callback makes of the sign. */
+static int negative(int err)
+{
+	if (err > 0)
+		return -err;
+	return err == INT_MIN ? -INT_MAX : err;
+}
+
 /*
  * The callback is the program's: it may set errno, which the interrupted program is not to notice,
  * and may even take its own window away.
@@ -63,7 +70,7 @@ static int device_read(const struct access *at, struct window_bus *bus, void *to
 	err = w->device.ops->read(w->device.ctx, offset, (unsigned)at->length, &value);
 	set_errno(saved);
 	memcpy(to, &value, at->length);
-	return err > 0 ? -err : err;
+	return negative(err);
 }
 
 static int device_write(const struct access *at, struct window_bus *bus, const void *from)
@@ -76,7 +83,7 @@ static int device_write(const struct access *at, struct window_bus *bus, const v
 	memcpy(&value, from, at->length);
 	err = w->device.ops->write(w->device.ctx, offset, (unsigned)at->length, value);
 	set_errno(saved);
-	return err > 0 ? -err : err;
+	return negative(err);
 }
 
 const struct backing_ops regmap__backing_device = {

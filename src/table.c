@@ -41,7 +41,8 @@ static _Atomic uint64_t the_version;
 static struct chunk *free_chunks;
 static struct root *free_roots; /* all of the present capacity */
 static size_t root_capacity = ROOT;
-static struct regmap_window *free_windows;
+/* The one that has been free for longest comes first: a stale pointer stays stale for a while. */
+static struct regmap_window *free_windows, **free_end = &free_windows;
 static struct slab {
 	struct regmap_window *base;
 	size_t count;
@@ -198,6 +199,8 @@ struct regmap_window *regmap__window_alloc(void)
 		return NULL;
 	w = free_windows;
 	free_windows = w->next_free;
+	if (!free_windows)
+		free_end = &free_windows;
 	set(&w->start, 0);
 	set(&w->last, 0);
 	set(&w->parent, NULL);
@@ -210,8 +213,9 @@ struct regmap_window *regmap__window_alloc(void)
 void regmap__window_free(struct regmap_window *window)
 {
 	window->live = false;
-	window->next_free = free_windows;
-	free_windows = window;
+	window->next_free = NULL;
+	*free_end = window;
+	free_end = &window->next_free;
 }
 
 bool regmap__window_is_live(const struct regmap_window *window)

@@ -132,6 +132,9 @@ REGMAP_API int map_registers(void);
  * that moment, and must be allowed by both. Where none lies, it is a SIGSEGV at the alias's own
  * address. Chains of aliases may be 8 long.
  *
+ * @config, its name and its operations are read before anything else happens: where they can't be,
+ * that is the caller's own fault, like that of strlen().
+ *
  * Return: 0; -EINVAL a wrong @config (empty or wrapping range, unknown bits, a missing member);
  *         -EEXIST equals or crosses another window; -EADDRINUSE the program has something mapped
  *         there (one line on stderr names it); -ENOMEM; -ELOOP an alias of itself.
@@ -149,10 +152,10 @@ REGMAP_API int regmap_map(const struct regmap_config *config,
  * host memory, callbacks or context any more, but for callbacks of the calling thread that have not
  * returned. What lay under the window shows again.
  *
- * Return: 0; -EINVAL not a window.
+ * Return: 0; -EINVAL not a window. @window is compared, never followed, so any pointer will do; that
+ *         of a window which has gone is not one, until the memory becomes that of a later window.
  * Context: MT-Safe (map lock; waits for other threads' callbacks). AS-Unsafe. From a callback, too,
- * that
- *          of this very window included.
+ *          that of this very window included.
  * Since: 0.1
  */
 REGMAP_API int regmap_unmap(struct regmap_window *window);
@@ -183,10 +186,9 @@ REGMAP_API int regmap_write(uint64_t guest, const void *from, size_t length) REG
 /**
  * regmap_translate() - Find the host memory behind a guest address.
  * @host: where the byte lies; good for the rest of its window, up to a window laid inside, as long
- * as
- *        that window stays mapped. Alignment and access rights are the caller's to keep.
+ *        as that window stays mapped. Alignment and access rights are the caller's to keep.
  *
- * Return: 0; -EFAULT no window there; -ENODEV what has no host memory (device, register page).
+ * Return: 0; -EFAULT no window there, or @host is NULL; -ENODEV what has no host memory (device, register page).
  * Context: MT-Safe. AS-Safe. From a callback, too.
  * Since: 0.1
  */
