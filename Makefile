@@ -161,7 +161,7 @@ READY := $(if $(filter deps,$(MAKECMDGOALS)),deps)
 .SECONDARY:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all lib programs check test check-run joy bench sanitize fuzz coverage format format-check \
+.PHONY: all lib programs check test check-run joy bench sanitize fuzz fuzz-keep coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
 	check-sigsafe check-stack sigsafe-list results FORCE
 
@@ -266,7 +266,8 @@ $(B)/obj/$(1)/%.o: $(1)/%.cpp $(B)/flags | $(READY)
 	$(Q)$(CXX) -fPIE $$(PROG_CXXFLAGS) $$(call wish,CFLAGS,$$<) $$(DEP) -c -o $$@ $$<
 endef
 $(foreach d,tests examples bench,$(eval $(call program_rules,$(d))))
-$(eval $(call program_rules,fuzz,$(MODE_CFLAGS_fuzz)))
+# The library's edges alone say whether an input is new.
+$(eval $(call program_rules,fuzz,-fsanitize=address$(comma)undefined -fno-sanitize-recover=all))
 
 # $(1) folder of the sources, $(2) libraries
 link = $(call linker,$(call source,$(1)/$(@F))) -o $@ $(filter %.o,$^) $(PROG_LDFLAGS) $(2) \
@@ -422,15 +423,15 @@ coverage: | $(READY)
 bench: $(BENCH_BIN)
 	$(Q)set -e; for b in $(BENCH_BIN); do echo "== $${b##*/}"; $$b $(BENCH_ARGS); done
 
-## fuzz: run each fuzz/*.c for FUZZ_TIME seconds (clang)
+## fuzz: run each fuzz/*.c for FUZZ_TIME seconds (clang); fuzz-keep: its finds become the seeds
 ifeq ($(MODE),fuzz)
 fuzz: $(FUZZ_BIN)
-	$(Q)set -e; for f in $(FUZZ_BIN); do echo "== $${f##*/}"; mkdir -p $$f.corpus; \
-		$$f -max_total_time=$(FUZZ_TIME) -artifact_prefix=$$f. $$f.corpus \
-		$$(ls -d fuzz/corpus/$${f##*/} 2>/dev/null || :); done
+	$(Q)bash scripts/fuzz run $(FUZZ_TIME) $(FUZZ_BIN)
+fuzz-keep: $(FUZZ_BIN)
+	$(Q)bash scripts/fuzz keep $(FUZZ_BIN)
 else
-fuzz: | $(READY)
-	$(Q)$(MAKE) MODE=fuzz CC=clang CXX=clang++ fuzz
+fuzz fuzz-keep: | $(READY)
+	$(Q)$(MAKE) MODE=fuzz CC=clang CXX=clang++ $@
 endif
 
 # ---- tools ---------------------------------------------------------------------------------------
