@@ -293,7 +293,7 @@ $(BENCH_BIN): $(B)/bench/%: $(B)/obj/bench/%.o $(LIB_A)
 	$(call tell,LINK,$@)
 	$(Q)$(call link,bench,$(LIB_A) $(LIBS))
 
-$(FUZZ_BIN): $(B)/fuzz/%: $(B)/obj/fuzz/%.o $(LIB_A)
+$(FUZZ_BIN): $(B)/fuzz/%: $(B)/obj/fuzz/%.o $(B)/obj/tests/lib/bytes.o $(LIB_A)
 	@mkdir -p $(@D)
 	$(call tell,LINK,$@)
 	$(Q)$(call link,fuzz,$(LIB_A) $(LIBS))

@@ -21,6 +21,7 @@
 
 #include "arch/x86_64/guard.h"
 #include "emulator/plan.h"
+#include "bytes.h"
 
 /* An input: small, so that a mutation is likely to mean something. */
 struct input {
@@ -259,22 +260,12 @@ static const struct bus_ops ops = {
 
 /* --- the state --- */
 
-/* splitmix64 */
-static uint64_t next(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
-}
-
 static void fill(void *to, size_t length, uint64_t *state)
 {
 	uint8_t *bytes = to;
 
 	for (size_t i = 0; i < length; i++)
-		bytes[i] = (uint8_t)(next(state) >> 13);
+		bytes[i] = (uint8_t)(t_next(state) >> 13);
 }
 
 /* Indices of gathers that lead somewhere, masks with few elements, numbers that are extreme. */
@@ -288,7 +279,7 @@ static void season(uint8_t *element, uint64_t *state)
 	                                   1,
 	                                   0x3ff0000000000000,
 	                                   0x7f8000007f800000};
-	uint64_t how = next(state), value;
+	uint64_t how = t_next(state), value;
 
 	switch (how & 3) {
 	case 0: value = extreme[how >> 8 & 7]; break;
@@ -330,16 +321,16 @@ static void make_vectors(struct cpu *cpu, uint64_t *state)
 	memset(image, 0, sizeof(image));
 	fill(image, 464, state);
 	for (unsigned i = XSAVE_LEGACY; i < size; i++)
-		image[i] = (uint8_t)(next(state) >> 13);
+		image[i] = (uint8_t)(t_next(state) >> 13);
 	for (unsigned i = XSAVE_XMM; i + 8 <= size; i += 8)
 		if (i < 416 || i >= XSAVE_LEGACY)
 			season(image + i, state);
-	if (next(state) % 4 == 0) /* exceptions unmasked, other roundings, DAZ, FTZ */
-		mxcsr = (uint16_t)next(state);
+	if (t_next(state) % 4 == 0) /* exceptions unmasked, other roundings, DAZ, FTZ */
+		mxcsr = (uint16_t)t_next(state);
 	memcpy(image + XSAVE_MXCSR, &mxcsr, 2);
 	memset(image + XSAVE_MXCSR + 2, 0, 2);
 	memcpy(image + FX_MXCSR_MASK, &mxcsr_mask, 4);
-	if (next(state) % 4) /* no x87 exception pending, or each instruction meets it */
+	if (t_next(state) % 4) /* no x87 exception pending, or each instruction meets it */
 		image[FX_FSW] &= 0x40, image[0] |= 0x3f;
 	memset(image + XSAVE_HEADER, 0, XSAVE_LEGACY - XSAVE_HEADER);
 	*xsave_bv(image) = regmap__xstate.xcr0 & (XSTATE_X87 | XSTATE_VECTOR);
@@ -348,7 +339,7 @@ static void make_vectors(struct cpu *cpu, uint64_t *state)
 	cpu->xfeatures = regmap__xstate.xcr0 & (XSTATE_X87 | XSTATE_VECTOR);
 	if (world.options & LEGACY_FRAME)
 		cpu->xfeatures &= XSTATE_X87 | XSTATE_SSE;
-	*xsave_bv(image) &= cpu->xfeatures & (next(state) % 4 ? ~0ull : next(state));
+	*xsave_bv(image) &= cpu->xfeatures & (t_next(state) % 4 ? ~0ull : t_next(state));
 }
 
 static uint64_t make_pointer(uint16_t bits)
@@ -366,7 +357,7 @@ static uint64_t make_pointer(uint16_t bits)
 static void make_registers(struct cpu *cpu, const struct input *in, bool chosen, uint64_t *state)
 {
 	for (unsigned i = 0; i < 16; i++) {
-		uint64_t r = next(state);
+		uint64_t r = t_next(state);
 		uint16_t bits = (uint16_t)r;
 
 		if (chosen)
@@ -377,13 +368,13 @@ static void make_registers(struct cpu *cpu, const struct input *in, bool chosen,
 		if (i == CPU_RAX || i == CPU_RCX || (r >> 20 & 3) == 0)
 			cpu->gpr[i] = (r >> 24 & 3) ? r >> 32 & 0x7f : r * 0x9e3779b97f4a7c15;
 	}
-	cpu->rflags = next(state) & (CPU_STATUS | CPU_DF | CPU_ID);
-	if (next(state) % 8 == 0)
-		cpu->rflags |= next(state) & CPU_USER_FLAGS;
+	cpu->rflags = t_next(state) & (CPU_STATUS | CPU_DF | CPU_ID);
+	if (t_next(state) % 8 == 0)
+		cpu->rflags |= t_next(state) & CPU_USER_FLAGS;
 	cpu->rflags |= 0x202;
-	cpu->rip = next(state) % 8 ? RIP : LOW_AT + next(state) % HALF;
-	cpu->fs_base = next(state) % 4 ? 0x40 : next(state);
-	cpu->gs_base = next(state) % 4 ? 0ull - 0x40 : next(state);
+	cpu->rip = t_next(state) % 8 ? RIP : LOW_AT + t_next(state) % HALF;
+	cpu->fs_base = t_next(state) % 4 ? 0x40 : t_next(state);
+	cpu->gs_base = t_next(state) % 4 ? 0ull - 0x40 : t_next(state);
 	cpu->cs = 0x33;
 	cpu->ss = 0x2b;
 }
@@ -730,80 +721,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
  * instruction with a memory operand is made of. Half of the time its bytes are made of those.
  */
 
-static size_t put_legacy(uint8_t *to, uint64_t r)
-{
-	static const uint8_t prefix[8] = {0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x64, 0x65, 0x66};
-	size_t n = 0;
-
-	for (unsigned i = 0; i < (r & 3); i++)
-		to[n++] = prefix[r >> (2 + 3 * i) & 7];
-	if (r & 1 << 12)
-		to[n++] = 0x40 | (r >> 13 & 15);
-	if (r >> 17 & 3)
-		to[n++] = 0x0f;
-	if ((r >> 17 & 3) > 1)
-		to[n++] = r >> 17 & 1 ? 0x38 : 0x3a;
-	return n;
-}
-
-static size_t put_vex(uint8_t *to, uint64_t r)
-{
-	to[0] = r & 1 ? 0xc4 : 0x8f; /* XOP */
-	to[1] = (uint8_t)((r >> 1 & 7) << 5 | (r & 1 ? 1 + (r >> 4) % 3 : 8 + (r >> 4) % 3));
-	to[2] = (uint8_t)(r >> 8);
-	if (r & 1 << 16)
-		to[2] |= 0x78; /* no second source */
-	return 3;
-}
-
-static size_t put_evex(uint8_t *to, uint64_t r)
-{
-	static const uint8_t map[8] = {1, 2, 3, 5, 6, 1, 2, 3};
-
-	to[0] = 0x62;
-	to[1] = (uint8_t)((r & 15) << 4 | map[r >> 4 & 7]);
-	to[2] = (uint8_t)(r >> 8 | 4);
-	to[3] = (uint8_t)(r >> 16);
-	if (r & 1 << 24)
-		to[2] |= 0x78, to[3] |= 8;
-	return 4;
-}
-
-static void make_instruction(uint8_t code[EM_MAX_LENGTH], uint64_t *state)
-{
-	uint64_t r = next(state), modrm = next(state);
-	uint8_t bytes[EM_MAX_LENGTH + 8];
-	size_t n = 0;
-
-	fill(bytes, sizeof(bytes), state);
-	switch (r & 3) {
-	case 0: n = put_evex(bytes, r >> 8); break;
-	case 1: n = put_vex(bytes, r >> 8); break;
-	default: n = put_legacy(bytes, r >> 8); break;
-	}
-	n++; /* the opcode: any */
-	bytes[n] = (uint8_t)modrm;
-	if (modrm & 0x300)
-		bytes[n] &= 0x7f; /* memory: no displacement, or a short one */
-	if ((bytes[n] & 7) == 4)
-		bytes[n + 1] = (uint8_t)(modrm >> 16);
-	memcpy(code, bytes, EM_MAX_LENGTH);
-}
-
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed)
 {
 	struct input in = {0};
 	uint64_t state = seed;
 
-	if (most < sizeof(in) || next(&state) % 2)
+	if (most < sizeof(in) || t_next(&state) % 2)
 		return LLVMFuzzerMutate(data, size, most);
 	memcpy(&in, data, size < sizeof(in) ? size : sizeof(in));
-	switch (next(&state) % 4) {
+	switch (t_next(&state) % 4) {
 	case 0:
-	case 1: make_instruction(in.code, &state); break;
+	case 1: t_make_bytes(in.code, &state); break;
 	case 2: fill(in.seed, sizeof(in.seed), &state); break;
-	case 3: in.code[next(&state) % 6] ^= (uint8_t)(1 << (next(&state) & 7)); break;
+	case 3: in.code[t_next(&state) % 6] ^= (uint8_t)(1 << (t_next(&state) & 7)); break;
 	}
 	memcpy(data, &in, sizeof(in));
-	return size < sizeof(in) && next(&state) % 2 ? LEAST : sizeof(in);
+	return size < sizeof(in) && t_next(&state) % 2 ? LEAST : sizeof(in);
 }

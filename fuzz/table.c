@@ -341,7 +341,8 @@ static int take(struct regmap_window *w, uint64_t start, uint64_t last)
 	return err;
 }
 
-static void insert(uint64_t start, uint64_t last, unsigned fail_at)
+/* False: it is not there now. */
+static bool insert(uint64_t start, uint64_t last, unsigned fail_at)
 {
 	struct regmap_window *w, *parent;
 	int err = regmap__table_fits(start, last, &parent), expected = model_fits(start, last);
@@ -350,7 +351,7 @@ static void insert(uint64_t start, uint64_t last, unsigned fail_at)
 	if (err != expected)
 		die("another answer to whether it fits");
 	if (err || count == MOST)
-		return;
+		return false;
 	failed = false;
 	countdown = fail_at;
 	w = regmap__window_alloc();
@@ -374,7 +375,7 @@ static void insert(uint64_t start, uint64_t last, unsigned fail_at)
 	}
 	if (!failed && w && !err && meets_foreign(start, last))
 		die("laid over the program's memory");
-	check_after(start, last);
+	return w && !err;
 }
 
 static void drop(unsigned i, unsigned fail_at)
@@ -415,8 +416,9 @@ static void insert_many(struct input *in)
 	uint64_t start = address(in), size = 1 + byte(in) % 16, stride = size + byte(in) % 64;
 
 	for (unsigned n = 1 + byte(in); n > 0; n--, start += stride)
-		if (start + (size - 1) >= start)
-			insert(start, start + (size - 1), 0);
+		if (start + (size - 1) >= start && insert(start, start + (size - 1), 0) &&
+		    n % 16 == 1)
+			check_after(start, start + (size - 1));
 }
 
 static void step(struct input *in)
@@ -443,6 +445,7 @@ static void step(struct input *in)
 		length = length_of(in);
 		if (start + (length - 1) >= start)
 			insert(start, start + (length - 1), fail_at);
+		check_after(start, start + (length - 1));
 	}
 }
 
