@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,6 +20,9 @@
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x10u
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x10
 #endif
 
 enum {
@@ -49,10 +53,11 @@ static struct {
 
 static int code_fd(void)
 {
-	int fd = memfd_create("regmap-code", MFD_CLOEXEC | MFD_EXEC);
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	int fd = memfd_create("regmap-code", flags | MFD_EXEC);
 
 	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create("regmap-code", MFD_CLOEXEC);
+		fd = memfd_create("regmap-code", flags);
 	if (fd >= 0 && ftruncate(fd, CODE_SIZE)) {
 		close(fd);
 		return -1;
@@ -60,27 +65,40 @@ static int code_fd(void)
 	return fd;
 }
 
-/* At the same two addresses as before, if there were any. */
+/*
+ * The one view that is writable by now remains the only one: what is mapped later, by whomever, can
+ * never be made so. A kernel before 5.1 does without.
+ */
+static void seal(int fd)
+{
+	fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+}
+
+/*
+ * The executable view stays where it was, if there was one. The writable one isn't handed to
+ * children, who could change their parent's code through it.
+ */
 static int lay(void)
 {
-	int fixed = code.writable ? MAP_FIXED : 0;
-	int fd = code_fd();
-	void *w, *x;
+	int fixed = code.executable ? MAP_FIXED : 0;
+	int fd = code_fd(), err;
+	void *w, *x = MAP_FAILED;
 
 	if (fd < 0)
 		return -errno;
-	w = mmap(code.writable, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | fixed, fd, 0);
-	x = mmap(code.executable, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | fixed, fd, 0);
+	w = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	seal(fd);
+	if (w != MAP_FAILED)
+		x = mmap(code.executable, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | fixed, fd,
+		         0);
+	err = errno;
 	close(fd);
-	if (w == MAP_FAILED || x == MAP_FAILED) {
-		int err = errno;
-
-		if (!fixed && w != MAP_FAILED)
+	if (x == MAP_FAILED) {
+		if (w != MAP_FAILED)
 			munmap(w, CODE_SIZE);
-		if (!fixed && x != MAP_FAILED)
-			munmap(x, CODE_SIZE);
 		return -err;
 	}
+	madvise(w, CODE_SIZE, MADV_DONTFORK);
 	code.writable = w;
 	code.executable = x;
 	atomic_fetch_add(&code.generation, 1);
