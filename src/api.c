@@ -1,39 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "access.h"
 #include "direct.h"
+#include "fork.h"
+#include "lock.h"
 #include "reserve.h"
 #include "trap.h"
 #include "../emulator/emulator.h"
 
 enum { PAGE_0_LAST = 0xfff, MOST_CONFIG = 4096 };
 
-static pthread_mutex_t map_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct regmap_window *registers;
 
 /* --- the first mapping --- */
-
-static void before_fork(void)
-{
-	pthread_mutex_lock(&map_lock);
-	regmap__ram_freeze();
-}
-
-static void after_fork(void)
-{
-	pthread_mutex_unlock(&map_lock);
-}
-
-static void after_fork_in_child(void)
-{
-	regmap__pin_forget_others();
-	after_fork();
-}
 
 static unsigned wanted_tiers(void)
 {
@@ -45,13 +27,13 @@ static unsigned wanted_tiers(void)
 /* No init call: what the trap needs is made before there is a window to trap on. */
 static int start(void)
 {
-	static bool atfork, emulator;
+	static bool emulator;
 	int err;
 
 	regmap__xstate_init();
-	if (!atfork && pthread_atfork(before_fork, after_fork, after_fork_in_child))
-		return -ENOMEM;
-	atfork = true;
+	err = regmap__fork_init();
+	if (err)
+		return err;
 	err = emulator ? 0 : regmap__em_init(wanted_tiers());
 	emulator = !err;
 	return err;
@@ -104,7 +86,9 @@ static int check_config(const struct regmap_config *c)
 		return -EINVAL;
 	if (c->access == 0 || c->access & ~(unsigned)(REGMAP_READ | REGMAP_WRITE))
 		return -EINVAL;
-	if (c->flags & ~(unsigned)REGMAP_TRAP)
+	if (c->flags & ~(unsigned)(REGMAP_TRAP | REGMAP_PRIVATE))
+		return -EINVAL;
+	if (c->flags & REGMAP_PRIVATE && c->backing != REGMAP_RAM)
 		return -EINVAL;
 	return (unsigned)c->backing < sizeof(backings) / sizeof(backings[0]) ? 0 : -EINVAL;
 }
@@ -159,9 +143,12 @@ static int place(struct regmap_window *w, struct regmap_window *parent)
 	if (err)
 		return err;
 	err = regmap__direct_detach(parent, first, last);
-	if (!err)
+	if (!err) {
+		regmap__direct_move_in(w);
 		err = regmap__table_insert(w);
+	}
 	if (err) {
+		regmap__direct_detach_old(w);
 		regmap__direct_attach(parent, first, last);
 		regmap__reserve_drop(first, last);
 		return err;
@@ -193,8 +180,10 @@ static int map_locked(const struct regmap_config *c, const struct backing_ops *o
                       struct regmap_window **out)
 {
 	struct regmap_window *w;
-	int err = start_once();
+	int err = regmap__lock_repair();
 
+	if (!err)
+		err = start_once();
 	if (err)
 		return err;
 	w = new_window(c, ops);
@@ -216,9 +205,9 @@ int regmap_map(const struct regmap_config *config, struct regmap_window **out)
 
 	if (err)
 		return err;
-	pthread_mutex_lock(&map_lock);
+	regmap__lock_take();
 	err = map_locked(&r.config, backings[r.config.backing], &window);
-	pthread_mutex_unlock(&map_lock);
+	regmap__lock_release();
 	if (out && !err)
 		*out = window;
 	errno = saved;
@@ -251,9 +240,9 @@ int regmap_map_registers(void)
 {
 	int saved = errno, err;
 
-	pthread_mutex_lock(&map_lock);
+	regmap__lock_take();
 	err = map_registers_locked();
-	pthread_mutex_unlock(&map_lock);
+	regmap__lock_release();
 	errno = saved;
 	return err;
 }
@@ -266,7 +255,10 @@ int map_registers(void) __attribute__((weak, alias("regmap_map_registers")));
 static int take_away(struct regmap_window *w)
 {
 	struct regmap_window *parent;
+	int err = regmap__lock_repair();
 
+	if (err)
+		return err;
 	if (!regmap__window_is_live(w))
 		return -EINVAL;
 	w->live = false;
@@ -291,15 +283,15 @@ int regmap_unmap(struct regmap_window *window)
 
 	if (!window)
 		return 0;
-	pthread_mutex_lock(&map_lock);
+	regmap__lock_take();
 	err = take_away(window);
-	pthread_mutex_unlock(&map_lock);
+	regmap__lock_release();
 	if (err)
 		return err;
 	regmap__pin_drain(window); /* callbacks may need the lock to end */
-	pthread_mutex_lock(&map_lock);
+	regmap__lock_take();
 	destroy(window);
-	pthread_mutex_unlock(&map_lock);
+	regmap__lock_release();
 	errno = saved;
 	return 0;
 }
@@ -342,9 +334,13 @@ static int move(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
 	struct access at;
 
 	for (size_t done = 0; done < length && !err; done += at.length) {
+		unsigned moves = atomic_load(&regmap__ram_moves);
+
 		regmap__access_begin(&at, guest + done, length - done, access);
 		err = move_piece(&at, to ? to + done : NULL, from ? from + done : NULL);
 		regmap__access_end(&at);
+		if (err == -EFAULT && at.host && ram_has_moved(moves))
+			err = 0, at.length = 0;
 	}
 	return err;
 }

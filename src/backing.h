@@ -6,6 +6,7 @@
 #ifndef SRC_BACKING_H
 #define SRC_BACKING_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -57,6 +58,13 @@ struct backing_ops {
 	 * -errno.
 	 */
 	int (*attach)(const struct regmap_window *window, uint64_t first, uint64_t last);
+	/*
+	 * For memory that is in one place only, and so goes to its guest addresses as a whole or
+	 * not at all. In: the window is about to enter the table, alone in pages that are ours. Out,
+	 * for good: they are a reservation again. 0 or -errno, nothing changed.
+	 */
+	int (*move_in)(struct regmap_window *window);
+	int (*move_out)(struct regmap_window *window);
 };
 
 extern const struct backing_ops regmap__backing_ram;
@@ -67,5 +75,16 @@ extern const struct backing_ops regmap__backing_registers;
 
 /* Before a fork: parent and child share the RAM there is, and part ways for the RAM to come. */
 void regmap__ram_freeze(void);
+/* The same in a child; also, what a thread that it doesn't have was moving is moved. AS-Safe. */
+void regmap__ram_settle(void);
+/*
+ * How often host memory has been moved, or taken away; odd while that is under way. An access that
+ * failed while this was odd or changed deserves another try.
+ */
+extern _Atomic unsigned regmap__ram_moves;
+static inline bool ram_has_moved(unsigned since)
+{
+	return since % 2 || atomic_load_explicit(&regmap__ram_moves, memory_order_acquire) != since;
+}
 
 #endif

@@ -1,38 +1,81 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * RAM: zeroed shared memory with one view somewhere in the process, through which trapped accesses
- * go, and copies of that view at guest addresses. mremap() with an old size of 0 makes those, so no
- * file descriptor is kept, which the program might close.
+ * RAM, shared with children: zeroed shared memory with one view somewhere in the process, through
+ * which trapped accesses go, and copies of that view at guest addresses. mremap() with an old size
+ * of 0 makes those, so no file descriptor is kept, which the program might close.
  *
- * Windows are cut from arenas and never reuse a byte. The views of an arena are one mapping for the
- * kernel.
+ * Small windows are cut from arenas and never reuse a byte. The views of an arena are one mapping
+ * for the kernel. An arena goes with its last window and is never cleared before that: a child of a
+ * bare fork, which nobody tells us of, may be using the same memory.
+ *
+ * Private RAM: see below.
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../arch/x86_64/syscall.h"
 #include "reserve.h"
 #include "table.h"
 
-enum { PAGE = RESERVE_PAGE, ARENA = 64 << 20 };
+enum { PAGE = RESERVE_PAGE, ARENA = 2 << 20, SMALL = ARENA / 8 };
+
+/* What is larger stays out of core files: the kernel would look at (or make) each of its pages. */
+#define DUMPED_MOST (1ULL << 30)
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
 
 struct arena {
 	uint8_t *base;
 	uint64_t size, used; /* bytes */
 	unsigned windows;
 	unsigned forks; /* at its birth */
+	struct arena *next_free;
 };
 
-static struct arena *current;
+static struct arena *current, *free_arenas;
 static unsigned forks;
 
-/* With the other side of a fork: neither to be cleared nor cut any more. */
+/* With the other side of a fork: not to be cut any more. */
 static bool is_shared(const struct arena *arena)
 {
 	return arena->forks != forks;
+}
+
+/* Records, from the kernel and never back: malloc() may be out of order in a child. */
+static struct arena *record_take(void)
+{
+	struct arena *arena = free_arenas;
+
+	if (!arena) {
+		arena = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		             0);
+		if (arena == MAP_FAILED)
+			return NULL;
+		for (unsigned i = 1; i < PAGE / sizeof(*arena); i++) {
+			arena[i].next_free = free_arenas;
+			free_arenas = &arena[i];
+		}
+		return arena;
+	}
+	free_arenas = arena->next_free;
+	return arena;
+}
+
+static void record_give(struct arena *arena)
+{
+	arena->next_free = free_arenas;
+	free_arenas = arena;
+}
+
+static void keep_out_of_cores(void *at, uint64_t bytes)
+{
+	if (bytes > DUMPED_MOST)
+		madvise(at, bytes, MADV_DONTDUMP);
 }
 
 static void *map_memfd(uint64_t size)
@@ -60,24 +103,23 @@ static void *map_shared(uint64_t size)
 
 static struct arena *arena_new(uint64_t bytes)
 {
-	struct arena *arena = calloc(1, sizeof(*arena));
+	struct arena *arena = record_take();
 
 	if (!arena)
 		return NULL;
-	arena->forks = forks;
-	arena->size = bytes > ARENA ? bytes : ARENA;
-	arena->base = map_shared(arena->size);
+	*arena = (struct arena){.forks = forks, .size = bytes, .base = map_shared(bytes)};
 	if (!arena->base) {
-		free(arena);
+		record_give(arena);
 		return NULL;
 	}
+	keep_out_of_cores(arena->base, bytes);
 	return arena;
 }
 
 static void arena_free(struct arena *arena)
 {
 	munmap(arena->base, arena->size);
-	free(arena);
+	record_give(arena);
 }
 
 /* The arena to cut from; the one before stays for as long as it has windows. */
@@ -85,9 +127,11 @@ static struct arena *arena_for(uint64_t bytes)
 {
 	struct arena *arena;
 
+	if (bytes > SMALL)
+		return arena_new(bytes);
 	if (current && !is_shared(current) && current->size - current->used >= bytes)
 		return current;
-	arena = arena_new(bytes);
+	arena = arena_new(ARENA);
 	if (!arena)
 		return NULL;
 	if (current && current->windows == 0)
@@ -106,15 +150,15 @@ static uint64_t view_bytes(const struct regmap_window *w)
 	return page_of(window_last(w)) - page_of(window_start(w)) + PAGE;
 }
 
-static int ram_create(struct regmap_window *w, const struct regmap_config *config)
+static void set_home(struct regmap_window *w, uint8_t *home)
 {
-	uint64_t bytes = view_bytes(w);
-	struct arena *arena;
+	atomic_store_explicit(&w->ram.home, home, memory_order_release);
+}
 
-	(void)config;
-	if (bytes - 1 >= 1ULL << 56)
-		return -ENOMEM;
-	arena = arena_for(bytes);
+static int create_shared(struct regmap_window *w, uint64_t bytes)
+{
+	struct arena *arena = arena_for(bytes);
+
 	if (!arena)
 		return -ENOMEM;
 	w->ram.arena = arena;
@@ -124,15 +168,43 @@ static int ram_create(struct regmap_window *w, const struct regmap_config *confi
 	return 0;
 }
 
+static int create_private(struct regmap_window *w, uint64_t bytes)
+{
+	void *view = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+	                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (view == MAP_FAILED)
+		return -ENOMEM;
+	keep_out_of_cores(view, bytes);
+	w->ram.arena = NULL;
+	w->ram.view = view;
+	return 0;
+}
+
+static int ram_create(struct regmap_window *w, const struct regmap_config *config)
+{
+	uint64_t bytes = view_bytes(w);
+	int err;
+
+	(void)config;
+	if (bytes - 1 >= 1ULL << 56)
+		return -ENOMEM;
+	err = w->flags & REGMAP_PRIVATE ? create_private(w, bytes) : create_shared(w, bytes);
+	if (!err)
+		set_home(w, w->ram.view);
+	return err;
+}
+
 static void ram_destroy(struct regmap_window *w)
 {
 	struct arena *arena = w->ram.arena;
 
-	if (--arena->windows > 0) {
-		if (!is_shared(arena))
-			madvise(w->ram.view, view_bytes(w), MADV_REMOVE);
+	if (!arena && w->ram.view)
+		munmap(w->ram.view, view_bytes(w));
+	if (!arena)
 		return;
-	}
+	if (--arena->windows > 0)
+		return;
 	if (arena == current)
 		current = NULL;
 	arena_free(arena);
@@ -140,7 +212,9 @@ static void ram_destroy(struct regmap_window *w)
 
 static void *ram_host(const struct regmap_window *w, uint64_t offset)
 {
-	return w->ram.view + window_start(w) % PAGE + offset;
+	uint8_t *home = atomic_load_explicit(&w->ram.home, memory_order_acquire);
+
+	return home + window_start(w) % PAGE + offset;
 }
 
 /* The system call itself, as in reserve.c. */
@@ -173,6 +247,155 @@ static int ram_attach(const struct regmap_window *w, uint64_t first, uint64_t la
 	return move_to(view, 0, bytes, first) ? 0 : -ENOMEM;
 }
 
+/*
+ * Private RAM is ordinary private memory, so that the kernel gives each child its own, however that
+ * was made. The price is that it can't be seen at two places: its home is either the guest address,
+ * where accesses are direct, or the view, and then all of it traps. It begins at the guest address
+ * if the window is whole pages that nothing else lies in, and moves out, for good, when a window is
+ * laid inside: so what regmap_translate() has found stays good (the guest address by trapping).
+ *
+ * Another thread may be in the middle of a trapped access at the old home (through an alias, say),
+ * which then faults. So the moves are counted, and whoever has met one tries again.
+ *
+ * While the home is the guest address, the view is room kept free: nobody touches it, but it can be
+ * read, which the pages that are moved there can't be at first. That tells a child of a bare fork
+ * whether a move by a thread that it doesn't have took place.
+ */
+_Atomic unsigned regmap__ram_moves; /* odd: one is under way */
+
+static struct {
+	_Atomic(struct regmap_window *) window; /* NULL: none */
+	_Atomic bool moved;
+} move;
+
+static long protect(void *at, uint64_t bytes, int rights)
+{
+	return sys_call(SYS_mprotect, (long)at, (long)bytes, rights, 0);
+}
+
+static void *guest_home(const struct regmap_window *w)
+{
+	return (void *)(uintptr_t)window_start(w);
+}
+
+/* Leaves an empty mapping with the rights of before: Linux 5.7. */
+static bool move_pages(void *from, void *to, uint64_t bytes)
+{
+	return syscall(SYS_mremap, from, bytes, bytes,
+	               MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == (long)to;
+}
+
+static bool can_move(void)
+{
+	static int can = -1;
+	uint8_t *two;
+
+	if (can < 0) {
+		two = mmap(NULL, (size_t)2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (two == MAP_FAILED)
+			return false;
+		can = move_pages(two, two + PAGE, PAGE);
+		munmap(two, (size_t)2 * PAGE);
+	}
+	return can;
+}
+
+static int ram_move_in(struct regmap_window *w)
+{
+	uint64_t start = window_start(w), bytes = window_last(w) - start + 1;
+
+	if (!(w->flags & REGMAP_PRIVATE) || !(w->access & REGMAP_WRITE) || !can_move() ||
+	    start % PAGE || bytes % PAGE)
+		return -ENOTSUP;
+	if (protect(w->ram.view, bytes, PROT_READ))
+		return -ENOMEM;
+	if (syscall(SYS_mmap, start, bytes, PROT_READ | PROT_WRITE,
+	            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+	            0L) != (long)start) {
+		protect(w->ram.view, bytes, PROT_READ | PROT_WRITE);
+		return -ENOMEM;
+	}
+	keep_out_of_cores(guest_home(w), bytes);
+	set_home(w, guest_home(w));
+	return 0;
+}
+
+static void begin_move(struct regmap_window *w)
+{
+	atomic_store(&move.moved, false);
+	atomic_store(&move.window, w);
+	atomic_fetch_add(&regmap__ram_moves, 1);
+}
+
+static void end_move(void)
+{
+	atomic_store(&move.window, NULL);
+	atomic_fetch_add(&regmap__ram_moves, 1);
+}
+
+/* AS-Safe. */
+static void finish_move(struct regmap_window *w)
+{
+	protect(w->ram.view, view_bytes(w), PROT_READ | PROT_WRITE);
+	set_home(w, w->ram.view);
+	end_move();
+}
+
+/* AS-Safe. */
+static void cancel_move(struct regmap_window *w)
+{
+	protect(guest_home(w), view_bytes(w), PROT_READ | PROT_WRITE);
+	end_move();
+}
+
+/* The kernel may have unmapped it before it found that it can't move the pages, or may not. */
+static void replace_view(struct regmap_window *w, uint64_t bytes)
+{
+	void *view = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+	                  0);
+
+	w->ram.view = view == MAP_FAILED ? NULL : view;
+}
+
+static int ram_move_out(struct regmap_window *w)
+{
+	void *guest = guest_home(w);
+	uint64_t bytes = view_bytes(w);
+
+	if (atomic_load(&w->ram.home) != guest)
+		return 0;
+	if (!w->ram.view)
+		return -ENOMEM;
+	begin_move(w);
+	if (protect(guest, bytes, PROT_NONE) || !move_pages(guest, w->ram.view, bytes)) {
+		cancel_move(w);
+		replace_view(w, bytes);
+		return -ENOMEM;
+	}
+	atomic_store(&move.moved, true);
+	finish_move(w);
+	return 0;
+}
+
+/* The kernel reads an empty set of signals there, or can't. */
+static bool is_readable(const void *at)
+{
+	return !sys_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)at, 0, 8);
+}
+
+void regmap__ram_settle(void)
+{
+	struct regmap_window *w = atomic_load(&move.window);
+
+	forks++;
+	if (w && (atomic_load(&move.moved) || !is_readable(w->ram.view)))
+		finish_move(w);
+	else if (w)
+		cancel_move(w);
+	else if (atomic_load(&regmap__ram_moves) % 2)
+		atomic_fetch_add(&regmap__ram_moves, 1);
+}
+
 void regmap__ram_freeze(void)
 {
 	forks++;
@@ -184,4 +407,6 @@ const struct backing_ops regmap__backing_ram = {
 	.destroy = ram_destroy,
 	.host = ram_host,
 	.attach = ram_attach,
+	.move_in = ram_move_in,
+	.move_out = ram_move_out,
 };

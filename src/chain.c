@@ -10,6 +10,7 @@
 #include "../arch/x86_64/syscall.h"
 #include "../include/regmap/regmap.h"
 #include "chain.h"
+#include "fork.h"
 #include "next.h"
 #include "sigmask.h"
 
@@ -27,7 +28,7 @@ typedef int (*sigaction_fn)(int, const struct sigaction *, struct sigaction *);
 
 extern int __sigaction(int signo, const struct sigaction *set, struct sigaction *old);
 static atomic_bool installed;
-static atomic_int owner; /* of the table: 0 or a process id */
+static atomic_bool locked; /* the table */
 static struct sys_sigaction wish[SIGNALS + 1];
 /* Taken out of the sa_mask of other signals' handlers: windows work there, too. */
 static uint64_t stripped[SIGNALS + 1];
@@ -43,28 +44,27 @@ __attribute__((constructor)) static void find_next(void)
 
 /* The table */
 
-/*
- * All signals are blocked by the owner, so that no handler ever waits for its own thread. A child
- * forked while another thread owned the table finds its parent's id there.
- */
+/* All signals are blocked by the owner, so that no handler ever waits for its own thread. */
 static void table_lock(uint64_t *mask)
 {
 	const uint64_t all = ~0ULL;
-	int pid = (int)sys_call(SYS_getpid, 0, 0, 0, 0), seen = 0;
 
+	regmap__fork_notice();
 	sys_sigmask(SIG_SETMASK, &all, mask);
-	while (!atomic_compare_exchange_strong(&owner, &seen, pid)) {
-		if (seen == pid) {
-			sys_call(SYS_sched_yield, 0, 0, 0, 0);
-			seen = 0;
-		}
-	}
+	while (atomic_exchange(&locked, true))
+		sys_call(SYS_sched_yield, 0, 0, 0, 0);
 }
 
 static void table_unlock(const uint64_t *mask)
 {
-	atomic_store(&owner, 0);
+	atomic_store(&locked, false);
 	sys_sigmask(SIG_SETMASK, mask, NULL);
+}
+
+/* The thread that forked held nothing: it would have had to be in here. */
+void regmap__chain_forget_others(void)
+{
+	atomic_store(&locked, false);
 }
 
 static bool is_ours(int signo)

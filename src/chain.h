@@ -22,6 +22,9 @@ int regmap__chain_install(void);
  */
 void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, bool refaults);
 
+/* In a new child: the table is nobody's. AS-Safe. */
+void regmap__chain_forget_others(void);
+
 /* SIGTRAP when the handler returns: the single step over an emulated instruction. */
 void regmap__chain_single_step(void *ucontext);
 

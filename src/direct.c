@@ -78,8 +78,30 @@ void regmap__direct_attach(struct regmap_window *window, uint64_t start, uint64_
 {
 	int err;
 
-	if (regmap__direct_wanted(window))
+	if (regmap__direct_wanted(window) && !(window->flags & REGMAP_PRIVATE))
 		each_run(window, start, last, attach, &err);
+}
+
+/* All of it owned, and nothing in it? */
+static bool is_clear(uint64_t start, uint64_t last)
+{
+	uint64_t first = start, to = last;
+	struct table_hit hit;
+
+	regmap__table_find(start, &hit);
+	return hit.last >= last && regmap__reserve_clip(&first, &to) && first == start &&
+	       to == last;
+}
+
+void regmap__direct_move_in(struct regmap_window *window)
+{
+	uint64_t start = window_start(window), last = window_last(window);
+
+	if (!regmap__direct_wanted(window) || !window_ops(window)->move_in || runs >= MOST_RUNS ||
+	    !is_clear(start, last) || window_ops(window)->move_in(window))
+		return;
+	window->runs = 1;
+	runs++;
 }
 
 int regmap__direct_detach(struct regmap_window *window, uint64_t start, uint64_t last)
@@ -88,6 +110,8 @@ int regmap__direct_detach(struct regmap_window *window, uint64_t start, uint64_t
 
 	if (!regmap__direct_wanted(window))
 		return 0;
+	if (window->flags & REGMAP_PRIVATE)
+		return window_ops(window)->move_out(window);
 	each_run(window, start, last, cover, &err);
 	if (err)
 		regmap__direct_attach(window, start, last);
@@ -98,15 +122,26 @@ void regmap__direct_attach_new(struct regmap_window *window)
 {
 	int err;
 
-	if (!regmap__direct_wanted(window) || runs >= MOST_RUNS)
+	if (!regmap__direct_wanted(window) || window->flags & REGMAP_PRIVATE || runs >= MOST_RUNS)
 		return;
 	window->runs = each_run(window, window_start(window), window_last(window), attach, &err);
 	runs += window->runs;
 }
 
+/* Private memory goes with its pages: an access that is met by that tries again, and finds nothing. */
+static void drop_private(struct regmap_window *window)
+{
+	atomic_fetch_add(&regmap__ram_moves, 2);
+	if (window->runs)
+		regmap__reserve_cover(window_start(window), window_last(window));
+}
+
 void regmap__direct_detach_old(struct regmap_window *window)
 {
-	regmap__direct_detach(window, window_start(window), window_last(window));
+	if (window->flags & REGMAP_PRIVATE)
+		drop_private(window);
+	else
+		regmap__direct_detach(window, window_start(window), window_last(window));
 	runs -= window->runs;
 	window->runs = 0;
 }

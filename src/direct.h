@@ -11,6 +11,8 @@
 
 /* A window is to be (or is) mapped directly as far as pages allow. */
 bool regmap__direct_wanted(const struct regmap_window *window);
+/* Before the window enters the table: go where it can be as a whole. */
+void regmap__direct_move_in(struct regmap_window *window);
 /* Map the window's own pages within these bytes. The window is in the table. */
 void regmap__direct_attach(struct regmap_window *window, uint64_t start, uint64_t last);
 /* Back to the bare reservation. Accesses then trap. 0, or -ENOMEM and all is as before. */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,15 +26,25 @@ enum {
 #define USER_END_47 0x7ffffffff000
 #define USER_END_56 0xfffffffffff000
 
-/* An owned range [first, last] in a treap: sorted by first, a heap by rank. They never touch. */
+/*
+ * An owned range [first, last] in a treap: sorted by first, a heap by rank. They never touch. The
+ * changes come in such an order that the ranges in use, merged where they meet, are right at any
+ * moment, whatever has become of the treap: see regmap__reserve_repair().
+ */
 struct range {
 	uint64_t first, last;
 	uint32_t rank;
-	struct range *left, *right;
+	atomic_bool used;
+	struct range *left, *right; /* right: the next free one, too */
 };
 
-static struct range *ranges;
+static struct range *ranges, *free_ranges;
 static unsigned count;
+static struct slab {
+	struct slab *next;
+	struct range range[(65536 - sizeof(void *)) / sizeof(struct range)];
+} * slabs;
+enum { SLAB_RANGES = sizeof(slabs->range) / sizeof(slabs->range[0]) };
 static uint64_t lowest, end; /* what can be reserved: [lowest, end); 0: not asked yet */
 
 /* --- the set of owned ranges --- */
@@ -105,16 +116,53 @@ static uint32_t next_rank(void)
 	return x;
 }
 
-static bool insert(uint64_t first, uint64_t last)
+static void give(struct range *r)
 {
-	struct range *r = malloc(sizeof(*r)), *left, *right;
+	r->right = free_ranges;
+	free_ranges = r;
+}
 
-	if (!r)
+/* Not from malloc(): in a child of a bare fork its locks may be held for ever. */
+static bool provide(void)
+{
+	struct slab *slab;
+
+	if (free_ranges)
+		return true;
+	slab = mmap(NULL, sizeof(*slab), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+	            0);
+	if (slab == MAP_FAILED)
 		return false;
-	*r = (struct range){first, last, next_rank(), NULL, NULL};
-	split(ranges, first, &left, &right);
+	slab->next = slabs;
+	slabs = slab;
+	for (unsigned i = SLAB_RANGES; i > 0; i--)
+		give(&slab->range[i - 1]);
+	return true;
+}
+
+static void link_range(struct range *r)
+{
+	struct range *left, *right;
+
+	r->left = r->right = NULL;
+	split(ranges, r->first, &left, &right);
 	ranges = join(join(left, r), right);
 	count++;
+}
+
+static bool insert(uint64_t first, uint64_t last)
+{
+	struct range *r;
+
+	if (!provide())
+		return false;
+	r = free_ranges;
+	free_ranges = r->right;
+	r->first = first;
+	r->last = last;
+	r->rank = next_rank();
+	atomic_store(&r->used, true);
+	link_range(r);
 	return true;
 }
 
@@ -122,10 +170,11 @@ static void erase(struct range *r)
 {
 	struct range *left, *middle, *right;
 
+	atomic_store(&r->used, false);
 	split(ranges, r->first, &left, &right);
 	split(right, r->first + 1, &middle, &right);
 	ranges = join(left, right);
-	free(middle);
+	give(middle);
 	count--;
 }
 
@@ -135,10 +184,8 @@ static bool own(uint64_t first, uint64_t last)
 	struct range *below = first ? owner_of(first - 1) : NULL, *above = owner_of(last + 1);
 
 	if (below && above) {
-		uint64_t to = above->last;
-
+		below->last = above->last;
 		erase(above);
-		below->last = to;
 	} else if (below) {
 		below->last = last;
 	} else if (above) {
@@ -155,11 +202,10 @@ static bool disown(struct range *r, uint64_t first, uint64_t last)
 	uint64_t from = r->first, to = r->last;
 
 	if (from < first && to > last) {
+		if (!insert(last + 1, to))
+			return false;
 		r->last = first - 1;
-		if (insert(last + 1, to))
-			return true;
-		r->last = to;
-		return false;
+		return true;
 	}
 	if (from < first)
 		r->last = first - 1;
@@ -443,8 +489,8 @@ static void drop_from(struct range *r, uint64_t first, uint64_t last)
 	middle = r->first < first && r->last > last;
 	if (middle && count >= BRIDGE_FROM)
 		return;
-	if (unmap(first, last) == 0 && !disown(r, first, last))
-		place(first, last); /* no memory to remember the second half with */
+	if (disown(r, first, last) && unmap(first, last))
+		own(first, last); /* still there: the kernel has no memory for the second half */
 }
 
 static void drop_stretch(uint64_t first, uint64_t last)
@@ -497,6 +543,45 @@ bool regmap__reserve_clip(uint64_t *first, uint64_t *last)
 	if (r->last < *last)
 		*last = r->last;
 	return true;
+}
+
+/* Those in use may overlap: see struct range. */
+static void link_again(struct range *r)
+{
+	struct range *below = owner_of(r->first), *above;
+
+	if (below) {
+		if (below->last < r->last)
+			below->last = r->last;
+		atomic_store(&r->used, false);
+		r = below;
+	} else {
+		link_range(r);
+	}
+	while ((above = after(r->first)) && above->first <= r->last) {
+		if (above->last > r->last)
+			r->last = above->last;
+		erase(above);
+	}
+}
+
+typedef void range_fn(struct range *r);
+
+static void each_range(bool used, range_fn *act)
+{
+	for (struct slab *slab = slabs; slab; slab = slab->next)
+		for (unsigned i = 0; i < SLAB_RANGES; i++)
+			if (atomic_load(&slab->range[i].used) == used)
+				act(&slab->range[i]);
+}
+
+void regmap__reserve_repair(void)
+{
+	ranges = NULL;
+	count = 0;
+	each_range(true, link_again);
+	free_ranges = NULL;
+	each_range(false, give);
 }
 
 unsigned regmap__reserve_count(void)

@@ -32,6 +32,12 @@ bool regmap__reserve_clip(uint64_t *first, uint64_t *last);
 /* Nothing but the reservation in these owned pages again. 0 or -ENOMEM. */
 int regmap__reserve_cover(uint64_t first, uint64_t last);
 
+/*
+ * A change stopped anywhere in the middle, for good: count the owned ranges anew. At worst some
+ * pages stay reserved that nobody owns.
+ */
+void regmap__reserve_repair(void);
+
 /* How many separate ranges are owned; tests look at it. */
 unsigned regmap__reserve_count(void);
 

@@ -573,3 +573,27 @@ void regmap__table_remove(struct regmap_window *window)
 	}
 	replace(p.chunk, merge ? 2 : 1, a, NULL);
 }
+
+/* In the order of the table, each window's parent is the one before it or one of that one's. */
+static void find_parents(void)
+{
+	struct regmap_window *before = NULL, *w;
+
+	for (struct position p = {0, 0}; (w = window_at(p)); p = advance(p)) {
+		while (before && window_last(before) < window_start(w))
+			before = get(&before->parent);
+		set(&w->parent, before);
+		w->live = true;
+		before = w;
+	}
+}
+
+/* The lists of free memory may be torn: what was on them is lost. */
+int regmap__table_repair(void)
+{
+	free_chunks = NULL;
+	free_roots = NULL;
+	free_windows = NULL;
+	find_parents();
+	return provide_roots() && provide_chunks() ? 0 : -ENOMEM;
+}

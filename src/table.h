@@ -35,7 +35,8 @@ struct regmap_window {
 	union {
 		struct {
 			uint8_t *view; /* host address of the page that holds the first byte */
-			struct arena *arena;
+			uint8_t *_Atomic home; /* the same where the bytes are: backing_ram.c */
+			struct arena *arena;   /* NULL: private */
 		} ram;
 		void *host;
 		struct {
@@ -93,5 +94,10 @@ int regmap__table_fits(uint64_t start, uint64_t last, struct regmap_window **par
 int regmap__table_insert(struct regmap_window *window);
 /* Needs no memory: insert leaves what it takes. */
 void regmap__table_remove(struct regmap_window *window);
+/*
+ * A writer stopped anywhere in the middle, for good. What readers see is whole all the same; what
+ * writers keep is made anew from that. 0, or -ENOMEM: then again, before any change.
+ */
+int regmap__table_repair(void);
 
 #endif

@@ -12,8 +12,10 @@
 #include "../arch/x86_64/context.h"
 #include "../arch/x86_64/guard.h"
 #include "../arch/x86_64/syscall.h"
+#include "backing.h"
 #include "bus.h"
 #include "chain.h"
+#include "fork.h"
 #include "report.h"
 #include "site.h"
 #include "trap.h"
@@ -287,8 +289,11 @@ OWN_FRAME static enum em_status execute(struct trap *t, uint64_t budget)
 static void carry_out(struct trap *t)
 {
 	bool step = t->cpu.rflags & CPU_TF;
+	unsigned moves = atomic_load_explicit(&regmap__ram_moves, memory_order_acquire);
 	enum em_status status = execute(t, step ? 1 : STRING_BUDGET);
 
+	if (status == EM_FAULT && is_access_fault(&t->fault.trap) && ram_has_moved(moves))
+		status = EM_RETRY;
 	if (status != EM_OK) {
 		refuse(t, status);
 		return;
@@ -385,6 +390,7 @@ void regmap__trap_signal(int signo, void *info, void *ucontext)
 {
 	siginfo_t *si = info;
 
+	regmap__fork_notice();
 	if (si->si_code > 0) {
 		if (regmap__guard_fixup(signo, si, ucontext))
 			return;

@@ -227,7 +227,7 @@ static void test_api_rejects_wrong_configs(void **state)
 	WRONG(access = 0);
 	WRONG(access = 4);
 	WRONG(access = RW | 8);
-	WRONG(flags = 2);
+	WRONG(flags = 4);
 	WRONG(backing = (enum regmap_backing)4);
 	WRONG(backing = (enum regmap_backing) - 1);
 	WRONG(backing = REGMAP_HOST);

@@ -47,7 +47,8 @@ enum regmap_backing {
 };
 
 enum regmap_flags {
-	REGMAP_TRAP = 1, /* never map directly, even where it is possible */
+	REGMAP_TRAP = 1,    /* never map directly, even where it is possible */
+	REGMAP_PRIVATE = 2, /* REGMAP_RAM: a child process gets a copy of its own */
 };
 
 /**
@@ -126,7 +127,12 @@ REGMAP_API int map_registers(void);
  * REGMAP_RAM: whole pages of the window are mapped at the guest address and cost nothing to access,
  * unless REGMAP_TRAP is set, another window lies in the page, the window is write-only, the kernel
  * has no such address or no more mappings (vm.max_map_count); of a read-only window the reads are
- * free. The memory is shared with a child process after fork().
+ * free. The memory is shared with child processes.
+ *
+ * REGMAP_PRIVATE: a child process, by fork() or any other way that gives it a memory of its own,
+ * finds the bytes as they were and then has them for itself, as its parent has. Such a window is
+ * direct only as a whole: if it is whole pages, may be both read and written, and no window lies
+ * inside. One laid inside later makes all of it trap, for good.
  *
  * REGMAP_ALIAS: an access at guest + n is an access at target + n, whatever window lies there at
  * that moment, and must be allowed by both. Where none lies, it is a SIGSEGV at the alias's own

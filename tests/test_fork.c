@@ -1,0 +1,854 @@
+/* SPDX-License-Identifier: MIT */
+/* Child processes of every make, and what they share with their parents. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "arena.h"
+#include "arch/x86_64/native.h"
+#include "child.h"
+#include "lay.h"
+
+#define BASE 0x31000000ULL
+#define AWAY 0x33000000ULL
+#define HIGH 0xffff900000000000ULL
+#define RW (REGMAP_READ | REGMAP_WRITE)
+
+enum { PAGE = 4096, ROUNDS = 1000 };
+
+static uint64_t volatile *at(uint64_t guest)
+{
+	return (uint64_t volatile *)(uintptr_t)guest;
+}
+
+static struct regmap_window *lay(struct regmap_config c)
+{
+	struct regmap_window *w = NULL;
+
+	c.size = sizeof(c);
+	if (!c.access)
+		c.access = RW;
+	assert_int_equal(regmap_map(&c, &w), 0);
+	return w;
+}
+
+static struct regmap_window *lay_ram(uint64_t guest, uint64_t length, unsigned flags)
+{
+	return lay((struct regmap_config){.guest = guest, .length = length, .flags = flags});
+}
+
+static struct regmap_window *lay_alias(uint64_t guest, uint64_t length, uint64_t target)
+{
+	return lay((struct regmap_config){.guest = guest,
+	                                  .length = length,
+	                                  .backing = REGMAP_ALIAS,
+	                                  .target = target});
+}
+
+static uint64_t read64(uint64_t guest)
+{
+	uint64_t value = 0;
+
+	assert_int_equal(regmap_read(guest, &value, sizeof(value)), 0);
+	return value;
+}
+
+static uint64_t translated(uint64_t guest)
+{
+	void *host = NULL;
+
+	assert_int_equal(regmap_translate(guest, &host), 0);
+	return *(uint64_t *)host;
+}
+
+static void unmap(struct regmap_window *w)
+{
+	assert_int_equal(regmap_unmap(w), 0);
+}
+
+/* Is it mapped there, so that the kernel can read it? */
+static bool is_direct(uint64_t guest)
+{
+	int ends[2];
+	bool yes;
+
+	assert_int_equal(pipe(ends), 0);
+	yes = write(ends[1], (void *)(uintptr_t)guest, 1) == 1;
+	close(ends[0]);
+	close(ends[1]);
+	return yes;
+}
+
+/* --- every way to make a child with a memory of its own --- */
+
+typedef int body_fn(void *arg);
+
+struct call {
+	body_fn *body;
+	void *arg;
+};
+
+static int enter(void *call)
+{
+	const struct call *c = call;
+
+	alarm(20);
+	_exit(c->body(c->arg));
+}
+
+static pid_t by_fork(struct call *call)
+{
+	pid_t pid = fork();
+
+	return pid ? pid : enter(call);
+}
+
+static pid_t by_underscore(struct call *call)
+{
+	pid_t pid = _Fork();
+
+	return pid ? pid : enter(call);
+}
+
+static pid_t by_system_call(struct call *call)
+{
+	pid_t pid = (pid_t)syscall(SYS_fork);
+
+	return pid ? pid : enter(call);
+}
+
+static pid_t by_clone_call(struct call *call)
+{
+	pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+	return pid ? pid : enter(call);
+}
+
+static pid_t by_clone(struct call *call)
+{
+	static _Alignas(64) char stack[1 << 18];
+
+	return clone(enter, stack + sizeof(stack), SIGCHLD, call);
+}
+
+static pid_t by_clone_vm(struct call *call)
+{
+	static _Alignas(64) char stack[1 << 18];
+
+	return clone(enter, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, call);
+}
+
+typedef pid_t make_fn(struct call *call);
+
+static const struct way {
+	const char *name;
+	make_fn *make;
+} ways[] = {
+	{"fork", by_fork},
+	{"_Fork", by_underscore},
+	{"SYS_fork", by_system_call},
+	{"SYS_clone", by_clone_call},
+	{"clone", by_clone},
+};
+
+enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
+
+static int fate_of(pid_t pid)
+{
+	int status;
+
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1000;
+	return t_fate(status);
+}
+
+static void run_in_child(const struct way *way, body_fn *body, void *arg)
+{
+	struct call call = {body, arg};
+	int fate = fate_of(way->make(&call));
+
+	if (fate)
+		print_error("a child by %s: %d\n", way->name, fate);
+	assert_int_equal(fate, 0);
+}
+
+/* A line of its own for each failure in a child. */
+#define CHECK(condition) \
+	do { \
+		if (!(condition)) { \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+			return 1; \
+		} \
+	} while (0)
+
+/* Sanitizers don't know of children made behind libc's back. */
+static bool way_is_fine(const struct way *way)
+{
+	return !t_mode_is("tsan") || way->make == by_fork;
+}
+
+static void in_each_child(body_fn *body, void *arg)
+{
+	for (unsigned i = 0; i < WAYS; i++)
+		if (way_is_fine(&ways[i]))
+			run_in_child(&ways[i], body, arg);
+}
+
+/* --- private RAM --- */
+
+/* Four ways to the same eight bytes. */
+static int sees(uint64_t guest, uint64_t alias, uint64_t value)
+{
+	void *host;
+	uint64_t got;
+
+	CHECK(*at(guest) == value);
+	CHECK(*at(alias) == value);
+	CHECK(regmap_translate(guest, &host) == 0 && *(uint64_t *)host == value);
+	CHECK(regmap_read(guest, &got, 8) == 0 && got == value);
+	return 0;
+}
+
+static int grandchild(void *arg)
+{
+	(void)arg;
+	CHECK(!sees(BASE + 8, HIGH + 8, 22));
+	*at(BASE + 8) = 33;
+	return sees(BASE + 8, HIGH + 8, 33);
+}
+
+static int store_in_child(void *arg)
+{
+	struct call call = {grandchild, NULL};
+
+	(void)arg;
+	CHECK(!sees(BASE + 8, HIGH + 8, 11));
+	*at(BASE + 8) = 22;
+	CHECK(!sees(BASE + 8, HIGH + 8, 22));
+	CHECK(fate_of(by_system_call(&call)) == 0);
+	CHECK(!sees(BASE + 8, HIGH + 8, 22));
+	*at(HIGH + 16) = 44;
+	return sees(BASE + 16, HIGH + 16, 44);
+}
+
+static void try_private(uint64_t length, unsigned flags, bool direct)
+{
+	struct regmap_window *w = lay_ram(BASE, length, flags | REGMAP_PRIVATE);
+	struct regmap_window *alias = lay_alias(HIGH, length, BASE);
+
+	assert_int_equal(is_direct(BASE), direct);
+	*at(BASE + 8) = 11;
+	*at(BASE + 16) = 12;
+	in_each_child(store_in_child, NULL);
+	assert_int_equal(sees(BASE + 8, HIGH + 8, 11), 0);
+	assert_int_equal(sees(BASE + 16, HIGH + 16, 12), 0);
+	unmap(alias);
+	unmap(w);
+}
+
+static void test_fork_private_ram_is_private(void **state)
+{
+	(void)state;
+	try_private(16 * PAGE, 0, true);
+}
+
+static void test_fork_private_ram_that_traps(void **state)
+{
+	(void)state;
+	try_private(16 * PAGE, REGMAP_TRAP, false);
+	try_private(1000, 0, false);
+	try_private(3 * PAGE + 8, 0, false);
+}
+
+static int store_from_parent(void *arg)
+{
+	_Atomic int *turn = arg;
+
+	*turn = 1;
+	while (*turn != 2)
+		sched_yield();
+	CHECK(*at(BASE) == 1 && *at(BASE + PAGE) == 0 && translated(BASE) == 1);
+	*turn = 3;
+	return 0;
+}
+
+/* The parent's stores after the fork don't show, to pages that were touched before and that weren't. */
+static void test_fork_parents_store_in_private(void **state)
+{
+	_Atomic int *turn = t_shared(PAGE);
+
+	(void)state;
+	for (unsigned i = 0; i < WAYS && way_is_fine(&ways[i]); i++) {
+		struct regmap_window *w = lay_ram(BASE, 2 * PAGE, REGMAP_PRIVATE);
+		struct call call = {store_from_parent, (void *)turn};
+		pid_t pid;
+
+		*turn = 0;
+		*at(BASE) = 1;
+		pid = ways[i].make(&call);
+		while (*turn != 1)
+			sched_yield();
+		*at(BASE) = 2;
+		*at(BASE + PAGE) = 3;
+		*turn = 2;
+		assert_int_equal(fate_of(pid), 0);
+		unmap(w);
+	}
+}
+
+static int write_to_rom(void *arg)
+{
+	void *host;
+
+	(void)arg;
+	CHECK(*at(BASE + 8) == 7 && !is_direct(BASE));
+	CHECK(regmap_translate(BASE + 8, &host) == 0);
+	*(uint64_t *)host = 8;
+	CHECK(*at(BASE + 8) == 8);
+	CHECK(regmap_write(BASE, "", 1) == -EACCES);
+	return 0;
+}
+
+static void test_fork_private_read_only(void **state)
+{
+	struct regmap_window *w = lay((struct regmap_config){.guest = BASE,
+	                                                     .length = PAGE,
+	                                                     .access = REGMAP_READ,
+	                                                     .flags = REGMAP_PRIVATE});
+	void *host;
+
+	(void)state;
+	assert_int_equal(regmap_translate(BASE, &host), 0);
+	((uint64_t *)host)[1] = 7;
+	in_each_child(write_to_rom, NULL);
+	assert_int_equal(*at(BASE + 8), 7);
+	unmap(w);
+}
+
+static int wide_in_child(void *arg)
+{
+	uint64_t length = *(uint64_t *)arg;
+
+	CHECK(*at(AWAY) == 1 && *at(AWAY + length / 2) == 2 && *at(AWAY + length - 8) == 3);
+	*at(AWAY + length / 2) = 4;
+	CHECK(read64(AWAY + length / 2) == 4);
+	return 0;
+}
+
+/* Three pages are touched: each fork must not take longer than those need. */
+static void test_fork_private_and_wide(void **state)
+{
+	uint64_t length = t_mode_is("rel") ? 1ULL << 40 : 1ULL << 26;
+	struct regmap_window *w;
+
+	(void)state;
+	w = lay_ram(AWAY, length, REGMAP_PRIVATE);
+	*at(AWAY) = 1;
+	*at(AWAY + length / 2) = 2;
+	*at(AWAY + length - 8) = 3;
+	in_each_child(wide_in_child, &length);
+	assert_int_equal(read64(AWAY + length / 2), 2);
+	unmap(w);
+}
+
+static void test_fork_private_is_for_ram(void **state)
+{
+	static uint8_t host[64];
+	struct regmap_config c = {.size = sizeof(c),
+	                          .guest = BASE,
+	                          .length = 64,
+	                          .access = RW,
+	                          .flags = REGMAP_PRIVATE,
+	                          .backing = REGMAP_HOST,
+	                          .host = host};
+
+	(void)state;
+	assert_int_equal(regmap_map(&c, NULL), -EINVAL);
+	c.backing = REGMAP_ALIAS;
+	c.target = AWAY;
+	assert_int_equal(regmap_map(&c, NULL), -EINVAL);
+	c.backing = REGMAP_RAM;
+	c.flags = 4;
+	assert_int_equal(regmap_map(&c, NULL), -EINVAL);
+}
+
+/* --- a window laid inside: the bytes move to where they can be trapped --- */
+
+static int holed_in_child(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < 8; i++)
+		CHECK(*at(BASE + i * PAGE) == i + 100);
+	CHECK(*at(BASE + PAGE + 64) == 5);
+	*at(BASE + 3 * PAGE) = 1;
+	*at(BASE + PAGE + 64) = 6;
+	return *at(BASE + 3 * PAGE) == 1 && translated(BASE + 3 * PAGE) == 1 ? 0 : 1;
+}
+
+static void test_fork_private_with_a_window_inside(void **state)
+{
+	struct regmap_window *w = lay_ram(BASE, 8 * PAGE, REGMAP_PRIVATE), *in;
+	void *before;
+
+	(void)state;
+	for (unsigned i = 0; i < 8; i++)
+		*at(BASE + i * PAGE) = i + 100;
+	assert_int_equal(regmap_translate(BASE + 4 * PAGE, &before), 0);
+	in = lay_ram(BASE + PAGE + 64, 64, REGMAP_PRIVATE);
+	assert_int_equal(*at(BASE + PAGE + 64), 0);
+	*at(BASE + PAGE + 64) = 5;
+	assert_false(is_direct(BASE));
+	in_each_child(holed_in_child, NULL);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(*at(BASE + i * PAGE), i + 100);
+	assert_int_equal(*(uint64_t volatile *)before, 104);
+	unmap(in);
+	assert_int_equal(*at(BASE + PAGE + 64), 0);
+	assert_int_equal(*at(BASE + PAGE), 101);
+	assert_int_equal(*(uint64_t volatile *)before, 104);
+	unmap(w);
+}
+
+static void test_fork_private_around_and_inside(void **state)
+{
+	struct regmap_window *in = lay_ram(BASE + PAGE, PAGE, REGMAP_PRIVATE), *out;
+
+	(void)state;
+	*at(BASE + PAGE) = 7;
+	out = lay_ram(BASE, 4 * PAGE, REGMAP_PRIVATE);
+	assert_int_equal(*at(BASE + PAGE), 7);
+	assert_true(is_direct(BASE + PAGE));
+	*at(BASE + 2 * PAGE) = 8;
+	unmap(in);
+	assert_int_equal(*at(BASE + PAGE), 0);
+	assert_int_equal(*at(BASE + 2 * PAGE), 8);
+	unmap(out);
+	out = lay_ram(BASE, 4 * PAGE, 0);
+	*at(BASE + PAGE) = 1;
+	in = lay_ram(BASE + PAGE, PAGE, REGMAP_PRIVATE);
+	assert_int_equal(*at(BASE + PAGE), 0);
+	assert_true(is_direct(BASE) && is_direct(BASE + PAGE));
+	unmap(in);
+	assert_int_equal(*at(BASE + PAGE), 1);
+	unmap(out);
+}
+
+struct adders {
+	atomic_bool stop;
+	_Atomic uint64_t added;
+	uint64_t where;
+};
+
+static void *add(void *arg)
+{
+	struct adders *a = arg;
+
+	while (!atomic_load(&a->stop)) {
+		__asm__ volatile("lock incq %0" : "+m"(*at(a->where)));
+		atomic_fetch_add(&a->added, 1);
+	}
+	return NULL;
+}
+
+/* Through the guest address and through an alias, while the bytes move from one to the other. */
+static void test_fork_private_moves_lose_nothing(void **state)
+{
+	(void)state;
+	for (unsigned round = 0; round < 50; round++) {
+		struct regmap_window *w = lay_ram(BASE, 4 * PAGE, REGMAP_PRIVATE);
+		struct regmap_window *alias = lay_alias(HIGH, PAGE, BASE), *in;
+		struct adders a[2] = {{.where = BASE + 8}, {.where = HIGH + 8}};
+		pthread_t thread[2];
+
+		for (unsigned i = 0; i < 2; i++)
+			assert_int_equal(pthread_create(&thread[i], NULL, add, &a[i]), 0);
+		while (atomic_load(&a[0].added) < 100 || atomic_load(&a[1].added) < 100)
+			sched_yield();
+		in = lay_ram(BASE + 2 * PAGE, 64, 0);
+		for (unsigned i = 0; i < 100; i++)
+			assert_true(read64(BASE + 8) >= 100);
+		for (unsigned i = 0; i < 2; i++) {
+			atomic_store(&a[i].stop, true);
+			pthread_join(thread[i], NULL);
+		}
+		assert_int_equal(*at(BASE + 8), a[0].added + a[1].added);
+		unmap(in);
+		unmap(alias);
+		unmap(w);
+	}
+}
+
+/* --- shared RAM --- */
+
+static int store_shared(void *arg)
+{
+	CHECK(*at(BASE) == 1);
+	*at(BASE) = 2;
+	*at(BASE + PAGE) = 3;
+	*(_Atomic int *)arg = 1;
+	while (*(_Atomic int *)arg != 2)
+		sched_yield();
+	CHECK(*at(BASE) == 2 && *at(BASE + PAGE) == 3);
+	return 0;
+}
+
+/* A window that the parent takes away stays with its child, bytes and all. */
+static void test_fork_shared_ram_outlives_the_parents(void **state)
+{
+	_Atomic int *turn = t_shared(PAGE);
+
+	(void)state;
+	for (unsigned i = 0; i < WAYS && way_is_fine(&ways[i]); i++) {
+		struct regmap_window *other = lay_ram(AWAY, 8, 0);
+		struct regmap_window *w = lay_ram(BASE, PAGE + 8, 0);
+		struct call call = {store_shared, (void *)turn};
+		pid_t pid;
+
+		*turn = 0;
+		*at(BASE) = 1;
+		pid = ways[i].make(&call);
+		while (!*turn)
+			sched_yield();
+		assert_int_equal(*at(BASE), 2);
+		assert_int_equal(*at(BASE + PAGE), 3);
+		unmap(w);
+		w = lay_ram(BASE, PAGE + 8, 0);
+		*at(BASE) = 9;
+		*turn = 2;
+		assert_int_equal(fate_of(pid), 0);
+		unmap(w);
+		unmap(other);
+	}
+}
+
+static int lay_anew(void *arg)
+{
+	struct regmap_window *w = arg, *mine;
+
+	CHECK(regmap_unmap(w) == 0);
+	for (unsigned i = 0; i < 4; i++) {
+		mine = lay_ram(BASE + PAGE * i, PAGE, i & 1 ? REGMAP_PRIVATE : 0);
+		CHECK(*at(BASE + PAGE * i) == 0);
+		*at(BASE + PAGE * i) = 77;
+		CHECK(read64(BASE + PAGE * i) == 77);
+		if (i & 2)
+			CHECK(regmap_unmap(mine) == 0);
+	}
+	return 0;
+}
+
+/* What the child lays has nothing to do with what the parent lays. */
+static void test_fork_children_lay_their_own(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < WAYS && way_is_fine(&ways[i]); i++) {
+		struct regmap_window *w = lay_ram(BASE, PAGE, 0), *more[4];
+
+		*at(BASE) = 5;
+		run_in_child(&ways[i], lay_anew, w);
+		assert_int_equal(*at(BASE), 5);
+		for (unsigned n = 0; n < 4; n++) {
+			more[n] = lay_ram(AWAY + n * PAGE, PAGE, 0);
+			assert_int_equal(*at(AWAY + n * PAGE), 0);
+		}
+		for (unsigned n = 0; n < 4; n++)
+			unmap(more[n]);
+		unmap(w);
+	}
+}
+
+/* --- what other threads held --- */
+
+static struct {
+	atomic_int inside, leave;
+} gate;
+
+static int wait_inside(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+{
+	(void)ctx, (void)width;
+	if (offset == 0) {
+		atomic_store(&gate.inside, 1);
+		while (!atomic_load(&gate.leave))
+			sched_yield();
+	}
+	*value = offset;
+	return 0;
+}
+
+static int take(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+{
+	(void)ctx, (void)offset, (void)width, (void)value;
+	return 0;
+}
+
+static const struct regmap_device_ops gate_ops = {.read = wait_inside, .write = take};
+
+static void *enter_gate(void *arg)
+{
+	(void)arg;
+	__asm__ volatile("lock incq %0" : "+m"(*at(BASE))); /* holds the device's lock as well */
+	return NULL;
+}
+
+static int unmap_gate(void *w)
+{
+	CHECK(*at(BASE + 8) == 8);
+	__asm__ volatile("lock incq %0" : "+m"(*at(BASE + 16)));
+	CHECK(regmap_unmap(w) == 0);
+	return 0;
+}
+
+static struct regmap_window *lay_gate(void)
+{
+	return lay((struct regmap_config){.guest = BASE,
+	                                  .length = 64,
+	                                  .backing = REGMAP_DEVICE,
+	                                  .ops = &gate_ops});
+}
+
+/* Another thread is inside a callback, with the device locked; in the child there is no such one. */
+static void test_fork_leaves_pins_of_others(void **state)
+{
+	struct regmap_window *w = lay_gate();
+	pthread_t thread;
+
+	(void)state;
+	gate.inside = gate.leave = 0;
+	assert_int_equal(pthread_create(&thread, NULL, enter_gate, NULL), 0);
+	while (!gate.inside)
+		sched_yield();
+	in_each_child(unmap_gate, w);
+	gate.leave = 1;
+	pthread_join(thread, NULL);
+	unmap(w);
+}
+
+static atomic_bool stop;
+
+/* Nested, shared, private, large: each way that the writers' records change. */
+static void *map_and_unmap(void *arg)
+{
+	uint64_t base = (uintptr_t)arg;
+
+	for (unsigned n = 0; !atomic_load(&stop); n++) {
+		struct regmap_window *w[6];
+
+		w[0] = lay_ram(base, 8 * PAGE, n & 1 ? REGMAP_PRIVATE : 0);
+		w[1] = lay_ram(base + 2 * PAGE, PAGE, n & 2 ? REGMAP_PRIVATE : 0);
+		w[2] = lay_ram(base + 3 * PAGE + 8, 100, REGMAP_TRAP);
+		w[3] = lay_ram(base + 64 * PAGE, 300 * PAGE, 0);
+		w[4] = lay_ram(base + 16 * PAGE, PAGE, 0);
+		w[5] = lay_ram(base + 18 * PAGE, PAGE, 0);
+		for (unsigned i = 0; i < 6; i++)
+			unmap(w[(i * 5 + n) % 6]);
+	}
+	return NULL;
+}
+
+static void *access_all_the_time(void *arg)
+{
+	while (!atomic_load(&stop))
+		__asm__ volatile("lock incq %0" : "+m"(*at((uintptr_t)arg)));
+	return NULL;
+}
+
+static int use_windows(void *arg)
+{
+	struct regmap_window *w = NULL;
+	struct regmap_config c = {.size = sizeof(c), .guest = AWAY, .length = PAGE, .access = RW};
+
+	(void)arg;
+	*at(BASE + 8) = 5;
+	CHECK(*at(BASE + 8) == 5);
+	for (unsigned i = 0; i < 3; i++) {
+		CHECK(regmap_map(&c, &w) == 0);
+		*at(AWAY) = 5;
+		CHECK(read64(AWAY) == 5);
+		CHECK(regmap_unmap(w) == 0);
+		c.flags ^= REGMAP_PRIVATE;
+		c.length += 100;
+	}
+	return 0;
+}
+
+/* In a child of a bare fork, libc itself may be locked for ever: so no printing before an exit. */
+static void test_fork_while_others_map(void **state)
+{
+	struct regmap_window *w = lay_ram(BASE, PAGE, REGMAP_TRAP);
+	pthread_t thread[3];
+
+	(void)state;
+	atomic_store(&stop, false);
+	pthread_create(&thread[0], NULL, map_and_unmap, (void *)(uintptr_t)0x40000000);
+	pthread_create(&thread[1], NULL, map_and_unmap, (void *)(uintptr_t)0x48000000);
+	pthread_create(&thread[2], NULL, access_all_the_time, (void *)(uintptr_t)BASE);
+	for (unsigned i = 0; i < ROUNDS; i++)
+		if (way_is_fine(&ways[i % WAYS]))
+			run_in_child(&ways[i % WAYS], use_windows, NULL);
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < 3; i++)
+		pthread_join(thread[i], NULL);
+	unmap(w);
+}
+
+static atomic_int forks_left;
+static atomic_int bad;
+
+/* A child that goes on with what the handler interrupted would run the whole test again. */
+static void fork_in_handler(int signo)
+{
+	struct call call = {use_windows, NULL};
+
+	(void)signo;
+	if (atomic_fetch_sub(&forks_left, 1) > 0 && fate_of(by_fork(&call)))
+		atomic_fetch_add(&bad, 1);
+}
+
+static void *bombard(void *arg)
+{
+	pthread_t *target = arg;
+
+	while (atomic_load(&forks_left) > 0) {
+		int before = atomic_load(&forks_left);
+
+		pthread_kill(*target, SIGUSR1);
+		while (atomic_load(&forks_left) == before && before > 0)
+			sched_yield();
+	}
+	atomic_store(&stop, true);
+	return NULL;
+}
+
+/* The handler interrupts a thread that maps and unmaps all the time, and one that accesses. */
+static void try_handler(void *(*work)(void *), uintptr_t where)
+{
+	struct sigaction act = {.sa_handler = fork_in_handler};
+	pthread_t worker, sender;
+
+	sigaction(SIGUSR1, &act, NULL);
+	atomic_store(&stop, false);
+	atomic_store(&forks_left, 300);
+	atomic_store(&bad, 0);
+	pthread_create(&worker, NULL, work, (void *)where);
+	pthread_create(&sender, NULL, bombard, &worker);
+	pthread_join(sender, NULL);
+	pthread_join(worker, NULL);
+	assert_int_equal(bad, 0);
+}
+
+static void test_fork_in_signal_handlers(void **state)
+{
+	struct regmap_window *w = lay_ram(BASE, PAGE, REGMAP_TRAP);
+
+	(void)state;
+	try_handler(map_and_unmap, 0x40000000);
+	try_handler(access_all_the_time, BASE);
+	unmap(w);
+}
+
+/* --- children in their parent's memory --- */
+
+/* ADDPS to a register that nobody else uses: native code made for it alone. */
+#define ADD_TO(xmm, offset) \
+	__asm__ volatile("movups %1, %%" xmm "\n\taddps " #offset "(%0), %%" xmm \
+	                 "\n\tmovups %%" xmm ", %1" \
+	                 : \
+	                 : "r"((uintptr_t)BASE), "m"(*(float(*)[4])sum) \
+	                 : xmm, "memory")
+
+static float *sum;
+
+static int add_here(void *arg)
+{
+	(void)arg;
+	ADD_TO("xmm11", 0x40);
+	*at(BASE + 16) = 99;
+	return use_windows(NULL);
+}
+
+static void test_fork_in_the_parents_memory(void **state)
+{
+	struct regmap_window *w = lay_ram(BASE, PAGE, REGMAP_TRAP | REGMAP_PRIVATE);
+	struct call call = {add_here, NULL};
+
+	(void)state;
+	if (t_mode_is("tsan") || t_mode_is("asan"))
+		skip(); /* their run-time libraries don't know that a child is in their memory */
+	sum = t_shared(PAGE);
+	for (unsigned i = 0; i < 4; i++)
+		((float volatile *)(uintptr_t)(BASE + 0x40))[i] = 1.5f;
+	assert_int_equal(fate_of(by_clone_vm(&call)), 0);
+	assert_int_equal(*at(BASE + 16), 99);
+	ADD_TO("xmm11", 0x40);
+	assert_true(sum[0] == 3.0f && sum[3] == 3.0f);
+	unmap(w);
+}
+
+static void test_fork_vfork(void **state)
+{
+	struct regmap_window *w = lay_ram(BASE, PAGE, REGMAP_TRAP);
+	int status;
+	pid_t pid;
+
+	(void)state;
+	if (t_mode_is("tsan") || t_mode_is("asan"))
+		skip();
+	sum = t_shared(PAGE);
+	((float volatile *)(uintptr_t)(BASE + 0x50))[3] = 2;
+	for (unsigned i = 0; i < 100; i++) {
+		pid = vfork();
+		if (pid == 0) {
+			ADD_TO("xmm12", 0x50);
+			*at(BASE) = i;
+			_exit(0);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+		assert_int_equal(*at(BASE), i);
+		ADD_TO("xmm12", 0x50);
+	}
+	assert_true(sum[3] == 400.0f);
+	unmap(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_fork_private_ram_is_private),
+		cmocka_unit_test(test_fork_private_ram_that_traps),
+		cmocka_unit_test(test_fork_parents_store_in_private),
+		cmocka_unit_test(test_fork_private_read_only),
+		cmocka_unit_test(test_fork_private_and_wide),
+		cmocka_unit_test(test_fork_private_is_for_ram),
+		cmocka_unit_test(test_fork_private_with_a_window_inside),
+		cmocka_unit_test(test_fork_private_around_and_inside),
+		cmocka_unit_test(test_fork_private_moves_lose_nothing),
+		cmocka_unit_test(test_fork_shared_ram_outlives_the_parents),
+		cmocka_unit_test(test_fork_children_lay_their_own),
+		cmocka_unit_test(test_fork_leaves_pins_of_others),
+		cmocka_unit_test(test_fork_while_others_map),
+		cmocka_unit_test(test_fork_in_signal_handlers),
+		cmocka_unit_test(test_fork_in_the_parents_memory),
+		cmocka_unit_test(test_fork_vfork),
+	};
+
+	return cmocka_run_group_tests_name("fork", tests, NULL, NULL);
+}
