@@ -141,7 +141,6 @@ static bool fill(struct plan *p, const struct em_decoded *d)
 	p->align = alignment(p, d);
 	n->load = (uint8_t)c;
 	n->save = (uint8_t)(c & XSTATE_X87 || changes_state(d) ? c : 0);
-	n->generation = regmap__code_generation();
 	n->stub = regmap__code_stub(n->code, n->code_length);
 	return true;
 }
@@ -190,7 +189,7 @@ static bool prepare(struct em *em, struct native *n, void *operand)
 	const struct em_native *e = &em->plan->native;
 
 	n->code = e->stub;
-	if (!n->code || e->generation != regmap__code_generation())
+	if (!n->code)
 		n->code = regmap__code_stub(e->code, e->code_length);
 	if (!n->code)
 		n->code = regmap__code_borrow(e->code, e->code_length);
@@ -251,7 +250,8 @@ enum em_status regmap__em_run_native(struct em *em, void *operand, uint64_t addr
 
 	(void)address;
 	if (!prepare(em, &n, operand))
-		return regmap__em_unimplemented(em, "no room for code: too many threads need some");
+		return regmap__em_unimplemented(
+			em, "no room for its code: out of memory, or too many threads need some");
 	failed = regmap__native_run(&n);
 	regmap__code_give_back(n.code);
 	if (failed) {

@@ -64,8 +64,7 @@ struct em_compiled {
 enum em_out { EM_OUT_A = 1, EM_OUT_B = 2, EM_OUT_C = 4, EM_OUT_D = 8 };
 
 struct em_native {
-	const void *stub;    /* executable view */
-	uint32_t generation; /* of code memory; a fork makes it stale */
+	const void *stub; /* executable view; NULL: none yet */
 	uint8_t code[EM_MAX_LENGTH];
 	uint8_t code_length; /* respliced bytes */
 	uint8_t base;        /* the register that holds the operand's address */

@@ -68,7 +68,6 @@ bool regmap__em_plan_xsave(struct plan *p, const struct em_decoded *d)
 	p->variant = (uint8_t)variant;
 	p->native.load = XSTATE_X87 | XSTATE_VECTOR;
 	p->native.save = restores(p) ? p->native.load : 0;
-	p->native.generation = regmap__code_generation();
 	p->native.stub = regmap__code_stub(p->native.code, p->native.code_length);
 	p->access = restores(p) ? EM_READ : EM_WRITE;
 	if (p->variant == XSAVE || p->variant == XSAVEOPT)

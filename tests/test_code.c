@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /* Code memory: stubs that are remembered, and what happens when they are used up. */
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "arena.h"
 #include "arch/x86_64/native.h"
+#include "child.h"
 #include "lay.h"
 
-enum { MANY = 40000, AT = 0x30000000 };
+enum { MANY = 40000, AT = 0x30000000, AT2 = 0x30010000 };
 
 /* mov $imm32, %eax */
 static const void *stub_for(uint32_t value)
@@ -77,6 +82,98 @@ static void test_code_parts_from_the_parent(void **state)
 	assert_int_equal(run(here), 202);
 }
 
+/* Stubs stay where they are, however many generations later, and aren't made twice. */
+static int generations(unsigned left, const void *one)
+{
+	int status;
+	pid_t child;
+
+	if (stub_for(1) != one || run(one) != 1 || run(stub_for(500 + left)) != 500 + left)
+		return 1;
+	if (!left)
+		return 0;
+	child = fork();
+	if (child == 0)
+		_exit(generations(left - 1, one));
+	return waitpid(child, &status, 0) == child && status == 0 ? 0 : 2;
+}
+
+static int try_generations(void *arg)
+{
+	(void)arg;
+	return generations(30, stub_for(1));
+}
+
+static void test_code_stays_where_it_is(void **state)
+{
+	(void)state;
+	assert_int_equal(t_child_fate(try_generations, NULL), 0);
+}
+
+static int limit(int what, rlim_t most)
+{
+	const struct rlimit to = {most, most};
+
+	return setrlimit(what, &to);
+}
+
+static int without_descriptors(void *arg)
+{
+	char line[512];
+	FILE *maps = fopen("/proc/self/maps", "r");
+
+	(void)arg;
+	if (limit(RLIMIT_NOFILE, 0) || open("/dev/null", O_RDONLY) >= 0)
+		return 1;
+	if (!stub_for(303) || run(stub_for(303)) != 303 || run(stub_for(2)) != 2)
+		return 2;
+	while (fgets(line, sizeof(line), maps))
+		if (strstr(line, "wx"))
+			return 3;
+	return 0;
+}
+
+static void test_code_needs_no_descriptor(void **state)
+{
+	(void)state;
+	assert_int_equal(t_child_fate(without_descriptors, NULL), 0);
+}
+
+/* What there is goes on working, what is new is refused. */
+static int without_memory(void *arg)
+{
+	const void *one = arg;
+
+	if (limit(RLIMIT_AS, 1) || stub_for(404) || stub_for(1) || run(one) != 1)
+		return 1;
+	return regmap__code_borrow((const uint8_t *)"\x90", 1) ? 2 : 0;
+}
+
+static int access_without_memory(void *arg)
+{
+	(void)arg;
+	signal(SIGSEGV, SIG_DFL);
+	if (limit(RLIMIT_AS, 1))
+		return 1;
+	__asm__ volatile("psubb (%0), %%xmm7" : : "r"((uintptr_t)AT2) : "xmm7", "memory");
+	return 2;
+}
+
+static void test_code_without_memory_is_refused(void **state)
+{
+	static uint8_t host[64];
+	struct t_child child;
+
+	(void)state;
+	if (t_mode_is("asan") || t_mode_is("tsan"))
+		skip(); /* they allocate all the time */
+	assert_int_equal(t_child_fate(without_memory, (void *)stub_for(1)), 0);
+	assert_int_equal(t_lay_host("poor", AT2, host, sizeof(host), REGMAP_READ), 0);
+	t_child_run(&child, access_without_memory, NULL);
+	assert_int_equal(t_fate(child.status), SIGSEGV);
+	assert_non_null(strstr(child.text, "no room for its code"));
+}
+
 static void borrow_many(void)
 {
 	uint8_t code[5] = {0xb8};
@@ -126,6 +223,9 @@ int main(void)
 		cmocka_unit_test(test_code_remembers_by_content),
 		cmocka_unit_test(test_code_is_never_writable_where_it_runs),
 		cmocka_unit_test(test_code_parts_from_the_parent),
+		cmocka_unit_test(test_code_stays_where_it_is),
+		cmocka_unit_test(test_code_needs_no_descriptor),
+		cmocka_unit_test(test_code_without_memory_is_refused),
 		cmocka_unit_test(test_code_lends_when_full),
 	};
 

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Code memory: one memfd mapped twice, writable here and executable there. Stubs are found by their
- * content and never change once published, so readers need no lock. When they are used up, a few
- * more are lent for one execution each. It is shared with a child after fork(), which must not
- * append to its parent's: the index lives in memory that a fork wipes, and whoever finds it wiped
- * lays new code memory over the old.
+ * Code memory: the same memory mapped twice, writable here and executable there. Stubs are found by
+ * their content and never change once published, so readers need no lock. When they are used up, a
+ * few more are lent for one execution each.
+ *
+ * It is shared with a child after fork(), which must not append to its parent's: the index lives in
+ * memory that a fork wipes, and whoever finds it wiped, and needs a new stub, puts a copy of the code
+ * memory in the place of the old. Stubs stay where they are: one may be running, if the fork came
+ * from a signal handler.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -14,7 +17,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <asm/prctl.h>
+
 #include "native.h"
+#include "syscall.h"
 
 #include "sigsafe.h"
 
@@ -35,21 +41,35 @@ enum {
 	RET = 0xc3,
 };
 
+enum { WIPED, BEING_LAID, READY };
+
 static const uint8_t endbr64[NATIVE_STUB_ENTRY] = {0xf3, 0x0f, 0x1e, 0xfa};
 
 /* Wiped by fork. */
 struct code_index {
-	atomic_uint state; /* 0 wiped, 1 being laid, 2 ready */
-	atomic_uint used;
+	atomic_uint state;
 	atomic_uint slot[INDEX]; /* stub number + 1; 0 free */
-	atomic_bool lent[LENT];
 };
 
+/* Inherited: what the forking thread was about to do with a stub, it may still do in the child. */
 static struct {
 	uint8_t *writable, *executable;
 	struct code_index *index;
-	atomic_uint generation;
+	atomic_uint used;
+	_Atomic uint64_t lent[LENT]; /* to a thread; 0: not */
 } code;
+
+/* FS base, as in src/access.c. */
+static uint64_t this_thread(void)
+{
+	uint64_t base = 0;
+
+	if (regmap__xstate.fsgsbase)
+		__asm__ volatile("rdfsbase %0" : "=r"(base));
+	else
+		sys_call(SYS_arch_prctl, ARCH_GET_FS, (long)&base, 0, 0);
+	return base | 1;
+}
 
 static int code_fd(void)
 {
@@ -74,86 +94,57 @@ static void seal(int fd)
 	fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 }
 
-/*
- * The executable view stays where it was, if there was one. The writable one isn't handed to
- * children, who could change their parent's code through it.
- */
-static int lay(void)
+/* Executable, and never both: the two views have no right in common but to be read. */
+static void *second_view(int fd, void *first)
 {
-	int fixed = code.executable ? MAP_FIXED : 0;
-	int fd = code_fd(), err;
-	void *w, *x = MAP_FAILED;
+	void *x;
 
-	if (fd < 0)
-		return -errno;
-	w = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	seal(fd);
-	if (w != MAP_FAILED)
-		x = mmap(code.executable, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | fixed, fd,
-		         0);
-	err = errno;
-	close(fd);
-	if (x == MAP_FAILED) {
-		if (w != MAP_FAILED)
-			munmap(w, CODE_SIZE);
-		return -err;
-	}
-	madvise(w, CODE_SIZE, MADV_DONTFORK);
-	code.writable = w;
-	code.executable = x;
-	atomic_fetch_add(&code.generation, 1);
-	return 0;
+	if (fd >= 0)
+		return mmap(NULL, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	x = mremap(first, 0, CODE_SIZE, MREMAP_MAYMOVE);
+	if (x == MAP_FAILED || !mprotect(x, CODE_SIZE, PROT_READ | PROT_EXEC))
+		return x;
+	munmap(x, CODE_SIZE);
+	return MAP_FAILED;
+}
+
+/* Anonymous memory where there is no file descriptor left, or the system forbids that kind. */
+static bool new_views(void **w, void **x)
+{
+	int fd = code_fd(), anonymous = fd < 0 ? MAP_ANONYMOUS : 0;
+
+	*x = MAP_FAILED;
+	*w = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | anonymous, fd, 0);
+	if (fd >= 0)
+		seal(fd);
+	if (*w != MAP_FAILED)
+		*x = second_view(fd, *w);
+	if (fd >= 0)
+		close(fd);
+	if (*x == MAP_FAILED && *w != MAP_FAILED)
+		munmap(*w, CODE_SIZE);
+	return *x != MAP_FAILED;
 }
 
 int regmap__code_init(void)
 {
-	void *index;
-	int err;
+	void *index, *w, *x;
 
 	if (code.index)
 		return 0;
 	index = mmap(NULL, sizeof *code.index, PROT_READ | PROT_WRITE,
 	             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (index == MAP_FAILED)
-		return -errno;
-	err = madvise(index, sizeof *code.index, MADV_WIPEONFORK) ? -errno : lay();
-	if (err) {
+		return -ENOMEM;
+	if (madvise(index, sizeof *code.index, MADV_WIPEONFORK) || !new_views(&w, &x)) {
 		munmap(index, sizeof *code.index);
-		return err;
+		return -ENOMEM;
 	}
+	code.writable = w;
+	code.executable = x;
 	code.index = index;
-	atomic_store(&code.index->state, 2);
+	atomic_store(&code.index->state, READY);
 	return 0;
-}
-
-/* In a child of fork(), once; a thread that comes second does without a stub for the moment. */
-static bool ready(void)
-{
-	unsigned state = atomic_load_explicit(&code.index->state, memory_order_acquire);
-
-	if (state == 2)
-		return true;
-	state = 0;
-	if (!atomic_compare_exchange_strong(&code.index->state, &state, 1))
-		return false;
-	if (lay()) {
-		atomic_store(&code.index->state, 0);
-		return false;
-	}
-	atomic_store_explicit(&code.index->state, 2, memory_order_release);
-	return true;
-}
-
-uint32_t regmap__code_generation(void)
-{
-	if (code.index)
-		ready();
-	return atomic_load_explicit(&code.generation, memory_order_acquire);
-}
-
-bool regmap__code_contains(uint64_t rip)
-{
-	return code.executable && rip - (uintptr_t)code.executable < CODE_SIZE;
 }
 
 static uint32_t hash(const uint8_t *bytes, size_t length)
@@ -163,6 +154,108 @@ static uint32_t hash(const uint8_t *bytes, size_t length)
 	while (length--)
 		h = (h ^ *bytes++) * 16777619u;
 	return h;
+}
+
+/* Whole, and so published or about to be; a thread that a child doesn't have may have left half a one. */
+static bool is_stub(const uint8_t *s)
+{
+	size_t length = s[STUB_LENGTH];
+
+	return length > 0 && length < STUB_LENGTH - NATIVE_STUB_ENTRY &&
+	       s[NATIVE_STUB_ENTRY + length] == RET && !memcmp(s, endbr64, NATIVE_STUB_ENTRY);
+}
+
+static unsigned used(void)
+{
+	unsigned n = atomic_load_explicit(&code.used, memory_order_relaxed);
+
+	return n < STUBS ? n : STUBS;
+}
+
+static void find_stubs(void)
+{
+	for (unsigned stub = 0; stub < used(); stub++) {
+		const uint8_t *s = code.writable + (size_t)stub * STUB_SIZE;
+		uint32_t i = hash(s + NATIVE_STUB_ENTRY, s[STUB_LENGTH]);
+
+		if (!is_stub(s))
+			continue;
+		while (atomic_load(&code.index->slot[i % INDEX]))
+			i++;
+		atomic_store(&code.index->slot[i % INDEX], stub + 1);
+	}
+}
+
+static void take_back_from_others(void)
+{
+	for (unsigned i = 0; i < LENT; i++)
+		if (atomic_load(&code.lent[i]) != this_thread())
+			atomic_store(&code.lent[i], 0);
+}
+
+/* @from replaces what is at @to in one go: threads may be running there. */
+static bool put_in_place(void *from, void *to)
+{
+	if (mremap(from, CODE_SIZE, CODE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to)
+		return true;
+	munmap(from, CODE_SIZE);
+	return false;
+}
+
+/* A copy in the place of what is the parent's. Where it fails, all that there is goes on working. */
+static bool lay(void)
+{
+	const size_t lent = (size_t)STUBS * STUB_SIZE;
+	void *w, *x;
+
+	if (!new_views(&w, &x))
+		return false;
+	memcpy(w, code.executable, (size_t)used() * STUB_SIZE);
+	memcpy((uint8_t *)w + lent, code.executable + lent, (size_t)LENT * STUB_SIZE);
+	if (!put_in_place(w, code.writable)) {
+		munmap(x, CODE_SIZE);
+		return false;
+	}
+	return put_in_place(x, code.executable);
+}
+
+/*
+ * In a child, once. Threads that come second wait; no signal handler comes in between to wait for
+ * its own thread.
+ */
+static bool make_own(void)
+{
+	const uint64_t all = ~0ULL;
+	unsigned state = WIPED;
+	uint64_t mask;
+	bool laid = false;
+
+	sys_sigmask(SIG_SETMASK, &all, &mask);
+	if (atomic_compare_exchange_strong(&code.index->state, &state, BEING_LAID)) {
+		laid = lay();
+		if (laid) {
+			find_stubs();
+			take_back_from_others();
+		}
+		atomic_store_explicit(&code.index->state, laid ? READY : WIPED,
+		                      memory_order_release);
+	}
+	while ((state = atomic_load_explicit(&code.index->state, memory_order_acquire)) ==
+	       BEING_LAID)
+		sys_call(SYS_sched_yield, 0, 0, 0, 0);
+	sys_sigmask(SIG_SETMASK, &mask, NULL);
+	return state == READY;
+}
+
+static bool ready(void)
+{
+	return atomic_load_explicit(&code.index->state, memory_order_acquire) == READY ||
+	       make_own();
+}
+
+bool regmap__code_contains(uint64_t rip)
+{
+	return code.executable && rip - (uintptr_t)code.executable < CODE_SIZE;
 }
 
 static bool same(unsigned stub, const uint8_t *bytes, size_t length)
@@ -203,10 +296,9 @@ const void *regmap__code_stub(const uint8_t *bytes, size_t length)
 
 		if (!found) {
 			if (fresh == STUBS) {
-				if (atomic_load_explicit(&code.index->used, memory_order_relaxed) >=
-				    STUBS)
+				if (used() == STUBS)
 					return NULL;
-				fresh = atomic_fetch_add(&code.index->used, 1);
+				fresh = atomic_fetch_add(&code.used, 1);
 				if (fresh >= STUBS)
 					return NULL;
 				write_stub(fresh, bytes, length);
@@ -229,7 +321,9 @@ const void *regmap__code_borrow(const uint8_t *bytes, size_t length)
 	if (!code.index || !ready())
 		return NULL;
 	for (unsigned i = 0; i < LENT; i++) {
-		if (atomic_exchange(&code.index->lent[i], true))
+		uint64_t nobody = 0;
+
+		if (!atomic_compare_exchange_strong(&code.lent[i], &nobody, this_thread()))
 			continue;
 		write_stub(STUBS + i, bytes, length);
 		regmap__serialize();
@@ -243,5 +337,5 @@ void regmap__code_give_back(const void *stub)
 	size_t i = (size_t)((const uint8_t *)stub - code.executable) / STUB_SIZE;
 
 	if (i >= STUBS)
-		atomic_store(&code.index->lent[i - STUBS], false);
+		atomic_store(&code.lent[i - STUBS], 0);
 }

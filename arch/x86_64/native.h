@@ -29,8 +29,8 @@ void regmap__serialize(void);
 /* 0 or -errno: the host forbids executable memory. Not from a handler. */
 int regmap__code_init(void);
 /*
- * The executable address of these bytes followed by a return. Remembered; good for as long as
- * regmap__code_generation() stays the same. NULL when code memory is full. AS-Safe.
+ * The executable address of these bytes followed by a return. Remembered for good, in children, too.
+ * NULL when code memory is full. AS-Safe.
  */
 const void *regmap__code_stub(const uint8_t *bytes, size_t length);
 /*
@@ -39,7 +39,6 @@ const void *regmap__code_stub(const uint8_t *bytes, size_t length);
  */
 const void *regmap__code_borrow(const uint8_t *bytes, size_t length);
 void regmap__code_give_back(const void *stub);
-uint32_t regmap__code_generation(void);
 bool regmap__code_contains(uint64_t rip);
 /* The address of the instruction proper inside a stub. */
 enum { NATIVE_STUB_ENTRY = 4 };
