@@ -12,6 +12,7 @@
 #include "../arch/x86_64/context.h"
 #include "../arch/x86_64/guard.h"
 #include "../arch/x86_64/syscall.h"
+#include "access.h"
 #include "backing.h"
 #include "bus.h"
 #include "chain.h"
@@ -30,7 +31,11 @@
 #define OWN_FRAME __attribute__((noinline))
 
 /* Iterations of a REP string before signals get a chance. */
-enum { PAGE = 4096, STRING_BUDGET = 1 << 20 };
+enum { PAGE = 4096, STRING_BUDGET = 1 << 20, WORDS = (EM_MAX_LENGTH + 14) / 8 };
+
+enum { AGAIN = 64 };
+
+_Static_assert(WORDS * 8 >= EM_MAX_LENGTH + 7, "an instruction may begin at a word's last byte");
 
 struct trap {
 	int signo;
@@ -41,6 +46,8 @@ struct trap {
 	struct plan plan;
 	uint8_t code[EM_MAX_LENGTH];
 	unsigned have; /* bytes of code */
+	bool fresh;    /* the plan isn't remembered */
+	bool replaced; /* another one was, which accessed a window: the code has changed */
 	struct cpu cpu;
 	struct em_fault fault;
 };
@@ -59,12 +66,27 @@ static bool fetch_from_kernel(uint64_t rip, uint8_t *to, size_t length)
 	return got == (long)length;
 }
 
-static bool fetch(uint64_t rip, uint8_t *to, size_t length)
+/*
+ * The aligned words that hold the bytes, each read at once as another thread may be patching it. They
+ * don't reach into another page.
+ */
+static bool fetch_words(uint64_t rip, uint8_t *to, size_t length)
 {
+	uint64_t word[WORDS], at = rip & -(uint64_t)sizeof(word[0]);
 	struct cpu_trap trap;
 
-	return !regmap__guard_copy(to, (const void *)(uintptr_t)rip, length, &trap) ||
-	       fetch_from_kernel(rip, to, length);
+	for (unsigned i = 0; i < WORDS && at + i * sizeof(word[0]) < rip + length; i++)
+		if (regmap__guard_copy(&word[i], (const void *)(at + i * sizeof(word[0])),
+		                       sizeof(word[0]), &trap))
+			return false;
+	memcpy(to, (uint8_t *)word + (rip - at), length);
+	return true;
+}
+
+/* At most EM_MAX_LENGTH bytes. */
+static bool fetch(uint64_t rip, uint8_t *to, size_t length)
+{
+	return fetch_words(rip, to, length) || fetch_from_kernel(rip, to, length);
 }
 
 static enum em_status plan(struct trap *t)
@@ -99,36 +121,29 @@ static enum em_status decode(struct trap *t)
 	return plan(t);
 }
 
-/* Execute-only text is fetched and compared. */
-static bool unchanged(struct trap *t)
-{
-	int differs = regmap__guard_compare((const void *)(uintptr_t)t->rip, t->plan.bytes,
-	                                    t->plan.length);
-
-	if (differs < 0)
-		return fetch(t->rip, t->code, t->have) && !memcmp(t->code, t->plan.bytes, t->have);
-	memcpy(t->code, t->plan.bytes, sizeof(t->code));
-	return !differs;
-}
-
 static bool remembered(struct trap *t)
 {
+	bool same;
+
+	t->replaced = false;
 	if (!regmap__site_find(t->rip, &t->plan))
 		return false;
 	t->have = t->plan.length;
-	return unchanged(t);
+	same = fetch(t->rip, t->code, t->have) && !memcmp(t->code, t->plan.bytes, t->have);
+	t->replaced = !same;
+	return same;
 }
 
 static enum em_status find_plan(struct trap *t)
 {
-	enum em_status status;
+	t->fresh = !remembered(t);
+	return t->fresh ? decode(t) : EM_OK;
+}
 
-	if (remembered(t))
-		return EM_OK;
-	status = decode(t);
-	if (status == EM_OK)
+static void remember(const struct trap *t)
+{
+	if (t->fresh)
 		regmap__site_remember(t->rip, &t->plan);
-	return status;
 }
 
 /* Is it ours? */
@@ -317,14 +332,59 @@ static bool is_rseq_abort(const struct trap *t)
 	       !regmap__guard_compare(before, &signature, sizeof(signature));
 }
 
+/*
+ * The access was that of other code, which was here a moment ago: the byte that faulted lies in a
+ * window, but what is here now doesn't touch it (or can't be read at all). Or the fault has no
+ * address, and what was remembered did access a window.
+ */
+static bool was_of_other_code(const struct trap *t)
+{
+	if (t->raised.number != TRAP_PAGE)
+		return t->replaced;
+	return regmap__window_meets(faulting_byte(t).address, 1);
+}
+
+/* Of one thread, as a rule: how often the same fault was left to be tried again. */
+static struct {
+	_Atomic uint64_t key;
+	_Atomic unsigned count;
+} again[AGAIN];
+
+static uint64_t key_of(const struct trap *t)
+{
+	uint64_t key = t->rip ^ (uintptr_t)t->info->si_addr;
+
+	for (unsigned i = 0; i < 16; i++)
+		key = (key ^ t->cpu.gpr[i]) * 0x9e3779b97f4a7c15;
+	return key;
+}
+
+/*
+ * The new code gets its chance. If nothing comes of that, again and again, we don't understand what
+ * is going on, and the program had better get its signal.
+ */
+static bool try_again(const struct trap *t)
+{
+	unsigned most = t->raised.number == TRAP_PAGE ? 10000 : 100;
+	unsigned slot = (unsigned)(regmap__thread_key() * 0x9e3779b97f4a7c15 >> 58) % AGAIN;
+	uint64_t key = key_of(t);
+
+	if (!was_of_other_code(t))
+		return false;
+	if (atomic_exchange(&again[slot].key, key) != key)
+		atomic_store(&again[slot].count, 0);
+	return atomic_fetch_add(&again[slot].count, 1) < most;
+}
+
 static bool handle_planned(struct trap *t, enum em_status planned, uint8_t *legacy)
 {
 	regmap__context_load(&t->cpu, t->uc, legacy);
 	if (planned == EM_RETRY)
-		return false;
+		return try_again(t);
 	if (!claims(t))
-		return is_rseq_abort(t);
+		return is_rseq_abort(t) || try_again(t);
 	if (planned == EM_OK) {
+		remember(t);
 		carry_out(t);
 		return true;
 	}
@@ -353,9 +413,11 @@ OWN_FRAME static bool carry_out_quickly(struct trap *t)
 	done = at.window && at.host && at.length == t->plan.size &&
 	       regmap__em_quick(&t->plan, &regs, at.host);
 	regmap__access_end(&at);
-	if (done)
-		regmap__context_advance(t->uc, t->rip + t->plan.length);
-	return done;
+	if (!done)
+		return false;
+	remember(t);
+	regmap__context_advance(t->uc, t->rip + t->plan.length);
+	return true;
 }
 
 OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)
