@@ -8,6 +8,8 @@
 #include "fork.h"
 #include "lock.h"
 #include "reserve.h"
+#include "stacks.h"
+#include "thread.h"
 #include "trap.h"
 #include "../emulator/emulator.h"
 
@@ -30,6 +32,7 @@ static int start(void)
 	static bool emulator;
 	int err;
 
+	regmap__thread_link();
 	regmap__xstate_init();
 	err = regmap__fork_init();
 	if (err)
@@ -43,10 +46,33 @@ static int start(void)
 static int start_once(void)
 {
 	static bool started;
+	bool first = !started;
 	int err = started ? 0 : start();
 
 	started = !err;
-	return err ? err : regmap__trap_install();
+	err = err ? err : regmap__trap_install();
+	if (!err && first && regmap__stacks_enabled())
+		regmap__stacks_summon(); /* the environment asked, before there was a trap */
+	return err;
+}
+
+static int signal_stacks_locked(size_t bytes)
+{
+	int err = start_once();
+
+	err = err ? err : regmap__stacks_enable(bytes);
+	return err ? err : regmap__stacks_summon();
+}
+
+int regmap_signal_stacks(size_t bytes)
+{
+	int saved = errno, err;
+
+	pthread_mutex_lock(&map_lock);
+	err = signal_stacks_locked(bytes);
+	pthread_mutex_unlock(&map_lock);
+	errno = saved;
+	return err;
 }
 
 /* --- map and unmap --- */
@@ -384,6 +410,7 @@ int regmap_translate(uint64_t guest, void **host)
 	X(ENOMEM, "out of memory or of mappings: see vm.max_map_count") \
 	X(ELOOP, "an alias of itself, or more than 8 in a chain: let it name the original") \
 	X(ENOSYS, "the processor or the kernel has no XSAVE: the register page needs it") \
+	X(ENOENT, "no /proc, where existing threads are found: only new ones get signal stacks") \
 	X(EFAULT, "a byte lies in no window: map one there first") \
 	X(EACCES, "the window doesn't allow this direction: see its access and callbacks") \
 	X(EOPNOTSUPP, "the register page is for the program's own loads and stores") \

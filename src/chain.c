@@ -7,12 +7,14 @@
 #include <string.h>
 
 #include "../arch/x86_64/context.h"
+#include "../arch/x86_64/sigframe.h"
 #include "../arch/x86_64/syscall.h"
 #include "../include/regmap/regmap.h"
 #include "chain.h"
 #include "fork.h"
 #include "next.h"
 #include "sigmask.h"
+#include "stacks.h"
 
 #include "sigsafe.h"
 
@@ -334,23 +336,78 @@ REGMAP_API signal_fn sigset(int signo, signal_fn disposition)
  * functions of sigmask.c, called only where regmap__tls_works().
  */
 
-static void call_handler(int signo, siginfo_t *info, void *ucontext,
-                         const struct sys_sigaction *act, bool tls)
-{
-	uint64_t *mask = regmap__context_mask(ucontext);
-	uint64_t add = act->mask | (act->flags & SA_NODEFER ? 0 : SYS_SIGBIT(signo));
-	uint64_t kernel = *mask | (add & ~HELD_SIGNALS);
-	unsigned depth = tls ? regmap__sigmask_depth() : 0;
+/* What to do when the program's handler has returned. */
+struct visit {
+	unsigned depth;
+	bool tls;
+	bool hidden;   /* the program sees no alternate stack: it is one of ours, */
+	stack_t stack; /* this one */
+};
 
+_Static_assert(sizeof(struct visit) <= SIGFRAME_EXTRA, "it lies in a moved frame");
+
+static void begin_visit(struct visit *visit, void *ucontext, uint64_t add, bool tls)
+{
+	stack_t *stack = regmap__sigframe_stack(ucontext);
+	uint64_t *mask = regmap__context_mask(ucontext);
+	uint64_t kernel = *mask | (add & ~HELD_SIGNALS);
+
+	visit->tls = tls;
+	visit->depth = tls ? regmap__sigmask_depth() : 0;
+	visit->hidden = regmap__stacks_is_ours(stack);
+	visit->stack = *stack;
+	if (visit->hidden)
+		*stack = (stack_t){.ss_flags = SS_DISABLE};
 	if (tls)
 		kernel |= regmap__sigmask_enter(mask, add);
 	sys_sigmask(SIG_SETMASK, &kernel, NULL);
-	/* The kernel, too, passes all three whatever SA_SIGINFO says. */
-	((handler_fn)act->handler)(signo, info, ucontext);
-	if (tls)
-		regmap__sigmask_leave(mask, depth);
+}
+
+static void end_visit(const struct visit *visit, void *ucontext)
+{
+	stack_t *stack = regmap__sigframe_stack(ucontext);
+	uint64_t *mask = regmap__context_mask(ucontext);
+
+	if (visit->hidden && (stack->ss_flags & SS_DISABLE || !stack->ss_size))
+		*stack = visit->stack;
+	if (visit->tls)
+		regmap__sigmask_leave(mask, visit->depth);
 	else
 		*mask &= ~HELD_SIGNALS;
+}
+
+void regmap__sigframe_returned(void *ucontext)
+{
+	end_visit(regmap__sigframe_extra(ucontext), ucontext);
+}
+
+/* Ours has SA_ONSTACK. The program's may not, or the program knows nothing of that stack. */
+static bool belongs_elsewhere(void *ucontext, const struct sys_sigaction *act)
+{
+	return regmap__sigframe_switched(ucontext) &&
+	       (!(act->flags & SA_ONSTACK) ||
+	        regmap__stacks_is_ours(regmap__sigframe_stack(ucontext)));
+}
+
+/* False: the interrupted stack has no room for the frame. */
+static bool call_handler(int signo, siginfo_t *info, void *ucontext,
+                         const struct sys_sigaction *act, bool tls)
+{
+	uint64_t add = act->mask | (act->flags & SA_NODEFER ? 0 : SYS_SIGBIT(signo));
+	struct sigframe frame;
+	struct visit visit;
+
+	if (belongs_elsewhere(ucontext, act)) {
+		if (!regmap__sigframe_move(&frame, info, ucontext))
+			return false;
+		begin_visit(regmap__sigframe_extra(frame.ucontext), frame.ucontext, add, tls);
+		regmap__sigframe_run(signo, frame.info, frame.ucontext, act->handler, frame.start);
+	}
+	begin_visit(&visit, ucontext, add, tls);
+	/* The kernel, too, passes all three whatever SA_SIGINFO says. */
+	((handler_fn)act->handler)(signo, info, ucontext);
+	end_visit(&visit, ucontext);
+	return true;
 }
 
 /* At sigreturn, with the program's registers, even where it blocks the signal. */
@@ -414,8 +471,8 @@ void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, bool refa
 		return;
 	if (act.handler == (void *)SIG_DFL || act.handler == (void *)SIG_IGN)
 		die(signo, info, ucontext, refaults && repeats(signo, info));
-	else
-		call_handler(signo, info, ucontext, &act, tls);
+	else if (!call_handler(signo, info, ucontext, &act, tls))
+		die(SIGSEGV, info, ucontext, signo == SIGSEGV && refaults && repeats(signo, info));
 }
 
 void regmap__chain_single_step(void *ucontext)

@@ -13,6 +13,7 @@
 #include "access.h"
 #include "chain.h"
 #include "lock.h"
+#include "stacks.h"
 
 #include "sigsafe.h"
 
@@ -54,6 +55,7 @@ static void before_fork(void)
 {
 	regmap__lock_take();
 	regmap__lock_keep_over_fork(true);
+	regmap__stacks_before_fork();
 	regmap__ram_freeze();
 }
 
@@ -69,6 +71,7 @@ static void after_fork_in_child(void)
 	if (regmap__fork_word == &always_settled)
 		forget_the_others();
 	regmap__fork_notice();
+	regmap__stacks_after_fork();
 	after_fork();
 }
 

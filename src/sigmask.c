@@ -149,6 +149,29 @@ REGMAP_API int sigprocmask(int how, const sigset_t *restrict set, sigset_t *rest
 	return -1;
 }
 
+/* New threads */
+
+bool regmap__sigmask_holding(void)
+{
+	return atomic_load_explicit(&holding, memory_order_acquire);
+}
+
+uint64_t regmap__sigmask_believed(void)
+{
+	uint64_t kernel;
+
+	sys_sigmask(SIG_SETMASK, NULL, &kernel);
+	settle(kernel);
+	return show_mask(kernel);
+}
+
+void regmap__sigmask_begin(uint64_t believed)
+{
+	uint64_t kernel = keep_mask(believed);
+
+	sys_sigmask(SIG_SETMASK, &kernel, NULL);
+}
+
 /* The handler's side */
 
 bool regmap__sigmask_is_held(int signo, uint64_t kernel)

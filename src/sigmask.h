@@ -34,6 +34,13 @@ static inline void mask_put(sigset_t *set, uint64_t word)
 /* From now on HELD_SIGNALS are held instead of blocked; @mask is the caller's, about to be set. */
 void regmap__sigmask_adopt(uint64_t *mask);
 
+/* The first window has been mapped. */
+bool regmap__sigmask_holding(void);
+/* The mask of the calling thread, as the program believes it to be. Not for the handler. */
+uint64_t regmap__sigmask_believed(void);
+/* A new thread begins, with what its creator believes in: it has no marker. */
+void regmap__sigmask_begin(uint64_t believed);
+
 /*
  * For the handler, and only where regmap__tls_works(): noinline, or the compiler might read FS
  * earlier.

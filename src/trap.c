@@ -19,6 +19,7 @@
 #include "fork.h"
 #include "report.h"
 #include "site.h"
+#include "stacks.h"
 #include "trap.h"
 #include "window.h"
 
@@ -451,14 +452,22 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext)
 void regmap__trap_signal(int signo, void *info, void *ucontext)
 {
 	siginfo_t *si = info;
+	unsigned changes = regmap__stacks_changes();
 
 	regmap__fork_notice();
 	if (si->si_code > 0) {
 		if (regmap__guard_fixup(signo, si, ucontext))
 			return;
 		regmap__report_escape();
-		if (handle(signo, si, ucontext))
+		regmap__stacks_give(ucontext);
+		if (handle(signo, si, ucontext)) {
+			if (regmap__stacks_changes() != changes)
+				regmap__stacks_keep_change(ucontext);
 			return;
+		}
+	} else if (regmap__stacks_is_summons(si)) {
+		regmap__stacks_give(ucontext);
+		return;
 	}
 	regmap__chain_deliver(signo, si, ucontext, true);
 }

@@ -78,6 +78,16 @@ bool regmap__context_has_header(const void *ucontext)
 	return sw.magic1 == SW_MAGIC1;
 }
 
+size_t regmap__context_image(const void *ucontext)
+{
+	struct sw_bytes sw;
+
+	if (!image_of(ucontext))
+		return 0;
+	memcpy(&sw, image_of(ucontext) + SW_BYTES, sizeof(sw));
+	return sw.magic1 == SW_MAGIC1 ? sw.extended_size : FXSAVE_SIZE;
+}
+
 static void load_image(struct cpu *cpu, const uint8_t *image)
 {
 	struct sw_bytes sw;

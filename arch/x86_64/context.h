@@ -21,6 +21,8 @@ void regmap__context_store(const struct cpu *cpu, void *ucontext, bool done);
 /* FS and GS as cpu->dirty says. The last act of a handler: libc doesn't work any more after it. */
 void regmap__context_store_segments(const struct cpu *cpu);
 
+/* Bytes of vector state that the frame points to, its end mark included. */
+size_t regmap__context_image(const void *ucontext);
 /* The signal mask that sigreturn will set; the kernel's 64 bits. */
 uint64_t *regmap__context_mask(void *ucontext);
 uint64_t regmap__context_rip(const void *ucontext);

@@ -37,7 +37,7 @@ regmap__signal_entry:
 #define GREG_AT(column, at) \
 	.cfi_escape 0x10, column, 3, 0x77, ((at) & 0x7f) | 0x80, (at) >> 7
 
-	.p2align 4
+	.macro	signal_frame
 	.cfi_startproc
 	.cfi_signal_frame
 	/* DW_CFA_def_cfa_expression: DW_OP_breg7 160 (gregs[REG_RSP]), DW_OP_deref */
@@ -60,6 +60,10 @@ regmap__signal_entry:
 	GREG(7, 15)
 	GREG(16, 16)
 	nop	/* unwinders look up the byte before a return address */
+	.endm
+
+	.p2align 4
+	signal_frame
 	.globl	regmap__restore_rt
 	.hidden	regmap__restore_rt
 	.type	regmap__restore_rt, @function
@@ -68,5 +72,44 @@ regmap__restore_rt:
 	syscall
 	.cfi_endproc
 	.size	regmap__restore_rt, . - regmap__restore_rt
+
+	/* The same for a frame that sigframe.c has moved: something is left to do first. */
+	.p2align 4
+	signal_frame
+	.globl	regmap__sigframe_return
+	.hidden	regmap__sigframe_return
+	.type	regmap__sigframe_return, @function
+regmap__sigframe_return:
+	mov	%rsp, %rdi
+	call	regmap__sigframe_returned
+	mov	$15, %rax
+	syscall
+	.cfi_endproc
+	.size	regmap__sigframe_return, . - regmap__sigframe_return
+
+	/*
+	 * void regmap__sigframe_run(int signo, siginfo_t *info, void *ucontext, void *handler,
+	 * void *frame): the handler begins as the kernel would have it begin, its caller's registers
+	 * being those of the interrupted code.
+	 */
+	.p2align 4
+	.globl	regmap__sigframe_run
+	.hidden	regmap__sigframe_run
+	.type	regmap__sigframe_run, @function
+regmap__sigframe_run:
+	.cfi_startproc
+	.cfi_undefined rip
+	endbr64
+	mov	%r8, %rsp
+	mov	72(%rdx), %r12
+	mov	80(%rdx), %r13
+	mov	88(%rdx), %r14
+	mov	96(%rdx), %r15
+	mov	120(%rdx), %rbp
+	mov	128(%rdx), %rbx
+	xor	%eax, %eax
+	jmp	*%rcx
+	.cfi_endproc
+	.size	regmap__sigframe_run, . - regmap__sigframe_run
 
 	.section .note.GNU-stack, "", @progbits

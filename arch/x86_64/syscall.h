@@ -42,6 +42,10 @@ struct sys_sigaction {
 
 #define SYS_SA_RESTORER 0x04000000ULL
 
+#ifndef SS_AUTODISARM /* Linux 4.7; not every libc says it */
+#define SS_AUTODISARM (1U << 31)
+#endif
+
 static inline long sys_sigaction(int signo, const struct sys_sigaction *set,
                                  struct sys_sigaction *old)
 {

@@ -201,6 +201,36 @@ REGMAP_API int regmap_write(uint64_t guest, const void *from, size_t length) REG
 REGMAP_API int regmap_translate(uint64_t guest, void **host) REGMAP_MUST_CHECK;
 
 /**
+ * regmap_signal_stacks() - Give every thread an alternate signal stack that has none of its own.
+ * @bytes: of each stack; 0: a default (128 KB and what the kernel's frame takes).
+ *
+ * An access by a thread whose own stack lies in a trapped window, or is too small for the kernel's
+ * frame, needs a stack to be carried out on: see sigaltstack(2). From this call on, each thread has
+ * one, above a guard page, from its start routine's first instruction to its last: the calling
+ * thread and the others that exist at once, new ones by pthread_create() and thrd_create(), which
+ * libregmap defines. A thread that came by otherwise (clone(), SIGEV_THREAD) gets its one at its
+ * first access to a window. Memory is taken when a stack is used; those of dead threads are used
+ * again.
+ *
+ * The program doesn't see these stacks: sigaltstack() says SS_DISABLE, installs a stack of the
+ * program's own all the same, and brings back libregmap's when that is disabled. Faults that are
+ * the program's arrive at its handlers on the interrupted stack, as if there were none. Only
+ * handlers of other signals than SIGSEGV, SIGBUS, SIGFPE and SIGILL that have SA_ONSTACK do run on
+ * them.
+ *
+ * Threads that exist already are reached by a signal, which may end a wait of theirs with EINTR (as
+ * a stop and SIGCONT would): call it early. Called again, it gives stacks to those without, and
+ * larger ones if @bytes is more; they never get smaller. REGMAP_SIGNAL_STACKS=bytes in the
+ * environment does the same for a program that doesn't call it.
+ *
+ * Return: 0; -EINVAL @bytes is not 0 and less than AT_MINSIGSTKSZ + 8192 or more than 1 GB; -ENOMEM;
+ *         -ENOENT there is no /proc to find existing threads in: only the others are served.
+ * Context: MT-Safe (map lock). AS-Unsafe (allocates). From a callback, too.
+ * Since: 0.1
+ */
+REGMAP_API int regmap_signal_stacks(size_t bytes) REGMAP_MUST_CHECK;
+
+/**
  * regmap_strerror() - One sentence for a return value of this library: what is wrong, what to do.
  * @err: as returned, negative; positive is taken the same.
  *

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Threads made by libc: each begins with the signal mask that its creator believes in, and with an
+ * alternate stack if the program asked for them (stacks.h).
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <threads.h>
+#include <unistd.h>
+
+#include "../include/regmap/regmap.h"
+#include "next.h"
+#include "sigmask.h"
+#include "stacks.h"
+#include "thread.h"
+
+typedef void *(*posix_fn)(void *);
+typedef int (*pthread_create_fn)(pthread_t *, const pthread_attr_t *, posix_fn, void *);
+typedef int (*thrd_create_fn)(thrd_t *, thrd_start_t, void *);
+
+extern int __pthread_create(pthread_t *, const pthread_attr_t *, posix_fn, void *)
+	__attribute__((weak));
+extern int __thrd_create(thrd_t *, thrd_start_t, void *) __attribute__((weak));
+extern __typeof__(pthread_attr_getsigmask_np) pthread_attr_getsigmask_np __attribute__((weak));
+
+/* What a thread begins with. */
+struct start {
+	void *function, *arg;
+	uint64_t mask;
+	bool masked;   /* @mask counts: windows are mapped */
+	stack_t stack; /* ss_size 0: none */
+};
+
+/* Other constructors may create threads before ours have run. */
+static pthread_create_fn next_pthread_create(void)
+{
+	static _Atomic pthread_create_fn next;
+
+	if (!next)
+		next = NEXT(pthread_create, __pthread_create);
+	return next;
+}
+
+static thrd_create_fn next_thrd_create(void)
+{
+	static _Atomic thrd_create_fn next;
+
+	if (!next)
+		next = NEXT(thrd_create, __thrd_create);
+	return next;
+}
+
+/* The creator's, unless the attributes name one. */
+static uint64_t mask_for(const pthread_attr_t *attr)
+{
+	sigset_t set;
+
+	if (attr && pthread_attr_getsigmask_np && !pthread_attr_getsigmask_np(attr, &set))
+		return mask_of(&set) & ~LIBC_SIGNALS & ~UNBLOCKABLE;
+	return regmap__sigmask_believed();
+}
+
+static struct start *prepare(const pthread_attr_t *attr, void *function, void *arg)
+{
+	struct start *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->function = function;
+	s->arg = arg;
+	s->masked = regmap__sigmask_holding();
+	if (s->masked)
+		s->mask = mask_for(attr);
+	if (regmap__stacks_enabled() && !regmap__stacks_promise(&s->stack)) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+static void discard(struct start *s)
+{
+	if (s->stack.ss_size)
+		regmap__stacks_break_promise(&s->stack);
+	free(s);
+}
+
+/* Returned in two registers: the start routine is then a tail call, and its caller's caller libc's. */
+struct call {
+	void *function, *arg;
+};
+
+static __attribute__((noinline)) struct call begin(struct start *s)
+{
+	struct call call = {s->function, s->arg};
+
+	if (s->stack.ss_size)
+		regmap__stacks_move_in(&s->stack);
+	if (s->masked)
+		regmap__sigmask_begin(s->mask);
+	free(s);
+	return call;
+}
+
+static void *begin_posix(void *start)
+{
+	struct call call = begin(start);
+
+	return ((posix_fn)call.function)(call.arg);
+}
+
+static int begin_c11(void *start)
+{
+	struct call call = begin(start);
+
+	return ((thrd_start_t)call.function)(call.arg);
+}
+
+static bool is_plain(void)
+{
+	return !regmap__sigmask_holding() && !regmap__stacks_enabled();
+}
+
+REGMAP_API int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attr,
+                              void *(*function)(void *), void *restrict arg)
+{
+	struct start *start;
+	int err;
+
+	if (is_plain())
+		return next_pthread_create()(thread, attr, function, arg);
+	start = prepare(attr, (void *)function, arg);
+	if (!start)
+		return EAGAIN;
+	err = next_pthread_create()(thread, attr, begin_posix, start);
+	if (err)
+		discard(start);
+	return err;
+}
+
+REGMAP_API int thrd_create(thrd_t *thread, thrd_start_t function, void *arg)
+{
+	struct start *start;
+	int err;
+
+	if (is_plain())
+		return next_thrd_create()(thread, function, arg);
+	start = prepare(NULL, (void *)function, arg);
+	if (!start)
+		return thrd_nomem;
+	err = next_thrd_create()(thread, begin_c11, start);
+	if (err != thrd_success)
+		discard(start);
+	return err;
+}
+
+/* REGMAP_SIGNAL_STACKS, for programs that know nothing of us. Decimal, or hexadecimal with 0x. */
+__attribute__((constructor)) static void read_environment(void)
+{
+	static const char complaint[] =
+		"regmap: REGMAP_SIGNAL_STACKS: not a size in bytes (0: a default), or no memory\n";
+	const char *wish = getenv("REGMAP_SIGNAL_STACKS");
+	char *end;
+	size_t bytes;
+
+	if (!wish)
+		return;
+	errno = 0;
+	bytes = strtoull(wish, &end, 0);
+	if (!errno && *wish >= '0' && *wish <= '9' && !*end && !regmap__stacks_enable(bytes))
+		return;
+	if (write(STDERR_FILENO, complaint, sizeof(complaint) - 1) < 0)
+		return;
+}
+
+void regmap__thread_link(void)
+{
+}
