@@ -323,8 +323,9 @@ RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsaf
 	run/check-binding run/check-stack run/test-hygiene run/preload
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
-# ASan's own alternate signal stack is too small for accesses nested in callbacks.
+# The sanitizers' own alternate signal stacks are too small for accesses nested in callbacks.
 export ASAN_OPTIONS ?= allow_user_segv_handler=1:detect_stack_use_after_return=0:use_sigaltstack=0
+export TSAN_OPTIONS ?= use_sigaltstack=0
 export UBSAN_OPTIONS ?= print_stacktrace=1
 
 results: | $(READY)
