@@ -11,11 +11,13 @@
 #include <threads.h>
 #include <unistd.h>
 
+#include "../arch/x86_64/guard.h"
 #include "../include/regmap/regmap.h"
 #include "next.h"
 #include "sigmask.h"
 #include "stacks.h"
 #include "thread.h"
+#include "window.h"
 
 typedef void *(*posix_fn)(void *);
 typedef int (*pthread_create_fn)(pthread_t *, const pthread_attr_t *, posix_fn, void *);
@@ -26,9 +28,12 @@ extern int __pthread_create(pthread_t *, const pthread_attr_t *, posix_fn, void 
 extern int __thrd_create(thrd_t *, thrd_start_t, void *) __attribute__((weak));
 extern __typeof__(pthread_attr_getsigmask_np) pthread_attr_getsigmask_np __attribute__((weak));
 
+/* stack.S */
+void *regmap__call_on(void *arg, void *function, void *top);
+
 /* What a thread begins with. */
 struct start {
-	void *function, *arg;
+	void *function, *arg, *top; /* of the stack that is asked for; NULL: libc's business */
 	uint64_t mask;
 	bool masked;   /* @mask counts: windows are mapped */
 	stack_t stack; /* ss_size 0: none */
@@ -53,6 +58,67 @@ static thrd_create_fn next_thrd_create(void)
 	return next;
 }
 
+/*
+ * A stack in a trapped window. libc can't use it: it keeps the thread's descriptor there, which the
+ * kernel writes into, too. So the thread gets two: libc's, and this one for the start routine.
+ */
+static void *trapped_top(const pthread_attr_t *attr)
+{
+	struct cpu_trap trap;
+	uintptr_t top;
+	size_t size;
+	void *base;
+
+	if (!attr || !regmap__stacks_enabled() || pthread_attr_getstack(attr, &base, &size) ||
+	    !base || size < 64)
+		return NULL;
+	top = ((uintptr_t)base + size) & ~(uintptr_t)15;
+	if (!regmap__window_meets(top - 16, 16) ||
+	    !regmap__guard_probe_write((void *)(top - 16), 16, &trap))
+		return NULL;
+	return (void *)top;
+}
+
+/* All but the stack. */
+static void copy_attr(pthread_attr_t *to, const pthread_attr_t *from)
+{
+	struct sched_param param;
+	cpu_set_t cpus;
+	sigset_t mask;
+	int value;
+
+	if (!pthread_attr_getdetachstate(from, &value))
+		pthread_attr_setdetachstate(to, value);
+	if (!pthread_attr_getinheritsched(from, &value))
+		pthread_attr_setinheritsched(to, value);
+	if (!pthread_attr_getschedpolicy(from, &value))
+		pthread_attr_setschedpolicy(to, value);
+	if (!pthread_attr_getschedparam(from, &param))
+		pthread_attr_setschedparam(to, &param);
+	if (!pthread_attr_getscope(from, &value))
+		pthread_attr_setscope(to, value);
+	if (!pthread_attr_getaffinity_np(from, sizeof(cpus), &cpus))
+		pthread_attr_setaffinity_np(to, sizeof(cpus), &cpus);
+	if (pthread_attr_getsigmask_np && !pthread_attr_getsigmask_np(from, &mask))
+		pthread_attr_setsigmask_np(to, &mask);
+}
+
+static int create(pthread_t *thread, const pthread_attr_t *attr, posix_fn begin,
+                  struct start *start)
+{
+	pthread_attr_t other;
+	int err;
+
+	if (!start->top)
+		return next_pthread_create()(thread, attr, begin, start);
+	if (pthread_attr_init(&other))
+		return EAGAIN;
+	copy_attr(&other, attr);
+	err = next_pthread_create()(thread, &other, begin, start);
+	pthread_attr_destroy(&other);
+	return err;
+}
+
 /* The creator's, unless the attributes name one. */
 static uint64_t mask_for(const pthread_attr_t *attr)
 {
@@ -71,6 +137,7 @@ static struct start *prepare(const pthread_attr_t *attr, void *function, void *a
 		return NULL;
 	s->function = function;
 	s->arg = arg;
+	s->top = trapped_top(attr);
 	s->masked = regmap__sigmask_holding();
 	if (s->masked)
 		s->mask = mask_for(attr);
@@ -105,6 +172,14 @@ static __attribute__((noinline)) struct call begin(struct start *s)
 	return call;
 }
 
+static void *begin_on_top(void *start)
+{
+	void *top = ((struct start *)start)->top;
+	struct call call = begin(start);
+
+	return regmap__call_on(call.arg, call.function, top);
+}
+
 static void *begin_posix(void *start)
 {
 	struct call call = begin(start);
@@ -135,7 +210,7 @@ REGMAP_API int pthread_create(pthread_t *restrict thread, const pthread_attr_t *
 	start = prepare(attr, (void *)function, arg);
 	if (!start)
 		return EAGAIN;
-	err = next_pthread_create()(thread, attr, begin_posix, start);
+	err = create(thread, attr, start->top ? begin_on_top : begin_posix, start);
 	if (err)
 		discard(start);
 	return err;

@@ -1317,6 +1317,63 @@ static void test_stacks_in_a_direct_window_work(void **state)
 	must_succeed(direct_stack, NULL);
 }
 
+static atomic_int cleaned;
+
+static void clean_up(void *arg)
+{
+	cleaned += *(int *)arg;
+}
+
+static void *on_trapped_stack(void *arg)
+{
+	volatile bool leave = arg;
+	uint64_t here = (uintptr_t)__builtin_frame_address(0);
+	int one = here - STACK_WINDOW < STACK && work_on_stack() == WORK;
+
+	pthread_cleanup_push(clean_up, &one);
+	errno = 5;
+	if (leave)
+		pthread_exit(one && errno == 5 ? (void *)2 : NULL);
+	pthread_cleanup_pop(1);
+	return (void *)(uintptr_t)(one && errno == 5);
+}
+
+static int thread_on_trapped_stack(void *arg)
+{
+	struct timespec moment = {0, 1000000};
+	pthread_attr_t attr;
+	pthread_t thread;
+	sigset_t none;
+	void *good;
+
+	(void)arg;
+	have_world(OPTION);
+	sigemptyset(&none);
+	pthread_attr_init(&attr);
+	pthread_attr_setsigmask_np(&attr, &none);
+	EXPECT(pthread_attr_setstack(&attr, (void *)STACK_WINDOW, STACK) == 0);
+	for (uintptr_t how = 0; how < 2; how++) {
+		EXPECT(pthread_create(&thread, &attr, on_trapped_stack, (void *)how) == 0);
+		EXPECT(pthread_join(thread, &good) == 0);
+		EXPECT(good == (void *)(how + 1));
+		EXPECT(cleaned == (int)how + 1);
+	}
+	EXPECT(pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) == 0);
+	EXPECT(pthread_create(&thread, &attr, on_trapped_stack, (void *)1) == 0);
+	while (cleaned < 3)
+		nanosleep(&moment, NULL);
+	return 0;
+}
+
+/* By pthread_attr_setstack(): calls, libc, thread-local storage, pthread_exit(), detached. */
+static void test_stacks_of_threads_may_lie_in_trapped_windows(void **state)
+{
+	(void)state;
+	NOT_UNDER(__asan_init);
+	NOT_UNDER(__tsan_init);
+	must_succeed(thread_on_trapped_stack, NULL);
+}
+
 static uint64_t fault_there(void)
 {
 	poke(WILD, 1);
@@ -1693,6 +1750,7 @@ int main(int argc, char **argv)
 		T(in_a_trapped_window_work),
 		T(in_a_trapped_window_want_sa_onstack),
 		T(of_coroutines_may_lie_in_windows),
+		T(of_threads_may_lie_in_trapped_windows),
 		T(in_a_direct_window_work),
 		T(in_a_trapped_window_take_no_handler),
 		T(threads_inherit_the_mask_believed_in),
