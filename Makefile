@@ -26,6 +26,7 @@ DEPS += pkg-config           # check-install builds a program against regmap.pc
 DEPS += zlib1g-dev           # tests: a real library's code working on windows
 DEPS += libsqlite3-dev       # tests: the same, with a database in a window
 DEPS += libssl-dev           # tests: the same, with hand-written vector code
+DEPS += libsigsegv-dev       # tests: its detector of stack overflows goes on working
 DEPS += gdb                  # tests: a debugger sees the fault and the program as they are
 DEPS += clang                # CI builds and checks with a second compiler
 DEPS += libclang-rt-14-dev   # its sanitizers, and libFuzzer
