@@ -90,10 +90,10 @@ static void poke(uint64_t at, uint64_t value)
 static bool window_works(void)
 {
 	static _Atomic uint64_t next = 1;
-	uint64_t value = next++;
+	uint64_t value = next++, at = WINDOW + 8 * (256 + value % 256); /* threads keep apart */
 
-	poke(WINDOW + 8, value);
-	return peek(WINDOW + 8) == value;
+	poke(at, value);
+	return peek(at) == value;
 }
 
 /* What the kernel knows. */
@@ -1645,6 +1645,108 @@ static void test_stacks_given_to_raw_threads_at_their_first_access(void **state)
 	must_succeed(raw_threads, NULL);
 }
 
+/* ---- All at once ----------------------------------------------------------------------------- */
+
+enum { STORM_THREADS = 3, STORM_ROUNDS = 150 };
+
+static atomic_int storming;
+static atomic_ulong handled, others_handled;
+
+static void step_over(int signo, siginfo_t *info, void *arg)
+{
+	ucontext_t *uc = arg;
+
+	(void)signo, (void)info;
+	handled += window_works();
+	uc->uc_mcontext.gregs[REG_RIP] += 2;
+}
+
+static void count_other(int signo)
+{
+	others_handled += signo == SIGUSR1 && window_works();
+}
+
+static void *short_life(void *arg)
+{
+	uint8_t *mine = malloc(1 << 16);
+	stack_t stack = {.ss_sp = mine, .ss_size = 1 << 16}, none = {.ss_flags = SS_DISABLE};
+	bool good = window_works();
+
+	(void)arg;
+	fault_again(WILD);
+	good &= !sigaltstack(&stack, NULL);
+	good &= window_works();
+	fault_again(WILD);
+	good &= !sigaltstack(&none, NULL);
+	free(mine);
+	good &= window_works() && has_ours(1);
+	return good ? NULL : (void *)1;
+}
+
+static void *give_birth(void *arg)
+{
+	pthread_t thread;
+	void *failed = NULL;
+
+	(void)arg;
+	for (unsigned i = 0; i < STORM_ROUNDS && !failed; i++)
+		if (pthread_create(&thread, NULL, short_life, NULL) ||
+		    pthread_join(thread, &failed))
+			failed = (void *)1;
+	storming--;
+	return failed;
+}
+
+static int be_born(void)
+{
+	pthread_t thread;
+	void *failed;
+
+	return !window_works() || pthread_create(&thread, NULL, short_life, NULL) ||
+	       pthread_join(thread, &failed) || failed;
+}
+
+static int storm(void *arg)
+{
+	struct sigaction segv = {.sa_sigaction = step_over, .sa_flags = SA_SIGINFO};
+	struct sigaction usr1 = {.sa_handler = count_other, .sa_flags = SA_ONSTACK | SA_RESTART};
+	pthread_t parents[STORM_THREADS];
+	void *failed;
+	int status;
+
+	(void)arg;
+	have_world(OPTION);
+	sigaction(SIGSEGV, &segv, NULL);
+	sigaction(SIGUSR1, &usr1, NULL);
+	storming = STORM_THREADS;
+	for (unsigned i = 0; i < STORM_THREADS; i++)
+		EXPECT(pthread_create(&parents[i], NULL, give_birth, NULL) == 0);
+	for (unsigned i = 0; storming; i++) {
+		pid_t pid = i % 8 ? -1 : fork();
+
+		if (!pid)
+			_exit(be_born());
+		for (unsigned k = 0; k < STORM_THREADS; k++)
+			pthread_kill(parents[k], SIGUSR1);
+		kill(getpid(), SIGUSR1);
+		if (pid > 0)
+			EXPECT(waitpid(pid, &status, 0) == pid && status == 0);
+	}
+	for (unsigned i = 0; i < STORM_THREADS; i++)
+		EXPECT(pthread_join(parents[i], &failed) == 0 && !failed);
+	EXPECT(handled == STORM_THREADS * STORM_ROUNDS * 2);
+	EXPECT(others_handled > 0);
+	return 0;
+}
+
+/* Births, deaths, stacks that change, faults of both kinds, other signals, forks. */
+static void test_stacks_weather_a_storm(void **state)
+{
+	(void)state;
+	NOT_UNDER(__tsan_init);
+	must_succeed(storm, NULL);
+}
+
 /* ---- What an access takes -------------------------------------------------------------------- */
 
 enum { PAINT = 0xa5, FOOTPRINT = 8192 };
@@ -1758,6 +1860,7 @@ int main(int argc, char **argv)
 		T(serve_the_last_destructor),
 		T(serve_atexit),
 		T(given_to_raw_threads_at_their_first_access),
+		T(weather_a_storm),
 		T(need_no_more_than_documented),
 	};
 
