@@ -6,6 +6,7 @@
 #include "access.h"
 #include "direct.h"
 #include "fork.h"
+#include "gate.h"
 #include "lock.h"
 #include "reserve.h"
 #include "stacks.h"
@@ -278,7 +279,7 @@ int map_registers(void) __attribute__((weak, alias("regmap_map_registers")));
 /*
  * What lay under the window shows again at once; its own backing lives until the last access ends.
  */
-static int take_away(struct regmap_window *w)
+static int take_away(struct regmap_window *w, struct pin *wait)
 {
 	struct regmap_window *parent;
 	int err = regmap__lock_repair();
@@ -287,6 +288,8 @@ static int take_away(struct regmap_window *w)
 		return err;
 	if (!regmap__window_is_live(w))
 		return -EINVAL;
+	if (!regmap__drain_announce(wait, w))
+		return -EDEADLK;
 	w->live = false;
 	parent = atomic_load_explicit(&w->parent, memory_order_relaxed);
 	regmap__direct_detach_old(w);
@@ -306,15 +309,16 @@ static void destroy(struct regmap_window *w)
 int regmap_unmap(struct regmap_window *window)
 {
 	int saved = errno, err;
+	struct pin wait;
 
 	if (!window)
 		return 0;
 	regmap__lock_take();
-	err = take_away(window);
+	err = take_away(window, &wait);
 	regmap__lock_release();
 	if (err)
 		return err;
-	regmap__pin_drain(window); /* callbacks may need the lock to end */
+	regmap__drain(&wait, window); /* callbacks may need the lock to end */
 	regmap__lock_take();
 	destroy(window);
 	regmap__lock_release();
@@ -357,7 +361,7 @@ static int move(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
 {
 	unsigned access = to ? REGMAP_READ : REGMAP_WRITE;
 	int err = check_range(guest, length, access);
-	struct access at;
+	ENDING_ACCESS at = {.pin.slot = NULL};
 
 	for (size_t done = 0; done < length && !err; done += at.length) {
 		unsigned moves = atomic_load(&regmap__ram_moves);
@@ -411,6 +415,7 @@ int regmap_translate(uint64_t guest, void **host)
 	X(ELOOP, "an alias of itself, or more than 8 in a chain: let it name the original") \
 	X(ENOSYS, "the processor or the kernel has no XSAVE: the register page needs it") \
 	X(ENOENT, "no /proc, where existing threads are found: only new ones get signal stacks") \
+	X(EDEADLK, "two callbacks unmap the windows of each other: do it after the callback") \
 	X(EFAULT, "a byte lies in no window: map one there first") \
 	X(EACCES, "the window doesn't allow this direction: see its access and callbacks") \
 	X(EOPNOTSUPP, "the register page is for the program's own loads and stores") \

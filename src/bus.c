@@ -64,6 +64,12 @@ static enum em_status real_fault(struct em_fault *fault, const struct cpu_trap *
 	return EM_FAULT;
 }
 
+/* For jumps out of a callback. */
+static void note_origin(const struct window_bus *bus, struct access *at)
+{
+	regmap__pin_note_origin(&at->pin, bus->bus.cpu ? bus->bus.cpu->gpr[CPU_RSP] : 0);
+}
+
 /* Would this piece go through? */
 static enum em_status check(const struct access *at, uint64_t address, unsigned access,
                             struct em_fault *fault)
@@ -107,6 +113,7 @@ static void *bus_pin(struct bus *base, uint64_t address, size_t length, unsigned
 	if (length == 0 || bus->pins == BUS_PINS)
 		return NULL;
 	regmap__access_begin(at, address, length, access & RIGHTS);
+	note_origin(bus, at);
 	if (at->length == length && !at->refusal && (at->host || !at->window)) {
 		bus->pins++;
 		return at->window ? at->host : (void *)address;
@@ -167,10 +174,11 @@ static enum em_status move_all(struct window_bus *bus, uint64_t address, uint8_t
                                size_t length, bool write, enum which which, struct em_fault *fault)
 {
 	enum em_status status = EM_OK;
-	struct access at;
+	ENDING_ACCESS at = {.pin.slot = NULL};
 
 	while (length > 0 && status == EM_OK) {
 		regmap__access_begin(&at, address, length, write ? EM_WRITE : EM_READ);
+		note_origin(bus, &at);
 		if (is_due(&at, which))
 			status = move(bus, &at, address, buffer, write, fault);
 		regmap__access_end(&at);
@@ -225,9 +233,12 @@ static enum em_status bus_write(struct bus *base, uint64_t address, const void *
 	return status;
 }
 
-static void bus_lock(struct bus *bus, uint64_t address)
+static void bus_lock(struct bus *base, uint64_t address)
 {
-	regmap__access_lock(&((struct window_bus *)bus)->lock, address);
+	struct window_bus *bus = (struct window_bus *)base;
+
+	regmap__access_lock(&bus->lock, address);
+	note_origin(bus, &bus->lock.at);
 }
 
 static void bus_unlock(struct bus *bus, uint64_t address)
@@ -278,6 +289,12 @@ static const struct bus_ops window_bus_ops = {
 	.commit = bus_commit,
 	.abandon = bus_abandon,
 };
+
+void regmap__window_bus_end(struct window_bus *bus)
+{
+	regmap__access_unlock(&bus->lock);
+	bus_release(&bus->bus);
+}
 
 void regmap__window_bus_init(struct window_bus *bus)
 {

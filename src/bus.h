@@ -23,6 +23,8 @@ struct window_bus {
 };
 
 void regmap__window_bus_init(struct window_bus *bus);
+/* Let go what an execution still holds that is left in the middle by an exception. */
+void regmap__window_bus_end(struct window_bus *bus) __attribute__((nothrow));
 
 /*
  * A store to the register page, for commit(). One that is too large to keep (an FXSAVE area, say)

@@ -296,7 +296,7 @@ static void refuse(struct trap *t, enum em_status status)
 
 OWN_FRAME static enum em_status execute(struct trap *t, uint64_t budget)
 {
-	struct window_bus bus;
+	struct window_bus bus __attribute__((cleanup(regmap__window_bus_end)));
 
 	regmap__window_bus_init(&bus);
 	return regmap__em_execute(&t->plan, &t->cpu, &bus.bus, budget, &t->fault);
@@ -411,6 +411,7 @@ OWN_FRAME static bool carry_out_quickly(struct trap *t)
 	    fault - address >= t->plan.size)
 		return false;
 	regmap__access_begin(&at, address, t->plan.size, t->plan.access & (EM_READ | EM_WRITE));
+	regmap__pin_note_origin(&at.pin, regs.value[regs.at[CPU_RSP]]);
 	done = at.window && at.host && at.length == t->plan.size &&
 	       regmap__em_quick(&t->plan, &regs, at.host);
 	regmap__access_end(&at);

@@ -25,7 +25,7 @@ bool regmap__window_meets(uint64_t address, uint64_t length)
 /* The window around an address, if it has one. */
 static bool describe(uint64_t address, bool inside, struct window_info *out)
 {
-	struct pin pin = {.slot = NULL};
+	struct pin pin = {.slot = NULL, .stores = 0};
 	const struct regmap_window *w;
 	struct table_hit hit;
 

@@ -59,7 +59,8 @@ enum regmap_flags {
  * guest address, @value in host (little-endian) order, zero above @width. A misaligned access comes
  * as its naturally aligned pieces from low to high, one wider than 8 bytes as 8-byte pieces from
  * low to high; elements of a vector that a mask switches off don't come at all. A read-modify-write
- * is one read and one write.
+ * is one read and one write, and that of a LOCKed instruction keeps other threads' LOCKed
+ * instructions and stores on the window waiting; plain reads go on beside it.
  *
  * They run on the thread that made the access, in the middle of that instruction, on the stack (the
  * alternate one, if the thread has one) of a signal handler whose signal mask is the program's own:
@@ -158,8 +159,12 @@ REGMAP_API int regmap_map(const struct regmap_config *config,
  * host memory, callbacks or context any more, but for callbacks of the calling thread that have not
  * returned. What lay under the window shows again.
  *
- * Return: 0; -EINVAL not a window. @window is compared, never followed, so any pointer will do; that
- *         of a window which has gone is not one, until the memory becomes that of a later window.
+ * Threads that are in callbacks of windows which they unmap for each other would wait for ever: the
+ * one that comes last gets -EDEADLK, and its window stays. Let it try again after its callback.
+ *
+ * Return: 0; -EINVAL not a window; -EDEADLK see above. @window is compared, never followed, so any
+ *         pointer will do; that of a window which has gone is not one, until the memory becomes
+ *         that of a later window.
  * Context: MT-Safe (map lock; waits for other threads' callbacks). AS-Unsafe. From a callback, too,
  *          that of this very window included.
  * Since: 0.1

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * longjmp() and its kin, in the place of libc's: a device callback may leave by them, over frames
+ * of ours that hold pins (pin.h). What they leave is dropped just before they jump.
+ *
+ * Where to, is in the jmp_buf, in which glibc mangles the stack pointer. Whether we read it right is
+ * tried out with a setjmp() of our own; where we don't, lost pins are noticed later, as pin.h says.
+ */
+#undef _FORTIFY_SOURCE /* it would rename longjmp() here */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "../include/regmap/regmap.h"
+#include "next.h"
+#include "pin.h"
+
+typedef void (*jump_fn)(struct __jmp_buf_tag *, int) __attribute__((noreturn));
+
+enum { AT_SP = 6, AT_PC = 7, NEAR = 4096 }; /* words of a jmp_buf */
+
+/* <setjmp.h> doesn't declare the one that fortified programs call. */
+void __longjmp_chk(struct __jmp_buf_tag *env, int value) __attribute__((noreturn));
+
+/*
+ * A static program has these. The shared library must not name them: they are private to glibc. In a
+ * dynamic program nothing uses the archive's references, which are weak.
+ */
+#if defined(__PIC__) && !defined(__PIE__)
+#define INSIDE(name) NULL
+#else
+extern void __libc_siglongjmp(struct __jmp_buf_tag *, int) __attribute__((weak));
+extern int __setcontext(const ucontext_t *) __attribute__((weak));
+#define INSIDE(name) (&name)
+#endif
+
+static jump_fn next_longjmp, next__longjmp, next_siglongjmp, next___longjmp_chk;
+static int (*next_setcontext)(const ucontext_t *);
+static bool readable; /* a jmp_buf says what we think it says */
+
+/* glibc's PTR_DEMANGLE. */
+static uint64_t word_of(const struct __jmp_buf_tag *env, unsigned i)
+{
+	uint64_t word;
+
+	memcpy(&word, (const char *)env->__jmpbuf + i * sizeof(word), sizeof(word));
+	__asm__("ror $17, %0\n\txor %%fs:0x30, %0" : "+r"(word) : : "cc");
+	return word;
+}
+
+__attribute__((noinline)) static bool try_out(void)
+{
+	jmp_buf env;
+	uint64_t sp, pc;
+
+	if (_setjmp(env))
+		return false;
+	__asm__ volatile("mov %%rsp, %0\n\tlea (%%rip), %1" : "=r"(sp), "=r"(pc));
+	return word_of(env, AT_SP) == sp && pc - word_of(env, AT_PC) < NEAR;
+}
+
+__attribute__((constructor)) static void find_next(void)
+{
+	next_longjmp = NEXT(longjmp, INSIDE(__libc_siglongjmp));
+	next__longjmp = NEXT(_longjmp, INSIDE(__libc_siglongjmp));
+	next_siglongjmp = NEXT(siglongjmp, INSIDE(__libc_siglongjmp));
+	next___longjmp_chk = NEXT(__longjmp_chk, INSIDE(__libc_siglongjmp));
+	next_setcontext = NEXT(setcontext, INSIDE(__setcontext));
+	readable = try_out();
+}
+
+/* A constructor of somebody else's may jump before ours has run. */
+#define JUMP(name, env, value) \
+	do { \
+		if (!next_##name) \
+			find_next(); \
+		if (readable) \
+			regmap__pin_jump(word_of(env, AT_SP)); \
+		next_##name(env, value); \
+		__builtin_unreachable(); \
+	} while (0)
+
+REGMAP_API void longjmp(struct __jmp_buf_tag env[1], int value)
+{
+	JUMP(longjmp, env, value);
+}
+
+REGMAP_API void _longjmp(struct __jmp_buf_tag env[1], int value)
+{
+	JUMP(_longjmp, env, value);
+}
+
+REGMAP_API void siglongjmp(sigjmp_buf env, int value)
+{
+	JUMP(siglongjmp, env, value);
+}
+
+REGMAP_API void __longjmp_chk(struct __jmp_buf_tag *env, int value)
+{
+	JUMP(__longjmp_chk, env, value);
+}
+
+REGMAP_API int setcontext(const ucontext_t *to)
+{
+	if (!next_setcontext)
+		find_next();
+	regmap__pin_jump((uint64_t)to->uc_mcontext.gregs[REG_RSP]);
+	return next_setcontext(to);
+}

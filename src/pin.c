@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+#include "pin.h"
+
+#include <asm/prctl.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "../arch/x86_64/context.h"
+#include "../arch/x86_64/guard.h"
+#include "../arch/x86_64/syscall.h"
+#include "gate.h"
+#include "sigsafe.h"
+
+/*
+ * Threads start looking at one of the first HOMES slots, so that a drain has few to look at; a
+ * further block is added, for good, when all slots are taken.
+ */
+enum { SLOTS = 1024, HOME_BITS = 7, HOMES = 1 << HOME_BITS, BLOCKS = 64 };
+
+_Static_assert(sizeof(struct slot) == 64, "a cache line");
+
+static struct slot first_block[SLOTS];
+static struct slot *_Atomic block[BLOCKS] = {first_block};
+static _Atomic unsigned top;          /* no slot from here on was ever claimed */
+static _Atomic unsigned reach[HOMES]; /* how far from home its threads' claims ever went */
+static void *_Atomic scratch[SLOTS];  /* memory that belongs to a slot of the first block */
+static _Atomic long process;          /* the id of the one that owns this memory */
+
+#define get(p) atomic_load_explicit(p, memory_order_acquire)
+#define set(p, v) atomic_store_explicit(p, v, memory_order_release)
+
+/* --- threads --- */
+
+__attribute__((constructor)) static void note_process(void)
+{
+	set(&process, sys_call(SYS_getpid, 0, 0, 0, 0));
+}
+
+uint64_t regmap__thread_key(void)
+{
+	uint64_t base = 0;
+
+	if (regmap__xstate.fsgsbase)
+		__asm__ volatile("rdfsbase %0" : "=r"(base));
+	else
+		sys_call(SYS_arch_prctl, ARCH_GET_FS, (long)&base, 0, 0);
+	return base | 1;
+}
+
+uint32_t regmap__thread_id(void)
+{
+	return (uint32_t)sys_call(SYS_gettid, 0, 0, 0, 0);
+}
+
+/*
+ * Of the thread that the FS base belongs to, as libc knows it; a system call would cost as much as
+ * all the rest of a pin. A thread's CPU clock is named by its id: ~tid << 3, and the kind of clock.
+ */
+static uint32_t thread_id_of_libc(void)
+{
+	clockid_t clock;
+
+	if (!regmap__tls_works())
+		return regmap__thread_id();
+	return pthread_getcpuclockid(pthread_self(), &clock) ? 0 : (uint32_t) ~(clock >> 3);
+}
+
+static bool is_gone(long group, uint32_t tid)
+{
+	return sys_call(SYS_tgkill, group, tid, 0, 0) == -ESRCH;
+}
+
+bool regmap__slot_is_dead(const struct slot *slot)
+{
+	uint32_t tid = get(&slot->tid);
+	long own = sys_call(SYS_getpid, 0, 0, 0, 0);
+
+	return tid && is_gone(own, tid) && (get(&process) == own || is_gone(get(&process), tid));
+}
+
+/* --- slots --- */
+
+static struct slot *add_block(unsigned b)
+{
+	size_t bytes = SLOTS * sizeof(struct slot);
+	struct slot *none = NULL, *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+	                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return get(&block[b]);
+	if (atomic_compare_exchange_strong(&block[b], &none, p))
+		return p;
+	munmap(p, bytes);
+	return none;
+}
+
+unsigned regmap__slot_top(void)
+{
+	return atomic_load(&top);
+}
+
+struct slot *regmap__slot_at(unsigned i)
+{
+	return &get(&block[i / SLOTS])[i % SLOTS];
+}
+
+bool regmap__slot_is_lost(const struct slot *slot, uint64_t nonce)
+{
+	const void *copy = (const void *)get(&slot->copy);
+	struct cpu_trap trap;
+	uint64_t seen;
+
+	return regmap__guard_copy(&seen, copy, sizeof(seen), &trap) || seen != nonce;
+}
+
+/* A handler that interrupts a claim sees nonce 0 and leaves the slot alone. */
+static bool claim(struct slot *slot, uint64_t key)
+{
+	uint64_t owner = get(&slot->key), nonce;
+
+	if (owner == 0)
+		return atomic_compare_exchange_strong(&slot->key, &owner, key);
+	nonce = get(&slot->nonce);
+	return owner == key && nonce && regmap__slot_is_lost(slot, nonce) &&
+	       atomic_compare_exchange_strong(&slot->nonce, &nonce, 0);
+}
+
+static void widen(_Atomic unsigned *bound, unsigned to)
+{
+	unsigned now = get(bound);
+
+	while (now < to && !atomic_compare_exchange_weak(bound, &now, to))
+		;
+}
+
+static unsigned home_of(uint64_t key)
+{
+	return (unsigned)((key * 0x9e3779b97f4a7c15) >> (64 - HOME_BITS));
+}
+
+/* The n-th slot that a thread looks at. */
+static unsigned nth_slot(uint64_t key, unsigned n)
+{
+	return n / SLOTS * SLOTS + (home_of(key) + n) % SLOTS;
+}
+
+static unsigned claim_any(uint64_t key)
+{
+	for (unsigned round = 0;; regmap__back_off(round++)) {
+		for (unsigned n = 0; n < BLOCKS * SLOTS; n++) {
+			unsigned i = nth_slot(key, n);
+
+			if (n % SLOTS == 0 && !get(&block[n / SLOTS]) && !add_block(n / SLOTS))
+				break;
+			if (!claim(regmap__slot_at(i), key))
+				continue;
+			widen(&top, i + 1);
+			widen(&reach[home_of(key)], n + 1);
+			return i;
+		}
+	}
+}
+
+void regmap__pin_take(struct pin *pin)
+{
+	unsigned i = claim_any(regmap__thread_key());
+	struct slot *slot = regmap__slot_at(i);
+	uint64_t claims = get(&slot->claims) + 1, nonce = claims << 16 | i;
+
+	set(&slot->window, 0);
+	set(&slot->waits, 0);
+	set(&slot->origin, 0);
+	set(&slot->tid, 0);
+	set(&slot->claims, claims);
+	set(&slot->copy, &pin->nonce);
+	set(&pin->nonce, nonce);
+	set(&slot->nonce, nonce);
+	pin->slot = slot;
+}
+
+static void release(struct slot *slot)
+{
+	set(&slot->window, 0);
+	set(&slot->waits, 0);
+	set(&slot->nonce, 0);
+	set(&slot->key, 0);
+}
+
+void regmap__pin_drop(struct pin *pin)
+{
+	struct slot *slot = pin->slot;
+	uint64_t nonce;
+
+	if (!slot)
+		return;
+	pin->slot = NULL;
+	nonce = get(&pin->nonce);
+	if (nonce && get(&slot->nonce) == nonce)
+		release(slot);
+	set(&pin->nonce, 0);
+}
+
+void regmap__pin_empty(struct pin *pin)
+{
+	set(&pin->slot->window, 0);
+}
+
+/*
+ * The exchange orders the pin before the look at the version (and at the lock: gate.h); drains have
+ * them the other way round.
+ */
+bool regmap__pin_window(struct pin *pin, uint64_t address, struct table_hit *hit)
+{
+	for (;;) {
+		regmap__table_find(address, hit);
+		if (!hit->window)
+			break;
+		if (!pin->slot)
+			regmap__pin_take(pin);
+		atomic_exchange(&pin->slot->window, (uintptr_t)hit->window | pin->stores);
+		if (regmap__table_unchanged(hit->version))
+			return true;
+	}
+	regmap__pin_drop(pin);
+	return false;
+}
+
+void regmap__pin_note_thread(struct pin *pin)
+{
+	if (pin->slot)
+		set(&pin->slot->tid, thread_id_of_libc());
+}
+
+/*
+ * A child of vfork() is its parent, which stands still: it has the same FS base and another id, and
+ * mustn't wait for what the parent was at.
+ */
+void regmap__pin_note_waiter(struct pin *pin)
+{
+	uint32_t tid = regmap__thread_id();
+	bool shares = tid != thread_id_of_libc();
+
+	if (shares && sys_call(SYS_getpid, 0, 0, 0, 0) != get(&process))
+		tid = 0;
+	set(&pin->slot->tid, tid);
+}
+
+void regmap__pin_note_origin(struct pin *pin, uint64_t sp)
+{
+	if (pin->slot)
+		set(&pin->slot->origin, sp);
+}
+
+/* --- who isn't there any more --- */
+
+/* The thread's alternate stack. */
+struct extent {
+	uint64_t first, length;
+};
+
+static struct extent signal_stack(void)
+{
+	stack_t now = {.ss_flags = SS_DISABLE};
+
+	if (sys_call(SYS_sigaltstack, 0, (long)&now, 0, 0) || now.ss_flags & SS_DISABLE)
+		return (struct extent){0, 0};
+	return (struct extent){(uintptr_t)now.ss_sp, now.ss_size};
+}
+
+static bool within(const struct extent *e, uint64_t address)
+{
+	return address - e->first < e->length;
+}
+
+/* Do both lie on one stack, as far as can be seen: stacks are not adjacent, but for a guard page. */
+static bool on_one_stack(const struct extent *signal_stack, uint64_t low, uint64_t high)
+{
+	enum { LARGEST = 1 << 28 };
+	struct cpu_trap trap;
+
+	if (within(signal_stack, low) || within(signal_stack, high))
+		return within(signal_stack, low) && within(signal_stack, high);
+	return high - low <= LARGEST &&
+	       !regmap__guard_probe_read((const void *)low, high - low + 1, &trap);
+}
+
+/*
+ * What lies below the stack pointer is gone. So is a signal handler's frame, wherever it lies, whose
+ * interrupted code is gone or goes on elsewhere.
+ */
+static bool is_left(const struct slot *slot, uint64_t sp, const struct extent *signal_stack)
+{
+	uint64_t frame = (uintptr_t)get(&slot->copy), origin = get(&slot->origin);
+
+	return (frame < sp && on_one_stack(signal_stack, frame, sp)) ||
+	       (origin && origin <= sp && on_one_stack(signal_stack, origin, sp));
+}
+
+static void drop_if_left(struct slot *slot, uint64_t sp, const struct extent *signal_stack)
+{
+	uint64_t nonce = get(&slot->nonce);
+
+	if (!nonce || regmap__slot_is_lost(slot, nonce) || !is_left(slot, sp, signal_stack))
+		return;
+	set(get(&slot->copy), 0);
+	release(slot);
+}
+
+/* A thread without pins pays for a few loads. */
+void regmap__pin_jump(uint64_t sp)
+{
+	uint64_t key = regmap__thread_key();
+	struct extent stack;
+	bool asked = false;
+
+	for (unsigned n = 0; n < get(&reach[home_of(key)]); n++) {
+		struct slot *slot = regmap__slot_at(nth_slot(key, n));
+
+		if (get(&slot->key) != key)
+			continue;
+		if (!asked)
+			stack = signal_stack();
+		asked = true;
+		drop_if_left(slot, sp, &stack);
+	}
+}
+
+void regmap__pin_forget_others(void)
+{
+	uint64_t me = regmap__thread_key();
+
+	note_process();
+	for (unsigned i = 0; i < get(&top); i++) {
+		struct slot *slot = regmap__slot_at(i);
+
+		if (get(&slot->key) != me)
+			release(slot);
+		else if (get(&slot->tid))
+			set(&slot->tid, regmap__thread_id());
+	}
+}
+
+/* --- scratch memory --- */
+
+static void *map_scratch(void)
+{
+	long at = sys_call6(SYS_mmap, 0, SCRATCH_SIZE, PROT_READ | PROT_WRITE,
+	                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return at < 0 && at > -4096 ? NULL : (void *)at;
+}
+
+/* A slot keeps its memory for the next claim, so that what is lost is found again with the slot. */
+void *regmap__scratch_take(struct scratch *s)
+{
+	unsigned i;
+
+	s->pin.slot = NULL;
+	s->pin.stores = 0;
+	regmap__pin_take(&s->pin);
+	i = slot_of_nonce(get(&s->pin.nonce));
+	s->memory = i < SLOTS ? get(&scratch[i]) : NULL;
+	if (!s->memory && (s->memory = map_scratch()) && i < SLOTS)
+		set(&scratch[i], s->memory);
+	return s->memory;
+}
+
+void regmap__scratch_drop(struct scratch *s)
+{
+	unsigned i;
+
+	if (!s->pin.slot)
+		return;
+	i = slot_of_nonce(get(&s->pin.nonce));
+	if (i >= SLOTS && s->memory)
+		sys_call(SYS_munmap, (long)s->memory, SCRATCH_SIZE, 0, 0);
+	regmap__pin_drop(&s->pin);
+}
