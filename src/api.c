@@ -7,7 +7,7 @@
 #include "direct.h"
 #include "fork.h"
 #include "gate.h"
-#include "lock.h"
+#include "maplock.h"
 #include "reserve.h"
 #include "stacks.h"
 #include "thread.h"
@@ -69,9 +69,9 @@ int regmap_signal_stacks(size_t bytes)
 {
 	int saved = errno, err;
 
-	pthread_mutex_lock(&map_lock);
+	regmap__maplock_take();
 	err = signal_stacks_locked(bytes);
-	pthread_mutex_unlock(&map_lock);
+	regmap__maplock_release();
 	errno = saved;
 	return err;
 }
@@ -207,7 +207,7 @@ static int map_locked(const struct regmap_config *c, const struct backing_ops *o
                       struct regmap_window **out)
 {
 	struct regmap_window *w;
-	int err = regmap__lock_repair();
+	int err = regmap__maplock_repair();
 
 	if (!err)
 		err = start_once();
@@ -232,9 +232,9 @@ int regmap_map(const struct regmap_config *config, struct regmap_window **out)
 
 	if (err)
 		return err;
-	regmap__lock_take();
+	regmap__maplock_take();
 	err = map_locked(&r.config, backings[r.config.backing], &window);
-	regmap__lock_release();
+	regmap__maplock_release();
 	if (out && !err)
 		*out = window;
 	errno = saved;
@@ -267,9 +267,9 @@ int regmap_map_registers(void)
 {
 	int saved = errno, err;
 
-	regmap__lock_take();
+	regmap__maplock_take();
 	err = map_registers_locked();
-	regmap__lock_release();
+	regmap__maplock_release();
 	errno = saved;
 	return err;
 }
@@ -282,7 +282,7 @@ int map_registers(void) __attribute__((weak, alias("regmap_map_registers")));
 static int take_away(struct regmap_window *w, struct pin *wait)
 {
 	struct regmap_window *parent;
-	int err = regmap__lock_repair();
+	int err = regmap__maplock_repair();
 
 	if (err)
 		return err;
@@ -313,15 +313,15 @@ int regmap_unmap(struct regmap_window *window)
 
 	if (!window)
 		return 0;
-	regmap__lock_take();
+	regmap__maplock_take();
 	err = take_away(window, &wait);
-	regmap__lock_release();
+	regmap__maplock_release();
 	if (err)
 		return err;
 	regmap__drain(&wait, window); /* callbacks may need the lock to end */
-	regmap__lock_take();
+	regmap__maplock_take();
 	destroy(window);
-	regmap__lock_release();
+	regmap__maplock_release();
 	errno = saved;
 	return 0;
 }

@@ -12,7 +12,7 @@
 #include "../arch/x86_64/syscall.h"
 #include "access.h"
 #include "chain.h"
-#include "lock.h"
+#include "maplock.h"
 #include "stacks.h"
 
 #include "sigsafe.h"
@@ -27,7 +27,7 @@ static void forget_the_others(void)
 {
 	regmap__pin_forget_others();
 	regmap__chain_forget_others();
-	regmap__lock_forget_others();
+	regmap__maplock_forget_others();
 	regmap__ram_settle();
 }
 
@@ -53,16 +53,16 @@ void regmap__fork_settle(void)
 
 static void before_fork(void)
 {
-	regmap__lock_take();
-	regmap__lock_keep_over_fork(true);
+	regmap__maplock_take();
+	regmap__maplock_keep_over_fork(true);
 	regmap__stacks_before_fork();
 	regmap__ram_freeze();
 }
 
 static void after_fork(void)
 {
-	regmap__lock_keep_over_fork(false);
-	regmap__lock_release();
+	regmap__maplock_keep_over_fork(false);
+	regmap__maplock_release();
 }
 
 /* On a kernel that doesn't wipe pages, nothing has settled yet. */

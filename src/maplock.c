@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
-#include "lock.h"
+#include "maplock.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -23,7 +23,7 @@ static bool over_fork, abandoned;
 static unsigned depth;
 static uint64_t blocked; /* for the time of holding */
 
-int regmap__lock_repair(void)
+int regmap__maplock_repair(void)
 {
 	int err = 0;
 
@@ -35,7 +35,7 @@ int regmap__lock_repair(void)
 	return err;
 }
 
-void regmap__lock_take(void)
+void regmap__maplock_take(void)
 {
 	uint64_t me = regmap__thread_key(), wanted = ~STAYS_OPEN, before;
 
@@ -51,7 +51,7 @@ void regmap__lock_take(void)
 	depth = 1;
 }
 
-void regmap__lock_release(void)
+void regmap__maplock_release(void)
 {
 	uint64_t unblock = blocked;
 
@@ -62,12 +62,12 @@ void regmap__lock_release(void)
 	sys_sigmask(SIG_UNBLOCK, &unblock, NULL);
 }
 
-void regmap__lock_keep_over_fork(bool under_way)
+void regmap__maplock_keep_over_fork(bool under_way)
 {
 	over_fork = under_way;
 }
 
-void regmap__lock_forget_others(void)
+void regmap__maplock_forget_others(void)
 {
 	uint64_t holder = atomic_load(&owner);
 
