@@ -106,8 +106,9 @@ PROG_LDFLAGS = -Wl,-z,noexecstack -Wl,--as-needed $(LDFLAGS) $(MODE_LDFLAGS_$(MO
 # needs; libunwind-x86_64.so is for other processes. It defines _Unwind_RaiseException and kin, too:
 # libgcc_s comes before it, so that C++ exceptions stay with the compiler's own unwinder.
 LIBS := -lZydis -lgcc_s -lunwind -pthread
+# nodelete: the kernel goes on calling our handler whatever dlclose() says.
 # A sanitizer's run-time library is linked into the program only, by clang.
-SO_LDFLAGS = -shared -Wl,-soname,libregmap.so.$(SOVERSION) -Wl,--version-script=src/regmap.map \
+SO_LDFLAGS = -shared -Wl,-z,nodelete -Wl,-soname,libregmap.so.$(SOVERSION) -Wl,--version-script=src/regmap.map \
 	$(if $(filter rel cov,$(MODE)),-Wl$(comma)-z$(comma)defs) -Wl,-z,now -Wl,-z,relro \
 	-Wl,-z,noexecstack $(LDFLAGS) \
 	$(if $(filter fuzz,$(MODE)),,$(MODE_LDFLAGS_$(MODE)))
@@ -279,10 +280,16 @@ $(TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_OBJ) $(LIB_A)
 	$(call tell,LINK,$@)
 	$(Q)$(call link,tests,$(LIB_A) $(LIBS) -lcmocka)
 
-$(SO_TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_OBJ) $(LIB_SO)
+# Helpers from an archive: a test that uses none of libregmap's names doesn't get linked to it.
+TESTLIB_A := $(B)/obj/tests/lib.a
+$(TESTLIB_A): $(TESTLIB_OBJ)
+	$(Q)rm -f $@
+	$(Q)$(AR) qcs $@ $^
+
+$(SO_TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_A) $(LIB_SO)
 	@mkdir -p $(@D)
 	$(call tell,LINK,$@)
-	$(Q)$(call link,tests,-L$(OUT) -Wl$(comma)-rpath$(comma)$(abspath $(OUT)) -lregmap -pthread -lcmocka)
+	$(Q)$(call link,tests,$(TESTLIB_A) -L$(OUT) -Wl$(comma)-rpath$(comma)$(abspath $(OUT)) -lregmap -pthread -lcmocka)
 
 $(EXAMPLE_BIN): $(B)/examples/%: $(B)/obj/examples/%.o $(LIB_A)
 	@mkdir -p $(@D)

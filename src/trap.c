@@ -48,7 +48,6 @@ struct trap {
 	uint8_t code[EM_MAX_LENGTH];
 	unsigned have; /* bytes of code */
 	bool fresh;    /* the plan isn't remembered */
-	bool replaced; /* another one was, which accessed a window: the code has changed */
 	struct cpu cpu;
 	struct em_fault fault;
 };
@@ -124,15 +123,10 @@ static enum em_status decode(struct trap *t)
 
 static bool remembered(struct trap *t)
 {
-	bool same;
-
-	t->replaced = false;
 	if (!regmap__site_find(t->rip, &t->plan))
 		return false;
 	t->have = t->plan.length;
-	same = fetch(t->rip, t->code, t->have) && !memcmp(t->code, t->plan.bytes, t->have);
-	t->replaced = !same;
-	return same;
+	return fetch(t->rip, t->code, t->have) && !memcmp(t->code, t->plan.bytes, t->have);
 }
 
 static enum em_status find_plan(struct trap *t)
@@ -333,15 +327,32 @@ static bool is_rseq_abort(const struct trap *t)
 	       !regmap__guard_compare(before, &signature, sizeof(signature));
 }
 
+static bool is_canonical(uint64_t address)
+{
+	return (uint64_t)((int64_t)(address << 7) >> 7) == address;
+}
+
+/* 57 bits count; on machines with 48, some faults are tried again to no avail. */
+OWN_FRAME static bool could_be_general_protection(const struct trap *t)
+{
+	struct em_footprint footprint;
+
+	find_footprint(t, &footprint);
+	for (unsigned i = 0; i < footprint.count; i++)
+		if (!is_canonical(footprint.range[i].address))
+			return true;
+	return footprint.count == 0;
+}
+
 /*
  * The access was that of other code, which was here a moment ago: the byte that faulted lies in a
  * window, but what is here now doesn't touch it (or can't be read at all). Or the fault has no
- * address, and what was remembered did access a window.
+ * address, and what is here now would have had one.
  */
 static bool was_of_other_code(const struct trap *t)
 {
 	if (t->raised.number != TRAP_PAGE)
-		return t->replaced;
+		return t->plan.length && !could_be_general_protection(t);
 	return regmap__window_meets(faulting_byte(t).address, 1);
 }
 
