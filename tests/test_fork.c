@@ -642,13 +642,22 @@ static void test_fork_leaves_pins_of_others(void **state)
 }
 
 static atomic_bool stop;
+/* In a child that goes on with what its parent did, until it has done enough. */
+static unsigned rounds_to_go;
+static pid_t locked_child;
+
+static void one_round_less(void)
+{
+	if (rounds_to_go && !--rounds_to_go)
+		_exit(0);
+}
 
 /* Nested, shared, private, large: each way that the writers' records change. */
 static void *map_and_unmap(void *arg)
 {
 	uint64_t base = (uintptr_t)arg;
 
-	for (unsigned n = 0; !atomic_load(&stop); n++) {
+	for (unsigned n = 0; !atomic_load(&stop); n++, one_round_less()) {
 		struct regmap_window *w[6];
 
 		w[0] = lay_ram(base, 8 * PAGE, n & 1 ? REGMAP_PRIVATE : 0);
@@ -665,28 +674,71 @@ static void *map_and_unmap(void *arg)
 
 static void *access_all_the_time(void *arg)
 {
-	while (!atomic_load(&stop))
+	for (; !atomic_load(&stop); one_round_less())
 		__asm__ volatile("lock incq %0" : "+m"(*at((uintptr_t)arg)));
 	return NULL;
 }
 
-static int use_windows(void *arg)
+/* Each number is another instruction, and a stub of its own. */
+static void *run_native_code(void *arg)
+{
+	const uintptr_t guest = (uintptr_t)arg + 64; /* followed by zeros */
+
+	for (; !atomic_load(&stop); one_round_less()) {
+		uint64_t got;
+
+		*at(guest) = 0x0102030405060708;
+#define SHIFT(n) \
+	__asm__ volatile("movdqu (%1), %%xmm7\n\tpalignr $" #n ", (%1), %%xmm7\n\tmovq %%xmm7, %0" \
+	                 : "=r"(got) \
+	                 : "r"(guest) \
+	                 : "xmm7", "memory"); \
+	if (got != 0x0102030405060708 >> 8 * (n)) \
+		_exit(8);
+		SHIFT(1)
+		SHIFT(2)
+		SHIFT(3)
+		SHIFT(4)
+		SHIFT(5)
+		SHIFT(6)
+		SHIFT(7)
+	}
+	return NULL;
+}
+
+static int use_windows_at(uint64_t guest)
 {
 	struct regmap_window *w = NULL;
-	struct regmap_config c = {.size = sizeof(c), .guest = AWAY, .length = PAGE, .access = RW};
+	struct regmap_config c = {.size = sizeof(c), .guest = guest, .length = PAGE, .access = RW};
 
-	(void)arg;
-	*at(BASE + 8) = 5;
-	CHECK(*at(BASE + 8) == 5);
 	for (unsigned i = 0; i < 3; i++) {
 		CHECK(regmap_map(&c, &w) == 0);
-		*at(AWAY) = 5;
-		CHECK(read64(AWAY) == 5);
+		*at(guest) = 5;
+		CHECK(read64(guest) == 5);
 		CHECK(regmap_unmap(w) == 0);
 		c.flags ^= REGMAP_PRIVATE;
 		c.length += 100;
 	}
 	return 0;
+}
+
+static int use_windows(void *arg)
+{
+	(void)arg;
+	*at(BASE + 8) = 5;
+	CHECK(*at(BASE + 8) == 5);
+	return use_windows_at(AWAY);
+}
+
+/* Handlers of the program's, older than libregmap's: they run while that one holds its lock. */
+static bool handlers_map;
+static unsigned handled;
+
+static void map_in_handler(void)
+{
+	if (handlers_map && use_windows_at(AWAY + (1 << 20)))
+		_exit(9);
+	handled += handlers_map;
 }
 
 /* In a child of a bare fork, libc itself may be locked for ever: so no printing before an exit. */
@@ -700,7 +752,7 @@ static void test_fork_while_others_map(void **state)
 	pthread_create(&thread[0], NULL, map_and_unmap, (void *)(uintptr_t)0x40000000);
 	pthread_create(&thread[1], NULL, map_and_unmap, (void *)(uintptr_t)0x48000000);
 	pthread_create(&thread[2], NULL, access_all_the_time, (void *)(uintptr_t)BASE);
-	for (unsigned i = 0; i < ROUNDS; i++)
+	for (unsigned i = 0; i < (t_mode_is("rel") ? ROUNDS : ROUNDS / 4); i++)
 		if (way_is_fine(&ways[i % WAYS]))
 			run_in_child(&ways[i % WAYS], use_windows, NULL);
 	atomic_store(&stop, true);
@@ -722,6 +774,22 @@ static void fork_in_handler(int signo)
 		atomic_fetch_add(&bad, 1);
 }
 
+static void part_in_handler(int signo)
+{
+	pid_t pid;
+
+	(void)signo;
+	if (rounds_to_go || atomic_fetch_sub(&forks_left, 1) <= 0)
+		return;
+	pid = fork();
+	if (pid == 0) {
+		alarm(20);
+		rounds_to_go = 10;
+	} else if (fate_of(pid)) {
+		atomic_fetch_add(&bad, 1);
+	}
+}
+
 static void *bombard(void *arg)
 {
 	pthread_t *target = arg;
@@ -738,14 +806,14 @@ static void *bombard(void *arg)
 }
 
 /* The handler interrupts a thread that maps and unmaps all the time, and one that accesses. */
-static void try_handler(void *(*work)(void *), uintptr_t where)
+static void try_handler(void *(*work)(void *), uintptr_t where, void (*handler)(int))
 {
-	struct sigaction act = {.sa_handler = fork_in_handler};
+	struct sigaction act = {.sa_handler = handler};
 	pthread_t worker, sender;
 
 	sigaction(SIGUSR1, &act, NULL);
 	atomic_store(&stop, false);
-	atomic_store(&forks_left, 300);
+	atomic_store(&forks_left, 200);
 	atomic_store(&bad, 0);
 	pthread_create(&worker, NULL, work, (void *)where);
 	pthread_create(&sender, NULL, bombard, &worker);
@@ -756,11 +824,88 @@ static void try_handler(void *(*work)(void *), uintptr_t where)
 
 static void test_fork_in_signal_handlers(void **state)
 {
+	struct regmap_window *w;
+
+	(void)state;
+	if (t_mode_is("tsan"))
+		skip(); /* it holds signals back until a call of libc's, which may never come */
+	w = lay_ram(BASE, PAGE, REGMAP_TRAP);
+	try_handler(map_and_unmap, 0x40000000, fork_in_handler);
+	try_handler(access_all_the_time, BASE, fork_in_handler);
+	try_handler(run_native_code, BASE, fork_in_handler);
+	unmap(w);
+}
+
+/* The child goes on with what the signal came into, for a while. */
+static void test_fork_in_signal_handlers_goes_on(void **state)
+{
+	struct regmap_window *w;
+
+	(void)state;
+	if (t_mode_is("tsan"))
+		skip();
+	w = lay_ram(BASE, PAGE, REGMAP_TRAP);
+	try_handler(map_and_unmap, 0x40000000, part_in_handler);
+	try_handler(access_all_the_time, BASE, part_in_handler);
+	try_handler(run_native_code, BASE, part_in_handler);
+	unmap(w);
+}
+
+static int fork_and_count(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+{
+	unsigned way = *(unsigned *)ctx;
+
+	(void)width;
+	if (offset == 0 && !rounds_to_go) {
+		pid_t pid = way == 0 ? fork() : way == 1 ? _Fork() : (pid_t)syscall(SYS_fork);
+
+		if (pid == 0) {
+			alarm(20);
+			rounds_to_go = 10;
+		} else {
+			locked_child = pid;
+		}
+	}
+	*value = 1;
+	return 0;
+}
+
+/* The callback is that of a LOCKed access: child and parent both go on with the lock, and let go. */
+static void test_fork_in_a_locked_access(void **state)
+{
+	static const struct regmap_device_ops ops = {.read = fork_and_count, .write = take};
+	unsigned way = 0;
+	struct regmap_window *w = lay((struct regmap_config){.guest = BASE,
+	                                                     .length = 64,
+	                                                     .backing = REGMAP_DEVICE,
+	                                                     .ops = &ops,
+	                                                     .ctx = &way});
+
+	(void)state;
+	for (way = 0; way < (t_mode_is("tsan") ? 1 : 3); way++) {
+		rounds_to_go = 0;
+		__asm__ volatile("lock incq %0" : "+m"(*at(BASE)));
+		if (rounds_to_go) {
+			__asm__ volatile("lock incq %0" : "+m"(*at(BASE + 8)));
+			_exit(regmap_unmap(w) || use_windows_at(AWAY));
+		}
+		assert_int_equal(fate_of(locked_child), 0);
+		__asm__ volatile("lock incq %0" : "+m"(*at(BASE + 8)));
+	}
+	unmap(w);
+}
+
+static void test_fork_handlers_may_map(void **state)
+{
+	struct call call = {use_windows, NULL};
 	struct regmap_window *w = lay_ram(BASE, PAGE, REGMAP_TRAP);
 
 	(void)state;
-	try_handler(map_and_unmap, 0x40000000);
-	try_handler(access_all_the_time, BASE);
+	assert_int_equal(fate_of(by_fork(&call)), 0);
+	handlers_map = true;
+	assert_int_equal(fate_of(by_fork(&call)), 0);
+	handlers_map = false;
+	assert_int_equal(handled, 2);
 	unmap(w);
 }
 
@@ -786,12 +931,13 @@ static int add_here(void *arg)
 
 static void test_fork_in_the_parents_memory(void **state)
 {
-	struct regmap_window *w = lay_ram(BASE, PAGE, REGMAP_TRAP | REGMAP_PRIVATE);
 	struct call call = {add_here, NULL};
+	struct regmap_window *w;
 
 	(void)state;
 	if (t_mode_is("tsan") || t_mode_is("asan"))
 		skip(); /* their run-time libraries don't know that a child is in their memory */
+	w = lay_ram(BASE, PAGE, REGMAP_TRAP | REGMAP_PRIVATE);
 	sum = t_shared(PAGE);
 	for (unsigned i = 0; i < 4; i++)
 		((float volatile *)(uintptr_t)(BASE + 0x40))[i] = 1.5f;
@@ -804,13 +950,14 @@ static void test_fork_in_the_parents_memory(void **state)
 
 static void test_fork_vfork(void **state)
 {
-	struct regmap_window *w = lay_ram(BASE, PAGE, REGMAP_TRAP);
+	struct regmap_window *w;
 	int status;
 	pid_t pid;
 
 	(void)state;
 	if (t_mode_is("tsan") || t_mode_is("asan"))
 		skip();
+	w = lay_ram(BASE, PAGE, REGMAP_TRAP);
 	sum = t_shared(PAGE);
 	((float volatile *)(uintptr_t)(BASE + 0x50))[3] = 2;
 	for (unsigned i = 0; i < 100; i++) {
@@ -846,9 +993,14 @@ int main(void)
 		cmocka_unit_test(test_fork_leaves_pins_of_others),
 		cmocka_unit_test(test_fork_while_others_map),
 		cmocka_unit_test(test_fork_in_signal_handlers),
+		cmocka_unit_test(test_fork_in_signal_handlers_goes_on),
+		cmocka_unit_test(test_fork_in_a_locked_access),
+		cmocka_unit_test(test_fork_handlers_may_map),
 		cmocka_unit_test(test_fork_in_the_parents_memory),
 		cmocka_unit_test(test_fork_vfork),
 	};
 
+	if (pthread_atfork(map_in_handler, map_in_handler, map_in_handler))
+		return 1;
 	return cmocka_run_group_tests_name("fork", tests, NULL, NULL);
 }
