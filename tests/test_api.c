@@ -360,6 +360,38 @@ static void test_api_maps_a_tebibyte(void **state)
 
 /* --- RAM --- */
 
+/* Does the kernel leave the mapping that begins there out of core files? */
+static bool is_kept_out_of_cores(uint64_t guest)
+{
+	FILE *maps = fopen("/proc/self/smaps", "r");
+	bool here = false, found = false;
+	char line[512];
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		if (strspn(line, "0123456789abcdef") == strcspn(line, "-"))
+			here = strtoull(line, NULL, 16) == guest;
+		if (here && !strncmp(line, "VmFlags:", 8))
+			found = strstr(line, " dd") != NULL;
+	}
+	fclose(maps);
+	return found;
+}
+
+static void test_api_large_ram_stays_out_of_cores(void **state)
+{
+	(void)state;
+	for (unsigned flags = 0; flags <= REGMAP_PRIVATE; flags += REGMAP_PRIVATE) {
+		struct regmap_window *w = lay_ram(BASE, PAGE, flags);
+
+		assert_false(is_kept_out_of_cores(BASE));
+		unmap(w);
+		w = lay_ram(LARGE, 1ULL << 31, flags);
+		assert_true(is_kept_out_of_cores(LARGE));
+		unmap(w);
+	}
+}
+
 static void test_api_ram_is_direct(void **state)
 {
 	struct regmap_window *w = lay_ram(BASE + 100, 3 * PAGE, 0);
@@ -983,6 +1015,7 @@ int main(void)
 		cmocka_unit_test(test_api_maps_at_any_address),
 		cmocka_unit_test(test_api_null_stays_unmapped),
 		cmocka_unit_test(test_api_maps_a_tebibyte),
+		cmocka_unit_test(test_api_large_ram_stays_out_of_cores),
 		cmocka_unit_test(test_api_ram_is_direct),
 		cmocka_unit_test(test_api_ram_starts_zeroed),
 		cmocka_unit_test(test_api_ram_traps_on_request),

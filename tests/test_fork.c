@@ -32,7 +32,7 @@
 #define HIGH 0xffff900000000000ULL
 #define RW (REGMAP_READ | REGMAP_WRITE)
 
-enum { PAGE = 4096, ROUNDS = 1000 };
+enum { PAGE = 4096, ROUNDS = 500 };
 
 static uint64_t volatile *at(uint64_t guest)
 {
@@ -761,6 +761,58 @@ static void test_fork_while_others_map(void **state)
 	unmap(w);
 }
 
+static atomic_bool filled;
+
+static void *fill_and_move(void *arg)
+{
+	const uint64_t guest = (uintptr_t)arg;
+
+	while (!atomic_load(&stop)) {
+		struct regmap_window *out = lay_ram(guest, 64 * PAGE, REGMAP_PRIVATE), *in;
+
+		for (unsigned i = 0; i < 64; i++)
+			*at(guest + i * PAGE) = 77 + i;
+		atomic_store(&filled, true);
+		in = lay_ram(guest + 5 * PAGE + 8, 8, 0);
+		atomic_store(&filled, false);
+		unmap(in);
+		unmap(out);
+	}
+	return NULL;
+}
+
+/* The bytes are whole, wherever the move was stopped, and the window is as good as any. */
+static int look_at_filled(void *arg)
+{
+	const uint64_t guest = (uintptr_t)arg;
+	uint64_t got;
+
+	if (!atomic_load(&filled))
+		return 0;
+	for (unsigned i = 0; i < 64; i++) {
+		CHECK(i & 1 || *at(guest + i * PAGE) == 77 + i);
+		CHECK(regmap_read(guest + i * PAGE, &got, 8) == 0 && got == 77 + i);
+		*at(guest + i * PAGE) = i;
+		CHECK(translated(guest + i * PAGE) == i);
+	}
+	return use_windows_at(AWAY);
+}
+
+static void test_fork_amid_a_move(void **state)
+{
+	const uint64_t guest = 0x40000000;
+	pthread_t thread;
+
+	(void)state;
+	atomic_store(&stop, false);
+	pthread_create(&thread, NULL, fill_and_move, (void *)(uintptr_t)guest);
+	for (unsigned i = 0; i < (t_mode_is("rel") ? ROUNDS : ROUNDS / 4); i++)
+		if (way_is_fine(&ways[i % WAYS]))
+			run_in_child(&ways[i % WAYS], look_at_filled, (void *)(uintptr_t)guest);
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+}
+
 static atomic_int forks_left;
 static atomic_int bad;
 
@@ -992,6 +1044,7 @@ int main(void)
 		cmocka_unit_test(test_fork_children_lay_their_own),
 		cmocka_unit_test(test_fork_leaves_pins_of_others),
 		cmocka_unit_test(test_fork_while_others_map),
+		cmocka_unit_test(test_fork_amid_a_move),
 		cmocka_unit_test(test_fork_in_signal_handlers),
 		cmocka_unit_test(test_fork_in_signal_handlers_goes_on),
 		cmocka_unit_test(test_fork_in_a_locked_access),
