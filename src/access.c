@@ -116,13 +116,31 @@ static void clip_to_piece(struct access *at)
 		at->length = ops->piece(at->address, at->length);
 }
 
+/* The memory has been moved since it was looked up, or is being moved; see backing_ram.c. */
+static bool has_moved(struct access *at)
+{
+	const struct regmap_window *w = at->window;
+	void *before = at->host;
+
+	at->host = window_ops(w)->host(w, at->address - window_start(w));
+	if (at->host != before)
+		return true;
+	if (!(get(&regmap__ram_moves) % 2))
+		return false;
+	sys_call(SYS_sched_yield, 0, 0, 0, 0);
+	return true;
+}
+
 /* Host memory that faults (a truncated file, say) faults at the guest address. */
-static int copy(struct access *at, void *to, const void *from, struct cpu_trap *trap)
+static int copy(struct access *at, void *buffer, bool write, struct cpu_trap *trap)
 {
 	uint64_t offset;
 
-	if (!regmap__guard_copy(to, from, at->length, trap))
-		return 0;
+	do {
+		if (!regmap__guard_copy(write ? at->host : buffer, write ? buffer : at->host,
+		                        at->length, trap))
+			return 0;
+	} while (has_moved(at));
 	offset = trap->address - (uintptr_t)at->host;
 	trap->address = at->address + (offset < at->length ? offset : 0);
 	return -EFAULT;
@@ -132,7 +150,7 @@ int regmap__access_read(struct access *at, struct window_bus *bus, void *to, str
 {
 	clip_to_piece(at);
 	if (at->host)
-		return copy(at, to, at->host, trap);
+		return copy(at, to, false, trap);
 	regmap__pin_note_thread(&at->pin);
 	return window_ops(at->window)->read(at, bus, to);
 }
@@ -142,7 +160,7 @@ int regmap__access_write(struct access *at, struct window_bus *bus, const void *
 {
 	clip_to_piece(at);
 	if (at->host)
-		return copy(at, at->host, from, trap);
+		return copy(at, (void *)(uintptr_t)from, true, trap);
 	regmap__pin_note_thread(&at->pin);
 	return window_ops(at->window)->write(at, bus, from);
 }

@@ -364,13 +364,9 @@ static int move(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
 	ENDING_ACCESS at = {.pin.slot = NULL};
 
 	for (size_t done = 0; done < length && !err; done += at.length) {
-		unsigned moves = atomic_load(&regmap__ram_moves);
-
 		regmap__access_begin(&at, guest + done, length - done, access);
 		err = move_piece(&at, to ? to + done : NULL, from ? from + done : NULL);
 		regmap__access_end(&at);
-		if (err == -EFAULT && at.host && ram_has_moved(moves))
-			err = 0, at.length = 0;
 	}
 	return err;
 }

@@ -78,8 +78,8 @@ void regmap__ram_freeze(void);
 /* The same in a child; also, what a thread that it doesn't have was moving is moved. AS-Safe. */
 void regmap__ram_settle(void);
 /*
- * How often host memory has been moved, or taken away; odd while that is under way. An access that
- * failed while this was odd or changed deserves another try.
+ * How often host memory has been moved, or taken away; odd while that is under way. An instruction
+ * that failed while this was odd or changed deserves another try.
  */
 extern _Atomic unsigned regmap__ram_moves;
 static inline bool ram_has_moved(unsigned since)

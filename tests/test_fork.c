@@ -865,7 +865,7 @@ static void try_handler(void *(*work)(void *), uintptr_t where, void (*handler)(
 
 	sigaction(SIGUSR1, &act, NULL);
 	atomic_store(&stop, false);
-	atomic_store(&forks_left, 200);
+	atomic_store(&forks_left, 100);
 	atomic_store(&bad, 0);
 	pthread_create(&worker, NULL, work, (void *)where);
 	pthread_create(&sender, NULL, bombard, &worker);
