@@ -320,11 +320,12 @@ static int ram_move_in(struct regmap_window *w)
 	return 0;
 }
 
+/* While a window is named the count is odd: regmap__ram_settle() relies on that. */
 static void begin_move(struct regmap_window *w)
 {
 	atomic_store(&move.moved, false);
-	atomic_store(&move.window, w);
 	atomic_fetch_add(&regmap__ram_moves, 1);
+	atomic_store(&move.window, w);
 }
 
 static void end_move(void)
