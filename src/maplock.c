@@ -37,7 +37,7 @@ int regmap__maplock_repair(void)
 
 void regmap__maplock_take(void)
 {
-	uint64_t me = regmap__thread_key(), wanted = ~STAYS_OPEN, before;
+	uint64_t me = regmap__thread_key(), wanted = ~STAYS_OPEN, before = 0;
 
 	regmap__fork_notice();
 	if (atomic_load(&owner) == me && over_fork) {

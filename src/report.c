@@ -408,7 +408,7 @@ static void write_all(const char *from, const char *end)
 	}
 }
 
-/* False: another thread's report takes too long (it may be a thread from before a fork). */
+/* False: another thread's report takes too long. */
 static bool acquire(int me)
 {
 	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
@@ -476,6 +476,11 @@ void regmap__report(const struct report *r)
 		report_with_libc(r);
 	else
 		compose_and_write(r);
+	atomic_store(&owner, 0);
+}
+
+void regmap__report_forget_others(void)
+{
 	atomic_store(&owner, 0);
 }
 

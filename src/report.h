@@ -28,5 +28,7 @@ void regmap__report(const struct report *report);
  * report itself, in this thread, it continues behind the place that faulted and doesn't return.
  */
 void regmap__report_escape(void);
+/* In a new child: nobody is in the middle of a report. AS-Safe. */
+void regmap__report_forget_others(void);
 
 #endif

@@ -641,6 +641,111 @@ static void test_fork_leaves_pins_of_others(void **state)
 	unmap(w);
 }
 
+static _Atomic pid_t reporter;
+
+/* A store to a read-only window is reported, and then the program's signal. */
+static void *be_refused(void *arg)
+{
+	if (arg)
+		atomic_store(&reporter, (pid_t)syscall(SYS_gettid));
+	*at(BASE) = 1;
+	return NULL;
+}
+
+static void end_thread(int signo)
+{
+	(void)signo;
+	pthread_exit(NULL);
+}
+
+/* Is it writing to descriptor 2 at this moment? */
+static bool is_writing(pid_t thread)
+{
+	char path[64], line[64] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", thread);
+	f = fopen(path, "r");
+	if (f && !fgets(line, sizeof(line), f))
+		line[0] = 0;
+	if (f)
+		fclose(f);
+	return !strncmp(line, "1 0x2 ", 6);
+}
+
+static int report_in_child(void *arg)
+{
+	int *ends = arg;
+
+	signal(SIGSEGV, SIG_DFL);
+	dup2(ends[1], 2);
+	be_refused(NULL);
+	return 1;
+}
+
+static void fill(int pipe_end)
+{
+	fcntl(pipe_end, F_SETFL, O_NONBLOCK);
+	while (write(pipe_end, "x", 1) == 1)
+		;
+	fcntl(pipe_end, F_SETFL, 0);
+}
+
+/* What the child reports, in full or, where it thinks that another thread is at it, in one line. */
+static bool reports_in_full(const struct way *way)
+{
+	char text[16384];
+	struct call call;
+	ssize_t n = 0, got;
+	int ends[2];
+	pid_t pid;
+
+	assert_int_equal(pipe(ends), 0);
+	call = (struct call){report_in_child, ends};
+	pid = way->make(&call);
+	close(ends[1]);
+	while ((got = read(ends[0], text + n, sizeof(text) - 1 - (size_t)n)) > 0)
+		n += got;
+	close(ends[0]);
+	text[n] = 0;
+	assert_int_equal(fate_of(pid), SIGSEGV);
+	return strstr(text, "REGMAP_REPORT=0");
+}
+
+/* Another thread is in the middle of a report, which nobody takes. */
+static void test_fork_amid_a_report(void **state)
+{
+	struct regmap_window *w = lay((struct regmap_config){.guest = BASE,
+	                                                     .length = 8,
+	                                                     .access = REGMAP_READ,
+	                                                     .flags = REGMAP_TRAP});
+	struct sigaction act = {.sa_handler = end_thread}, old;
+	int ends[2], before = dup(2);
+	bool full[WAYS];
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	fill(ends[1]);
+	sigaction(SIGSEGV, &act, &old);
+	dup2(ends[1], 2);
+	atomic_store(&reporter, 0);
+	pthread_create(&thread, NULL, be_refused, &reporter);
+	while (!reporter || !is_writing(reporter))
+		sched_yield();
+	for (unsigned i = 0; i < WAYS; i++)
+		full[i] = !way_is_fine(&ways[i]) || reports_in_full(&ways[i]);
+	close(ends[0]); /* EPIPE: the thread goes on */
+	pthread_join(thread, NULL);
+	dup2(before, 2);
+	close(before);
+	close(ends[1]);
+	sigaction(SIGSEGV, &old, NULL);
+	for (unsigned i = 0; i < WAYS; i++)
+		assert_true(full[i]);
+	unmap(w);
+}
+
 static atomic_bool stop;
 /* In a child that goes on with what its parent did, until it has done enough. */
 static unsigned rounds_to_go;
@@ -1043,6 +1148,7 @@ int main(void)
 		cmocka_unit_test(test_fork_shared_ram_outlives_the_parents),
 		cmocka_unit_test(test_fork_children_lay_their_own),
 		cmocka_unit_test(test_fork_leaves_pins_of_others),
+		cmocka_unit_test(test_fork_amid_a_report),
 		cmocka_unit_test(test_fork_while_others_map),
 		cmocka_unit_test(test_fork_amid_a_move),
 		cmocka_unit_test(test_fork_in_signal_handlers),
@@ -1053,6 +1159,7 @@ int main(void)
 		cmocka_unit_test(test_fork_vfork),
 	};
 
+	signal(SIGPIPE, SIG_IGN);
 	if (pthread_atfork(map_in_handler, map_in_handler, map_in_handler))
 		return 1;
 	return cmocka_run_group_tests_name("fork", tests, NULL, NULL);

@@ -148,7 +148,7 @@ static int in_a_fault_handler(void *arg)
 	return *(volatile uint8_t *)arg;
 }
 
-static void test_exec_leaves_nothing(void **state)
+static void test_exec_clean_leaves_nothing(void **state)
 {
 	static const struct regmap_device_ops ops = {.read = exec_in_callback};
 	struct regmap_window *w[4] = {
@@ -219,7 +219,7 @@ static int fate_of_bare_child(void)
 	return t_fate(status);
 }
 
-static void test_exec_races_with_mapping(void **state)
+static void test_exec_clean_races_with_mapping(void **state)
 {
 	pthread_t thread;
 
@@ -239,8 +239,8 @@ static void test_exec_races_with_mapping(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_exec_leaves_nothing),
-		cmocka_unit_test(test_exec_races_with_mapping),
+		cmocka_unit_test(test_exec_clean_leaves_nothing),
+		cmocka_unit_test(test_exec_clean_races_with_mapping),
 	};
 
 	if (argc == 3 && !strcmp(argv[1], "--born"))
@@ -248,5 +248,5 @@ int main(int argc, char **argv)
 	birth(born, sizeof(born));
 	if (readlink("/proc/self/exe", path, sizeof(path) - 1) < 0)
 		return 1;
-	return cmocka_run_group_tests_name("exec", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("exec_clean", tests, NULL, NULL);
 }
