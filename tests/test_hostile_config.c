@@ -373,6 +373,70 @@ static void test_hostile_config_bad_pointers_lock_nothing(void **state)
 	assert_int_equal(t_child_fate(survive_a_bad_pointer, NULL), 0);
 }
 
+/* A config that lies in a device, which maps a window at each access. */
+static struct regmap_config shown;
+static char shown_name[PAGE] = "a name"; /* whole vectors are read of it */
+
+static void map_another(void)
+{
+	static uint64_t at = AT + 0x200000;
+	struct regmap_config c = good(REGMAP_HOST);
+
+	c.guest = at;
+	c.length = 16;
+	at += 16;
+	if (regmap_map(&c, NULL))
+		_exit(3);
+}
+
+static int show_config(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+{
+	map_another();
+	*value = 0;
+	memcpy(value, (const char *)ctx + offset, width);
+	return 0;
+}
+
+static int map_what_a_device_shows(void *arg)
+{
+	static const struct regmap_device_ops showing = {.read = show_config};
+	uint64_t at = 0x317000100000;
+
+	(void)arg;
+	shown = good(REGMAP_DEVICE);
+	shown.name = (const char *)(at + PAGE);
+	shown.ops = (const struct regmap_device_ops *)(at + 2 * PAGE);
+	if (t_lay_device("config", at, sizeof(shown), &showing, &shown) ||
+	    t_lay_device("name", at + PAGE, sizeof(shown_name), &showing, shown_name) ||
+	    t_lay_device("operations", at + 2 * PAGE, sizeof(ops), &showing,
+	                 (void *)(uintptr_t)&ops))
+		return 1;
+	return regmap_map((const struct regmap_config *)at, NULL);
+}
+
+/* It would wait for itself, if any of this were read under the map lock. */
+static void test_hostile_config_may_lie_in_a_device(void **state)
+{
+	(void)state;
+	assert_int_equal(t_child_fate(map_what_a_device_shows, NULL), 0);
+}
+
+static void test_hostile_config_null_results(void **state)
+{
+	struct regmap_config c = good(REGMAP_HOST);
+	struct regmap_window *w;
+
+	(void)state;
+	assert_int_equal(regmap_map(&c, &w), 0);
+	assert_int_equal(regmap_translate(AT, NULL), -EFAULT);
+	assert_int_equal(regmap_read(AT, NULL, 1), -EFAULT);
+	assert_int_equal(regmap_write(AT, NULL, 1), -EFAULT);
+	assert_int_equal(regmap_read(AT, NULL, 0), 0);
+	assert_int_equal(regmap_read(AT, host, SIZE_MAX), -EFAULT);
+	assert_int_equal(regmap_write(AT, host, SIZE_MAX), -EFAULT);
+	assert_int_equal(regmap_unmap(w), 0);
+}
+
 /* A host that is not there is found out by the access, which is then the program's own fault. */
 static int use_bad_host(void *arg)
 {
@@ -647,6 +711,8 @@ int main(void)
 		cmocka_unit_test(test_hostile_config_says_what_is_in_use),
 		cmocka_unit_test(test_hostile_config_names_are_copied_and_cut),
 		cmocka_unit_test(test_hostile_config_bad_pointers_lock_nothing),
+		cmocka_unit_test(test_hostile_config_may_lie_in_a_device),
+		cmocka_unit_test(test_hostile_config_null_results),
 		cmocka_unit_test(test_hostile_config_bad_host_is_a_fault),
 		cmocka_unit_test(test_hostile_handles_are_refused),
 		cmocka_unit_test(test_hostile_memory_runs_out_in_map),
