@@ -537,6 +537,17 @@ static void unmap_hostile(struct input *in)
 		die("what is not a window was unmapped");
 }
 
+/* They would stay for good: only where a window in page 0 keeps them out. */
+static void refuse_registers(void)
+{
+	for (const struct model *m = model; m < model + WINDOWS; m++)
+		if (m->window && m->config.guest < PAGE) {
+			if (regmap_map_registers() != -EEXIST)
+				die("the register page is laid over a window");
+			return;
+		}
+}
+
 /* --- accesses by call --- */
 
 static void read_by_call(struct input *in)
@@ -776,6 +787,7 @@ static void step(struct input *in)
 	case 11:
 		if (!regmap_strerror((int)quad(in))[0])
 			die("no words for an error");
+		refuse_registers();
 		break;
 	default: map_one(in, fail_at);
 	}
