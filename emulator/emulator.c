@@ -133,14 +133,20 @@ unsigned regmap__em_tiers(void)
 	return tiers_in_use;
 }
 
+/* Where executable memory is forbidden, tier 1 does without; where it is just short, so is all else. */
 int regmap__em_init(unsigned tiers)
 {
+	int err;
+
 	if (ZYDIS_VERSION_MAJOR(ZydisGetVersion()) != ZYDIS_VERSION_MAJOR(ZYDIS_VERSION))
 		return -ENOSYS;
 	regmap__xstate_init();
 	if (!regmap__xstate.xcr0)
 		return -ENOSYS;
-	if (tiers & EM_TIER_NATIVE && regmap__code_init())
+	err = tiers & EM_TIER_NATIVE ? regmap__code_init() : 0;
+	if (err == -ENOMEM)
+		return err;
+	if (err)
 		tiers &= ~(unsigned)EM_TIER_NATIVE;
 	tiers_in_use = tiers;
 	return 0;

@@ -641,7 +641,15 @@ static int map_first(void *arg)
 	if (err && regmap_map(&c, &w))
 		return 2; /* the next time it must work */
 	*(volatile uint32_t *)AT = 5;
-	return *(volatile uint32_t *)AT != 5 || regmap_unmap(w) || is_there(AT);
+	*(volatile uint32_t *)(AT + PAGE - 2) = 6;
+	if (*(volatile uint32_t *)AT != 5 || regmap_unmap(w) || is_there(AT))
+		return 3;
+	/* What comes to pass later does so in full: vectors need code memory. */
+	c = good(REGMAP_HOST);
+	if (regmap_map(&c, &w))
+		return 4;
+	__asm__ volatile("pcmpeqd %%xmm1, %%xmm1; movdqu %%xmm1, (%0)" : : "r"(AT) : "xmm1");
+	return host[15] != 0xff;
 }
 
 /* The first mapping of a process sets up code memory, handlers and all else. Comes first in main(). */
