@@ -17,7 +17,7 @@
 
 enum { HEADER = 512, HEADER_END = 576, XCOMP_BV = 8, OSXSAVE = 1 << 27, XSAVEC = 1 << 1 };
 
-#define AT 0x319000000000ull
+#define AT 0x551900000000ull
 
 static uint8_t area[4096], reads[4096];
 static sigjmp_buf escape;

@@ -32,7 +32,7 @@
 
 enum { PAGE = 4096, RW = REGMAP_READ | REGMAP_WRITE, MOST_CALLS = 200, CONFIG_MOST = 4096 };
 
-#define AT 0x316000000000ull
+#define AT 0x551600000000ull
 #define BAD ((void *)8)
 
 static uint8_t host[4 * PAGE];
@@ -400,7 +400,7 @@ static int show_config(void *ctx, uint64_t offset, unsigned width, uint64_t *val
 static int map_what_a_device_shows(void *arg)
 {
 	static const struct regmap_device_ops showing = {.read = show_config};
-	uint64_t at = 0x317000100000;
+	uint64_t at = 0x551700100000;
 
 	(void)arg;
 	shown = good(REGMAP_DEVICE);
@@ -445,7 +445,7 @@ static int use_bad_host(void *arg)
 
 	(void)arg;
 	signal(SIGSEGV, on_fault);
-	c.host = (void *)0x317000000000;
+	c.host = (void *)0x551700000000;
 	if (regmap_map(&c, NULL) || regmap_read(AT, &value, 4) != -EFAULT)
 		return 1;
 	if (!sigsetjmp(escape, 1))

@@ -28,10 +28,10 @@
 
 enum { PAGE = 4096, RW = REGMAP_READ | REGMAP_WRITE, DEEP = 100 };
 
-#define AT 0x318000000000ull
-#define OUTER 0x318000100000ull
-#define ALIAS 0x318000200000ull
-#define ELSEWHERE 0x318000300000ull
+#define AT 0x551800000000ull
+#define OUTER 0x551800100000ull
+#define ALIAS 0x551800200000ull
+#define ELSEWHERE 0x551800300000ull
 
 static void must(bool holds, const char *what)
 {
