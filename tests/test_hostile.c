@@ -315,7 +315,7 @@ static int run_many(void *arg)
 	const struct wish *wish = arg;
 	uint64_t state = shared->seed;
 
-	alarm(STUCK);
+	alarm(STUCK + wish->runs / 2000);
 	setenv("REGMAP_REPORT", wish->report, 1);
 	t_machine_init(CODE_AT, GS_BASE);
 	fill(behind, sizeof(behind), &state);
