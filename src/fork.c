@@ -12,13 +12,9 @@
 #include "../arch/x86_64/syscall.h"
 #include "access.h"
 #include "chain.h"
-<<<<<<< HEAD
 #include "maplock.h"
-#include "stacks.h"
-=======
-#include "lock.h"
 #include "report.h"
->>>>>>> 93597fe (report: a child doesn't wait for reports of threads it doesn't have)
+#include "stacks.h"
 
 #include "sigsafe.h"
 
@@ -32,12 +28,8 @@ static void forget_the_others(void)
 {
 	regmap__pin_forget_others();
 	regmap__chain_forget_others();
-<<<<<<< HEAD
-	regmap__maplock_forget_others();
-=======
 	regmap__report_forget_others();
-	regmap__lock_forget_others();
->>>>>>> 93597fe (report: a child doesn't wait for reports of threads it doesn't have)
+	regmap__maplock_forget_others();
 	regmap__ram_settle();
 }
 
