@@ -60,7 +60,8 @@ CLANG_TIDY ?= clang-tidy
 GCOV ?= gcov
 TEST_TIMEOUT ?= 300
 FUZZ_TIME ?= 60
-SANITIZE_SKIP ?=
+# ThreadSanitizer calls a shared library's sigaction() before code that it instruments may run.
+SANITIZE_SKIP ?= $(if $(filter tsan,$(MODE)),so_stacks)
 
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
