@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <threads.h>
 #include <unistd.h>
 
@@ -27,6 +28,8 @@ extern int __pthread_create(pthread_t *, const pthread_attr_t *, posix_fn, void 
 	__attribute__((weak));
 extern int __thrd_create(thrd_t *, thrd_start_t, void *) __attribute__((weak));
 extern __typeof__(pthread_attr_getsigmask_np) pthread_attr_getsigmask_np __attribute__((weak));
+
+extern void __tsan_init(void) __attribute__((weak));
 
 /* stack.S */
 void *regmap__call_on(void *arg, void *function, void *top);
@@ -160,12 +163,25 @@ struct call {
 	void *function, *arg;
 };
 
+/*
+ * ThreadSanitizer can't know that the thread that had the stack before is dead, and would report
+ * accesses of callbacks there as a race. A mapping is new memory to it.
+ */
+static void forget_last_owner(const stack_t *stack)
+{
+	if (__tsan_init)
+		mmap(stack->ss_sp, stack->ss_size, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK | MAP_FIXED, -1, 0);
+}
+
 static __attribute__((noinline)) struct call begin(struct start *s)
 {
 	struct call call = {s->function, s->arg};
 
-	if (s->stack.ss_size)
+	if (s->stack.ss_size) {
+		forget_last_owner(&s->stack);
 		regmap__stacks_move_in(&s->stack);
+	}
 	if (s->masked)
 		regmap__sigmask_begin(s->mask);
 	free(s);
