@@ -452,6 +452,19 @@ static bool repeats(int signo, const siginfo_t *info)
 	       !(signo == SIGBUS && info->si_code == BUS_MCEERR_AO);
 }
 
+/* There is no room for the frame. For the kernel, that is a SIGSEGV, or the end of one. */
+static void deliver_instead(int signo, siginfo_t *info, void *ucontext, bool refaults)
+{
+	if (signo == SIGSEGV) {
+		die(signo, info, ucontext, refaults);
+		return;
+	}
+	memset(info, 0, sizeof(*info));
+	info->si_signo = SIGSEGV;
+	info->si_code = SI_KERNEL;
+	regmap__chain_deliver(SIGSEGV, info, ucontext, false);
+}
+
 void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, bool refaults)
 {
 	bool tls = regmap__tls_works(), sent = info->si_code <= 0;
@@ -472,7 +485,7 @@ void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, bool refa
 	if (act.handler == (void *)SIG_DFL || act.handler == (void *)SIG_IGN)
 		die(signo, info, ucontext, refaults && repeats(signo, info));
 	else if (!call_handler(signo, info, ucontext, &act, tls))
-		die(SIGSEGV, info, ucontext, signo == SIGSEGV && refaults && repeats(signo, info));
+		deliver_instead(signo, info, ucontext, refaults && repeats(signo, info));
 }
 
 void regmap__chain_single_step(void *ucontext)

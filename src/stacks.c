@@ -27,7 +27,6 @@ enum { PAGE = 4096, CHUNKS = 64, FEWEST = 16, MOST = 4096, PATIENCE = 8 };
 #define PROMISED 1ULL /* an owner to be; others are process << 32 | thread */
 
 struct chunk {
-	uint8_t *base;
 	uint8_t *stacks; /* the first one's guard page */
 	size_t size;     /* of a stack */
 	unsigned capacity;
@@ -155,7 +154,6 @@ static bool add_chunk(void)
 		sys_call(SYS_munmap, base, (long)(owners + most * (PAGE + size)), 0, 0);
 		return false;
 	}
-	chunks[n].base = (uint8_t *)base;
 	chunks[n].stacks = (uint8_t *)base + owners;
 	chunks[n].size = size;
 	chunks[n].capacity = (unsigned)most;

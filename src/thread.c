@@ -27,7 +27,6 @@ typedef int (*thrd_create_fn)(thrd_t *, thrd_start_t, void *);
 extern int __pthread_create(pthread_t *, const pthread_attr_t *, posix_fn, void *)
 	__attribute__((weak));
 extern int __thrd_create(thrd_t *, thrd_start_t, void *) __attribute__((weak));
-extern __typeof__(pthread_attr_getsigmask_np) pthread_attr_getsigmask_np __attribute__((weak));
 
 extern void __tsan_init(void) __attribute__((weak));
 
@@ -102,7 +101,7 @@ static void copy_attr(pthread_attr_t *to, const pthread_attr_t *from)
 		pthread_attr_setscope(to, value);
 	if (!pthread_attr_getaffinity_np(from, sizeof(cpus), &cpus))
 		pthread_attr_setaffinity_np(to, sizeof(cpus), &cpus);
-	if (pthread_attr_getsigmask_np && !pthread_attr_getsigmask_np(from, &mask))
+	if (!pthread_attr_getsigmask_np(from, &mask))
 		pthread_attr_setsigmask_np(to, &mask);
 }
 
@@ -127,7 +126,7 @@ static uint64_t mask_for(const pthread_attr_t *attr)
 {
 	sigset_t set;
 
-	if (attr && pthread_attr_getsigmask_np && !pthread_attr_getsigmask_np(attr, &set))
+	if (attr && !pthread_attr_getsigmask_np(attr, &set))
 		return mask_of(&set) & ~LIBC_SIGNALS & ~UNBLOCKABLE;
 	return regmap__sigmask_believed();
 }

@@ -466,6 +466,42 @@ static void test_stacks_after_a_fork_that_libc_does_not_see(void **state)
 	must_succeed(fork_with_threads, "");
 }
 
+/* Asked for by several threads at once, with sizes that grow, while others are made. */
+static void *ask(void *arg)
+{
+	pthread_t thread;
+	void *failed;
+
+	for (size_t i = 1; i <= 30; i++) {
+		size_t bytes = i * 32768;
+
+		if (regmap_signal_stacks(bytes) || !has_ours(bytes) ||
+		    pthread_create(&thread, NULL, check_new, (void *)bytes) ||
+		    pthread_join(thread, &failed) || failed)
+			return (void *)1;
+	}
+	return arg;
+}
+
+static int ask_at_once(void *arg)
+{
+	pthread_t threads[4];
+	void *failed;
+
+	(void)arg;
+	for (unsigned i = 0; i < 4; i++)
+		EXPECT(pthread_create(&threads[i], NULL, ask, NULL) == 0);
+	for (unsigned i = 0; i < 4; i++)
+		EXPECT(pthread_join(threads[i], &failed) == 0 && !failed);
+	return 0;
+}
+
+static void test_stacks_asked_for_at_once(void **state)
+{
+	(void)state;
+	must_succeed(ask_at_once, NULL);
+}
+
 /* No room for a stack is no room for a thread. */
 static int no_room(void *arg)
 {
@@ -1106,6 +1142,40 @@ static void test_stacks_overflow_as_ever(void **state)
 		if (o->onstack)
 			assert_true(o->address - o->sp + 4096 < 8192);
 	}
+}
+
+/* A signal that is no SIGSEGV, and whose handler can't run there: the kernel makes it one. */
+
+static void on_other_overflow(int signo, siginfo_t *info, void *arg)
+{
+	(void)arg;
+	_exit(signo == SIGSEGV && info->si_code == SI_KERNEL && !info->si_addr ? 42 : 43);
+}
+
+static uint64_t no_instruction(void)
+{
+	__asm__ volatile("mov %0, %%rsp; ud2" : : "r"((uint64_t)PAGE));
+	return 0;
+}
+
+static int ill_without_stack(void *arg)
+{
+	stack_t mine = {.ss_sp = own[0], .ss_size = sizeof(own[0])};
+	struct sigaction act = {.sa_sigaction = on_other_overflow, .sa_flags = SA_SIGINFO};
+
+	have_world(*(enum world *)arg);
+	sigaltstack(&mine, NULL);
+	sigaction(SIGILL, &act, NULL);
+	act.sa_flags |= SA_ONSTACK;
+	sigaction(SIGSEGV, &act, NULL);
+	return (int)no_instruction();
+}
+
+static void test_stacks_without_room_make_a_sigsegv(void **state)
+{
+	(void)state;
+	for (enum world w = BARE; w <= OPTION; w++)
+		assert_int_equal(t_child_fate(ill_without_stack, &w), -1 - 42);
 }
 
 /* The main thread's stack grows, with a window not far below it. */
@@ -1838,6 +1908,7 @@ int main(int argc, char **argv)
 		T(of_the_dead_are_used_again),
 		T(after_fork),
 		T(after_a_fork_that_libc_does_not_see),
+		T(asked_for_at_once),
 		T(without_room_are_an_error),
 		T(asked_for_by_the_environment),
 		T(do_not_show_in_sigaltstack),
@@ -1849,6 +1920,7 @@ int main(int argc, char **argv)
 		T(obey_what_a_handler_puts_into_its_frame),
 		T(let_unwinders_through),
 		T(overflow_as_ever),
+		T(without_room_make_a_sigsegv),
 		T(grow_next_to_windows),
 		T(in_a_trapped_window_work),
 		T(in_a_trapped_window_want_sa_onstack),
