@@ -1893,6 +1893,8 @@ static void test_stacks_need_no_more_than_documented(void **state)
 	(void)state;
 	NOT_UNDER(__asan_init);
 	NOT_UNDER(__tsan_init);
+	if (getenv("TEST_MODE") && strcmp(getenv("TEST_MODE"), "rel"))
+		skip(); /* without the compiler's optimisation, frames are larger */
 	must_succeed(paint, NULL);
 }
 
