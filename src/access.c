@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "../arch/x86_64/guard.h"
+#include "../arch/x86_64/syscall.h"
 #include "gate.h"
 #include "sigsafe.h"
 
@@ -125,7 +126,7 @@ static bool has_moved(struct access *at)
 	at->host = window_ops(w)->host(w, at->address - window_start(w));
 	if (at->host != before)
 		return true;
-	if (!(get(&regmap__ram_moves) % 2))
+	if (atomic_load(&regmap__ram_moves) % 2 == 0)
 		return false;
 	sys_call(SYS_sched_yield, 0, 0, 0, 0);
 	return true;
