@@ -34,6 +34,8 @@ struct em_fault {
 
 struct bus;
 
+enum { BUS_SCRATCH = 32768 };
+
 struct bus_ops {
 	/* Could all of these bytes be accessed that way? Has no effect on devices. */
 	enum em_status (*probe)(struct bus *bus, uint64_t address, size_t length, unsigned access,
@@ -65,6 +67,12 @@ struct bus_ops {
 	 * NULL.
 	 */
 	void (*commit)(struct bus *bus, struct cpu *cpu);
+	/*
+	 * BUS_SCRATCH bytes for one execution, which need not be given back when a callback leaves it.
+	 * NULL: no memory. Both may be NULL.
+	 */
+	void *(*borrow)(struct bus *bus);
+	void (*give_back)(struct bus *bus);
 	/* The instruction is abandoned: forget stores kept for commit(). May be NULL. */
 	void (*abandon)(struct bus *bus);
 };

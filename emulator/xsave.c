@@ -25,8 +25,10 @@ enum {
 	KNOWN = XSTATE_X87 | XSTATE_VECTOR | 1 << PKRU,
 	FILLS = 2,
 	ALIGN = 64,
-	SCRATCH = FILLS * AREA_MAX + 4096,
+	SCRATCH = FILLS * AREA_MAX + ALIGN,
 };
+
+_Static_assert((int)SCRATCH <= (int)BUS_SCRATCH, "what a bus lends is enough");
 
 static const uint64_t compacted = 1ull << 63;
 
@@ -245,8 +247,10 @@ static enum em_status run(struct em *em, uint8_t *area, uint64_t address)
 
 static enum em_status restore(struct em *em, uint64_t address, uint8_t *area)
 {
-	enum em_status st = load_area(em, address, area);
+	enum em_status st;
 
+	memset(area, 0, AREA_MAX);
+	st = load_area(em, address, area);
 	return st ? st : run(em, area, address);
 }
 
@@ -301,16 +305,33 @@ static enum em_status on_area(struct em *em, uint64_t address, unsigned size, ui
 	return restores(em->plan) ? restore(em, address, area[0]) : save(em, address, area, size);
 }
 
-/* Too much for an alternate signal stack. A callback that longjmps away leaves it mapped. */
+static uint8_t *borrow(struct em *em)
+{
+	const struct bus_ops *bus = em->bus->ops;
+
+	return bus->borrow ? bus->borrow(em->bus) : regmap__scratch_map(BUS_SCRATCH);
+}
+
+static void give_back(struct em *em, uint8_t *raw)
+{
+	const struct bus_ops *bus = em->bus->ops;
+
+	if (bus->give_back)
+		bus->give_back(em->bus);
+	else
+		regmap__scratch_unmap(raw, BUS_SCRATCH);
+}
+
+/* Too much for an alternate signal stack. */
 static enum em_status on_buffer(struct em *em, uint64_t address, unsigned size)
 {
-	uint8_t *raw = regmap__scratch_map(SCRATCH);
+	uint8_t *raw = borrow(em);
 	enum em_status st;
 
 	if (!raw)
 		return regmap__em_unimplemented(em, "no memory for an XSAVE area");
 	st = on_area(em, address, size, raw);
-	regmap__scratch_unmap(raw, SCRATCH);
+	give_back(em, raw);
 	return st;
 }
 

@@ -260,6 +260,21 @@ void regmap__window_bus_keep(struct window_bus *bus, uint64_t offset, const void
 	bus->pending += (unsigned)length;
 }
 
+static void *bus_borrow(struct bus *base)
+{
+	struct window_bus *bus = (struct window_bus *)base;
+	void *memory = regmap__scratch_take(&bus->scratch);
+
+	regmap__pin_note_thread(&bus->scratch.pin);
+	regmap__pin_note_origin(&bus->scratch.pin, base->cpu->gpr[CPU_RSP]);
+	return memory;
+}
+
+static void bus_give_back(struct bus *base)
+{
+	regmap__scratch_drop(&((struct window_bus *)base)->scratch);
+}
+
 static void bus_abandon(struct bus *base)
 {
 	struct window_bus *bus = (struct window_bus *)base;
@@ -287,12 +302,15 @@ static const struct bus_ops window_bus_ops = {
 	.lock = bus_lock,
 	.unlock = bus_unlock,
 	.commit = bus_commit,
+	.borrow = bus_borrow,
+	.give_back = bus_give_back,
 	.abandon = bus_abandon,
 };
 
 void regmap__window_bus_end(struct window_bus *bus)
 {
 	regmap__access_unlock(&bus->lock);
+	regmap__scratch_drop(&bus->scratch);
 	bus_release(&bus->bus);
 }
 
@@ -304,5 +322,6 @@ void regmap__window_bus_init(struct window_bus *bus)
 	bus->pins = 0;
 	bus->lock.at.pin.slot = NULL;
 	bus->lock.word = NULL;
+	bus->scratch.pin.slot = NULL;
 	bus_abandon(&bus->bus);
 }

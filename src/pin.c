@@ -288,45 +288,52 @@ static bool on_one_stack(const struct extent *signal_stack, uint64_t low, uint64
 	       !regmap__guard_probe_read((const void *)low, high - low + 1, &trap);
 }
 
-/*
- * What lies below the stack pointer is gone. So is a signal handler's frame, wherever it lies, whose
- * interrupted code is gone or goes on elsewhere.
- */
-static bool is_left(const struct slot *slot, uint64_t sp, const struct extent *signal_stack)
-{
-	uint64_t frame = (uintptr_t)get(&slot->copy), origin = get(&slot->origin);
+/* What the calling thread leaves. */
+struct jump {
+	uint64_t key;
+	bool asked;
+	struct extent signal_stack;
+};
 
-	return (frame < sp && on_one_stack(signal_stack, frame, sp)) ||
-	       (origin && origin <= sp && on_one_stack(signal_stack, origin, sp));
+static bool is_below(struct jump *j, uint64_t address, uint64_t sp)
+{
+	if (!j->asked)
+		j->signal_stack = signal_stack();
+	j->asked = true;
+	return on_one_stack(&j->signal_stack, address, sp);
 }
 
-static void drop_if_left(struct slot *slot, uint64_t sp, const struct extent *signal_stack)
+/*
+ * What lies below the stack pointer is gone. So is a signal handler's frame, wherever it lies, whose
+ * interrupted code is gone or goes on elsewhere; and all that lies below that.
+ */
+static void drop_below(struct jump *j, uint64_t sp)
 {
-	uint64_t nonce = get(&slot->nonce);
+	for (unsigned n = 0; n < get(&reach[home_of(j->key)]); n++) {
+		struct slot *slot = regmap__slot_at(nth_slot(j->key, n));
+		uint64_t nonce = get(&slot->nonce), origin = get(&slot->origin);
+		uint64_t frame = (uintptr_t)get(&slot->copy);
+		bool gone, cut;
 
-	if (!nonce || regmap__slot_is_lost(slot, nonce) || !is_left(slot, sp, signal_stack))
-		return;
-	set(get(&slot->copy), 0);
-	release(slot);
+		if (get(&slot->key) != j->key || !nonce || regmap__slot_is_lost(slot, nonce))
+			continue;
+		gone = frame < sp && is_below(j, frame, sp);
+		cut = !gone && origin && origin <= sp && is_below(j, origin, sp);
+		if (!gone && !cut)
+			continue;
+		set(get(&slot->copy), 0);
+		release(slot);
+		if (cut)
+			drop_below(j, frame);
+	}
 }
 
 /* A thread without pins pays for a few loads. */
 void regmap__pin_jump(uint64_t sp)
 {
-	uint64_t key = regmap__thread_key();
-	struct extent stack;
-	bool asked = false;
+	struct jump jump = {.key = regmap__thread_key()};
 
-	for (unsigned n = 0; n < get(&reach[home_of(key)]); n++) {
-		struct slot *slot = regmap__slot_at(nth_slot(key, n));
-
-		if (get(&slot->key) != key)
-			continue;
-		if (!asked)
-			stack = signal_stack();
-		asked = true;
-		drop_if_left(slot, sp, &stack);
-	}
+	drop_below(&jump, sp);
 }
 
 void regmap__pin_forget_others(void)
@@ -348,7 +355,7 @@ void regmap__pin_forget_others(void)
 
 static void *map_scratch(void)
 {
-	long at = sys_call6(SYS_mmap, 0, SCRATCH_SIZE, PROT_READ | PROT_WRITE,
+	long at = sys_call6(SYS_mmap, 0, BUS_SCRATCH, PROT_READ | PROT_WRITE,
 	                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return at < 0 && at > -4096 ? NULL : (void *)at;
@@ -377,6 +384,6 @@ void regmap__scratch_drop(struct scratch *s)
 		return;
 	i = slot_of_nonce(get(&s->pin.nonce));
 	if (i >= SLOTS && s->memory)
-		sys_call(SYS_munmap, (long)s->memory, SCRATCH_SIZE, 0, 0);
+		sys_call(SYS_munmap, (long)s->memory, BUS_SCRATCH, 0, 0);
 	regmap__pin_drop(&s->pin);
 }

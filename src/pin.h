@@ -14,6 +14,7 @@
 #define SRC_PIN_H
 
 #include "table.h"
+#include "../emulator/bus.h"
 
 /* One cache line. What a thread claims lies near the place that belongs to its FS base. */
 struct slot {
@@ -73,14 +74,13 @@ uint64_t regmap__thread_key(void);
 uint32_t regmap__thread_id(void);
 
 /*
- * The calling thread's memory for one execution that needs more than a signal stack has; recycled
+ * BUS_SCRATCH bytes for one execution that needs more than a signal stack has; recycled
  * even when it is lost like a pin. NULL: there is none. AS-Safe.
  */
 struct scratch {
 	struct pin pin;
 	void *memory;
 };
-enum { SCRATCH_SIZE = 32768 };
 void *regmap__scratch_take(struct scratch *scratch);
 void regmap__scratch_drop(struct scratch *scratch);
 
