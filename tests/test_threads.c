@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -558,6 +559,558 @@ EVERYWHERE(are_born_and_die)
 	assert_int_equal(result(at, 0), 1000);
 }
 
+/* ---- LOCKed operations and plain stores ------------------------------------------------------ */
+
+/* A lock in a device: XCHG to take it, MOV to release it, as on any memory. */
+static void spin_lock(uint64_t at)
+{
+	uint32_t taken;
+
+	do {
+		taken = 1;
+		__asm__ volatile("xchgl %0, (%1)" : "+r"(taken) : "r"(at) : "memory");
+		if (taken)
+			sched_yield();
+	} while (taken);
+}
+
+static void spin_unlock(uint64_t at)
+{
+	__asm__ volatile("movl $0, (%0)" : : "r"(at) : "memory");
+}
+
+static uint64_t guarded;
+
+static void count_under_lock(struct worker *w)
+{
+	for (unsigned i = 0; i < ROUNDS / 4; i++) {
+		spin_lock(w->at + 128);
+		guarded++;
+		spin_unlock(w->at + 128);
+	}
+}
+
+EVERYWHERE(spinlock_is_released_by_a_plain_store)
+{
+	guarded = 0;
+	run(count_under_lock, at);
+	assert_int_equal(guarded, TOTAL / 4);
+	assert_int_equal(result(at, 128), 0);
+}
+
+/*
+ * One thread stores, the others decide by CMPXCHG whether to add: a store of theirs that fell between
+ * the read and the write of a LOCKed operation would be lost, and never seen by anybody.
+ */
+static void store_or_add(struct worker *w)
+{
+	volatile uint64_t *value = (volatile uint64_t *)(w->at + 136);
+
+	for (unsigned i = 0; i < ROUNDS / 4; i++) {
+		if (w->number) {
+			__asm__ volatile("lock addq $0, 136(%0)" : : "r"(w->at) : "memory", "cc");
+			continue;
+		}
+		*value = i + 1;
+		w->failed |= *value != i + 1;
+	}
+}
+
+EVERYWHERE(lock_keeps_plain_stores)
+{
+	run(store_or_add, at);
+	assert_int_equal(result(at, 136), ROUNDS / 4);
+}
+
+/* The same by regmap_write(). */
+static void write_or_add(struct worker *w)
+{
+	for (uint64_t i = 1, seen; i <= ROUNDS / 4; i++) {
+		if (w->number) {
+			__asm__ volatile("lock orq $0, 144(%0)" : : "r"(w->at) : "memory", "cc");
+			continue;
+		}
+		w->failed |= regmap_write(w->at + 144, &i, 8) ||
+		             regmap_read(w->at + 144, &seen, 8) || seen != i;
+	}
+}
+
+static void test_threads_lock_keeps_regmap_write(void **state)
+{
+	(void)state;
+	run(write_or_add, DEVICE);
+	assert_int_equal(result(DEVICE, 144), ROUNDS / 4);
+}
+
+/* Host memory that is aligned differently from the guest: CMPXCHG16B goes through a buffer. */
+static void exchange_misaligned(struct worker *w)
+{
+	uint64_t at = w->at, low = 0, high = 0;
+
+	for (unsigned i = 0; i < ROUNDS / 8; i++) {
+		bool done = false;
+
+		if (w->number == 0) {
+			volatile uint64_t *mine = (volatile uint64_t *)(at + 8);
+
+			*mine = i + 1; /* and only this thread changes it */
+			w->failed |= *mine != i + 1;
+			continue;
+		}
+		while (!done)
+			__asm__ volatile("lock cmpxchg16b (%3)"
+			                 : "+a"(low), "+d"(high), "=@ccz"(done)
+			                 : "r"(at), "b"(low + 1), "c"(high)
+			                 : "memory");
+	}
+}
+
+static void test_threads_lock_through_a_buffer_keeps_stores(void **state)
+{
+	static uint8_t memory[64] __attribute__((aligned(16)));
+	uint64_t low, high;
+
+	(void)state;
+	assert_int_equal(t_lay_host("misaligned", OTHERS + 0x20000, memory + 8, 32, RW), 0);
+	run(exchange_misaligned, OTHERS + 0x20000);
+	memcpy(&low, memory + 8, 8);
+	memcpy(&high, memory + 16, 8);
+	assert_int_equal(low, (THREADS - 1) * (ROUNDS / 8));
+	assert_int_equal(high, ROUNDS / 8);
+}
+
+/* ---- Nobody waits for ever ------------------------------------------------------------------- */
+
+/*
+ * Two threads, each in a callback of its own window, where it accesses the other's. Both get there
+ * before either goes on, so that each would wait for the other.
+ */
+static pthread_barrier_t both_inside;
+static struct crossing {
+	uint64_t at, other;
+	void (*inner)(uint64_t at);
+	struct regmap_window *window;
+	uint64_t value;
+	int result;
+	unsigned depth;
+} crossings[2];
+
+static _Thread_local bool has_crossed;
+
+/* Once: at the second barrier, one thread would wait for what the other one waits for. */
+static void cross(struct crossing *c)
+{
+	if (has_crossed)
+		return;
+	has_crossed = true;
+	pthread_barrier_wait(&both_inside);
+	c->inner(c->other);
+}
+
+static int crossing_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+{
+	struct crossing *c = ctx;
+
+	(void)offset, (void)width;
+	cross(c);
+	*value = __atomic_load_n(&c->value, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int crossing_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+{
+	struct crossing *c = ctx;
+
+	(void)offset, (void)width;
+	cross(c);
+	__atomic_store_n(&c->value, value, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static const struct regmap_device_ops crossing_ops = {crossing_read, crossing_write};
+
+static void lock_or(uint64_t at)
+{
+	__asm__ volatile("lock orq $1, (%0)" : : "r"(at) : "memory", "cc");
+}
+
+static void plain_store(uint64_t at)
+{
+	__asm__ volatile("movq $1, (%0)" : : "r"(at) : "memory");
+}
+
+static void plain_load(uint64_t at)
+{
+	uint64_t value;
+
+	__asm__ volatile("movq (%1), %0" : "=r"(value) : "r"(at) : "memory");
+}
+
+static void (*outer)(uint64_t at);
+
+static void *access_own(void *crossing)
+{
+	outer(((struct crossing *)crossing)->at);
+	return NULL;
+}
+
+static void lay_crossings(void (*inner)(uint64_t))
+{
+	pthread_barrier_init(&both_inside, NULL, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		struct crossing *c = &crossings[i];
+		struct regmap_config config = {
+			.size = sizeof(config),
+			.guest = OTHERS + 0x30000 + i * PAGE,
+			.length = PAGE,
+			.access = RW,
+			.backing = REGMAP_DEVICE,
+			.ops = &crossing_ops,
+			.ctx = c,
+		};
+
+		*c = (struct crossing){.at = config.guest, .inner = inner};
+		c->other = OTHERS + 0x30000 + !i * PAGE;
+		assert_int_equal(regmap_map(&config, &c->window), 0);
+	}
+}
+
+static void run_crossings(void)
+{
+	pthread_t threads[2];
+
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, access_own, &crossings[i]), 0);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&both_inside);
+}
+
+static void test_threads_crossing_accesses_do_not_hang(void **state)
+{
+	static void (*const kinds[])(uint64_t) = {lock_or, plain_store, plain_load};
+
+	(void)state;
+	for (unsigned o = 0; o < 3; o++) {
+		for (unsigned i = 0; i < 3; i++) {
+			outer = kinds[o];
+			lay_crossings(kinds[i]);
+			run_crossings();
+			for (unsigned k = 0; k < 2; k++) {
+				assert_int_equal(crossings[k].value, o < 2 || i < 2);
+				assert_int_equal(regmap_unmap(crossings[k].window), 0);
+			}
+		}
+	}
+}
+
+/* One of them gets its way, the other one is told, and may try again. */
+static void unmap_other(uint64_t at)
+{
+	struct crossing *mine = &crossings[at == crossings[0].at],
+			*other = &crossings[at != crossings[0].at];
+
+	mine->result = regmap_unmap(other->window);
+}
+
+static void test_threads_crossing_unmaps_do_not_hang(void **state)
+{
+	uint64_t value;
+
+	(void)state;
+	for (unsigned round = 0; round < 100; round++) {
+		int results;
+
+		outer = plain_load;
+		lay_crossings(unmap_other);
+		run_crossings();
+		results = crossings[0].result + crossings[1].result;
+		assert_true(results == -EDEADLK || results == 0);
+		for (unsigned i = 0; i < 2; i++) {
+			if (!crossings[!i].result) { /* the other thread's */
+				assert_int_equal(regmap_read(crossings[i].at, &value, 8), -EFAULT);
+				continue;
+			}
+			has_crossed = true;
+			assert_int_equal(regmap_read(crossings[i].at, &value, 8), 0);
+			assert_int_equal(regmap_unmap(crossings[i].window), 0);
+		}
+	}
+}
+
+/* One waits in regmap_unmap(), the other one for a turn at the window that the first one is in. */
+static void unmap_or_lock(uint64_t at)
+{
+	if (at == crossings[0].at)
+		unmap_other(at);
+	else
+		lock_or(at);
+}
+
+static void test_threads_unmap_crossing_lock_does_not_hang(void **state)
+{
+	(void)state;
+	outer = plain_load;
+	lay_crossings(unmap_or_lock);
+	run_crossings();
+	assert_int_equal(crossings[1].result, 0);
+	assert_int_equal(regmap_unmap(crossings[0].window), -EINVAL);
+	assert_int_equal(regmap_unmap(crossings[1].window), 0);
+}
+
+/*
+ * A callback that waits for another thread's access to its own window, which waits for its turn: the
+ * library can't see that circle, and gives up after a while.
+ */
+static sem_t knock;
+static atomic_bool knocking;
+static uint64_t knocking_value;
+
+static int knocking_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+{
+	(void)ctx, (void)width;
+	knocking = true;
+	if (offset == 0)
+		sem_wait(&knock);
+	else
+		sem_post(&knock);
+	__atomic_store_n(&knocking_value, value, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int knocking_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+{
+	(void)ctx, (void)offset, (void)width;
+	*value = __atomic_load_n(&knocking_value, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static void *wait_in_callback(void *arg)
+{
+	plain_store((uintptr_t)arg);
+	return NULL;
+}
+
+static void test_threads_lock_gives_up_on_a_callback_that_waits_for_it(void **state)
+{
+	static const struct regmap_device_ops with = {knocking_read, knocking_write};
+	uint64_t at = OTHERS + 0x40000;
+	pthread_t thread;
+
+	(void)state;
+	sem_init(&knock, 0, 0);
+	assert_int_equal(t_lay_device("knock", at, PAGE, &with, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, wait_in_callback, (void *)(uintptr_t)at), 0);
+	while (!knocking)
+		sched_yield();
+	lock_or(at + 8);
+	pthread_join(thread, NULL);
+	sem_destroy(&knock);
+}
+
+/* A blocking read holds nobody back: an atomic store ends it. */
+static int blocking_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+{
+	(void)ctx, (void)width;
+	if (offset == 0)
+		sem_wait(&knock);
+	*value = offset == 0;
+	return 0;
+}
+
+static int posting_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+{
+	(void)ctx, (void)offset, (void)width;
+	return value == 7 && sem_post(&knock);
+}
+
+static void *read_blocking(void *arg)
+{
+	return (void *)*(volatile uint64_t *)arg;
+}
+
+static void test_threads_blocking_read_is_ended_by_an_atomic_store(void **state)
+{
+	static const struct regmap_device_ops with = {blocking_read, posting_write};
+	uint64_t at = OTHERS + 0x50000;
+	pthread_t thread;
+	void *value;
+
+	(void)state;
+	sem_init(&knock, 0, 0);
+	assert_int_equal(t_lay_device("block", at, PAGE, &with, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, read_blocking, (void *)(uintptr_t)at), 0);
+	atomic_store((_Atomic uint64_t *)(at + 8), 7);
+	pthread_join(thread, &value);
+	assert_ptr_equal(value, (void *)1);
+	sem_destroy(&knock);
+}
+
+static int ignore_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+{
+	(void)ctx, (void)offset, (void)width, (void)value;
+	return 0;
+}
+
+/* A child of vfork() shares all memory, and its parent stands still in the callback. */
+static atomic_uint by_child;
+
+static int forking_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+{
+	uint64_t at = (uintptr_t)ctx;
+	pid_t child;
+
+	(void)width;
+	*value = 0;
+	if (offset)
+		return 0;
+	child = vfork();
+	if (child == 0) {
+		lock_or(at + 8);
+		plain_store(at + 8);
+		by_child++;
+		_exit(0);
+	}
+	return child < 0;
+}
+
+static void test_threads_vfork_in_a_locked_callback(void **state)
+{
+	static const struct regmap_device_ops with = {forking_read, ignore_write};
+	uint64_t at = OTHERS + 0x60000;
+
+	(void)state;
+	assert_int_equal(t_lay_device("vfork", at, PAGE, &with, (void *)(uintptr_t)at), 0);
+	lock_or(at);
+	plain_load(at);
+	assert_int_equal(by_child, 2);
+}
+
+/* ---- All at once ----------------------------------------------------------------------------- */
+
+/*
+ * Windows of three kinds and an alias come and go in a few places while other threads access those
+ * places in every way there is. Each access hits some window or none; nothing else may happen.
+ */
+enum { PLACES = 6, MOST_RACES = 400 };
+#define PLACE(i) (OTHERS + 0x100000 + (i)*0x800)
+
+static uint8_t race_memory[PLACES][PAGE];
+static atomic_uint race_hits;
+
+static int race_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+{
+	(void)offset, (void)width;
+	*value = __atomic_load_n((uint64_t *)ctx, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int race_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+{
+	(void)offset, (void)width;
+	__atomic_store_n((uint64_t *)ctx, value, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static const struct regmap_device_ops race_ops = {race_read, race_write};
+
+static struct regmap_window *lay_race(unsigned place, unsigned kind, void *ctx)
+{
+	struct regmap_config config = {
+		.size = sizeof(config),
+		.guest = PLACE(place),
+		.length = 0x800,
+		.access = RW,
+		.backing = (enum regmap_backing[]){REGMAP_HOST, REGMAP_DEVICE, REGMAP_RAM,
+	                                           REGMAP_ALIAS}[kind % 4],
+		.flags = REGMAP_TRAP,
+		.host = kind % 4 == 0 ? race_memory[place] : NULL,
+		.ops = kind % 4 == 1 ? &race_ops : NULL,
+		.ctx = kind % 4 == 1 ? ctx : NULL,
+		.target = kind % 4 == 3 ? PLACE((place + 1) % PLACES) : 0,
+	};
+	struct regmap_window *window;
+
+	return regmap_map(&config, &window) ? NULL : window;
+}
+
+/* The context dies with its window. */
+static void *lay_and_take(void *arg)
+{
+	unsigned seed = (unsigned)(uintptr_t)arg, mine = seed % 2;
+
+	for (unsigned i = 0; i < MOST_RACES; i++) {
+		unsigned place = 2 * (rand_r(&seed) % (PLACES / 2)) + mine;
+		uint64_t *ctx = calloc(1, sizeof(*ctx));
+		struct regmap_window *window = lay_race(place, (unsigned)rand_r(&seed), ctx);
+
+		for (unsigned k = 0; k < 3; k++)
+			sched_yield();
+		if (!window || regmap_unmap(window))
+			return arg;
+		free(ctx);
+	}
+	return NULL;
+}
+
+static void race_once(uint64_t at, unsigned what)
+{
+	uint64_t value = what;
+	void *memory;
+
+	switch (what % 8) {
+	case 0: plain_load(at); break;
+	case 1: plain_store(at); break;
+	case 2: lock_or(at); break;
+	case 3: __asm__ volatile("movdqu (%0), %%xmm0" : : "r"(at) : "xmm0", "memory"); break;
+	case 4: __asm__ volatile("movdqu %%xmm0, (%0)" : : "r"(at) : "memory"); break;
+	case 5: race_hits += !regmap_read(at, &value, 8); return;
+	case 6: race_hits += !regmap_write(at, &value, 8); return;
+	case 7: race_hits += !regmap_translate(at, &memory); return;
+	}
+	race_hits++;
+}
+
+static void *race(void *arg)
+{
+	volatile unsigned seed = (unsigned)(uintptr_t)arg;
+
+	while (!enough) {
+		unsigned next = seed;
+		uint64_t at = PLACE(rand_r(&next) % PLACES) + 8 * (unsigned)(rand_r(&next) % 200);
+		unsigned what = (unsigned)rand_r(&next);
+
+		seed = next;
+		if (!sigsetjmp(back, 1))
+			race_once(at, what);
+	}
+	return NULL;
+}
+
+static void test_threads_everything_races(void **state)
+{
+	pthread_t users[3], mappers[2];
+	void *failed;
+
+	(void)state;
+	signal(SIGSEGV, on_fault);
+	signal(SIGBUS, on_fault);
+	enough = false;
+	for (uintptr_t i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&users[i], NULL, race, (void *)(i + 10)), 0);
+	for (uintptr_t i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&mappers[i], NULL, lay_and_take, (void *)(i + 100)),
+		                 0);
+	for (unsigned i = 0; i < 2; i++) {
+		pthread_join(mappers[i], &failed);
+		assert_null(failed);
+	}
+	enough = true;
+	for (unsigned i = 0; i < 3; i++)
+		pthread_join(users[i], NULL);
+	assert_true(race_hits > 0);
+}
+
 #define T(name) cmocka_unit_test(test_threads_##name)
 
 int main(void)
@@ -578,6 +1131,17 @@ int main(void)
 		T(fault_while_windows_come_and_go),
 		T(unmap_waits),
 		T(are_born_and_die),
+		T(spinlock_is_released_by_a_plain_store),
+		T(lock_keeps_plain_stores),
+		T(lock_keeps_regmap_write),
+		T(lock_through_a_buffer_keeps_stores),
+		T(crossing_accesses_do_not_hang),
+		T(crossing_unmaps_do_not_hang),
+		T(unmap_crossing_lock_does_not_hang),
+		T(lock_gives_up_on_a_callback_that_waits_for_it),
+		T(blocking_read_is_ended_by_an_atomic_store),
+		T(vfork_in_a_locked_callback),
+		T(everything_races),
 	};
 
 	setenv("REGMAP_REPORT", "0", 0);
