@@ -11,7 +11,7 @@
 
 enum { SPINS = 64, YIELDS = 64, SLEEPS = SPINS + YIELDS };
 /* Of rounds: how often to look for a circle; when to give up (the kernel adds to each sleep). */
-enum { LOOK = 8, PATIENCE = SLEEPS + 20000 };
+enum { LOOK = 8, PATIENCE = SLEEPS + 10000 };
 
 /* struct slot.waits: where what is waited for stands, and its kind. */
 enum { KIND = 3, FOR_HOLDER = 1 /* of a lock word */, FOR_STORES = 2, FOR_ALL = 3 };

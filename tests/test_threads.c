@@ -992,7 +992,7 @@ static void test_threads_vfork_in_a_locked_callback(void **state)
  * Windows of three kinds and an alias come and go in a few places while other threads access those
  * places in every way there is. Each access hits some window or none; nothing else may happen.
  */
-enum { PLACES = 6, MOST_RACES = 400 };
+enum { PLACES = 6, MOST_RACES = 200 };
 #define PLACE(i) (OTHERS + 0x100000 + (i)*0x800)
 
 static uint8_t race_memory[PLACES][PAGE];
