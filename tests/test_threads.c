@@ -591,6 +591,7 @@ static void count_under_lock(struct worker *w)
 	for (unsigned i = 0; i < ROUNDS / 4; i++) {
 		spin_lock(w->at + LOCK_AT);
 		guarded++;
+		sched_yield();
 		spin_unlock(w->at + LOCK_AT);
 	}
 }
