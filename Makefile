@@ -5,7 +5,7 @@
 #   MODE=rel|asan|tsan|cov|fuzz                what is built; objects are in build/$(MODE)
 #   BUILD=build                                another build directory, for a second compiler
 #   V=1 WERROR=1                               show commands; warnings are errors
-#   DESTDIR PREFIX LIBDIR INCLUDEDIR MANDIR    where install puts things
+#   DESTDIR PREFIX LIBDIR INCLUDEDIR MANDIR DATADIR    where install puts things
 #   SANITIZE_SKIP="test_a so_b"                tests that can't run under sanitizers
 #                        (a test sees the mode in TEST_MODE and may skip cases of its own)
 #   TEST_TIMEOUT FUZZ_TIME                     seconds
@@ -67,6 +67,7 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+DATADIR ?= $(PREFIX)/share/libregmap
 
 # ---- flags -----------------------------------------------------------------------------------
 
@@ -463,7 +464,7 @@ tidy: | $(READY)
 docs: | $(READY)
 	$(Q)bash scripts/check-docs $(MAN)
 
-## install, uninstall: DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, MANDIR are honoured
+## install, uninstall: DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, MANDIR, DATADIR are honoured
 rel = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 install: lib
 	install -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/regmap'
@@ -475,6 +476,7 @@ install: lib
 	$(call pc,$(PREFIX),$(call rel,$(LIBDIR)),$(call rel,$(INCLUDEDIR)),) \
 		>'$(DESTDIR)$(LIBDIR)/pkgconfig/regmap.pc'
 	bash scripts/man install '$(DESTDIR)$(MANDIR)' $(MAN)
+	install -D -m 644 tools/regmap-gdb.py '$(DESTDIR)$(DATADIR)/regmap-gdb.py'
 	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall:
@@ -482,7 +484,8 @@ uninstall:
 	rm -f $(patsubst %,'$(DESTDIR)$(LIBDIR)/%',libregmap.a libregmap.so libregmap.so.$(SOVERSION) \
 		libregmap.so.$(VERSION) pkgconfig/regmap.pc)
 	bash scripts/man uninstall '$(DESTDIR)$(MANDIR)' $(MAN)
-	-rmdir '$(DESTDIR)$(INCLUDEDIR)/regmap' 2>/dev/null
+	rm -f '$(DESTDIR)$(DATADIR)/regmap-gdb.py'
+	-rmdir '$(DESTDIR)$(INCLUDEDIR)/regmap' '$(DESTDIR)$(DATADIR)' 2>/dev/null
 	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 ## dist: build/libregmap-VERSION.tar.gz of the last commit

@@ -11,6 +11,7 @@
 #include "../arch/x86_64/context.h"
 #include "../arch/x86_64/syscall.h"
 #include "frames.h"
+#include "hidden.h"
 #include "report.h"
 #include "text.h"
 #include "window.h"
@@ -296,6 +297,9 @@ static const char *advice(const struct report *r)
 	bool inside = regmap__window_near(r->range.address, near) && near[0].inside;
 	const char *of_fault;
 
+	if (r->fault->reason == regmap__hidden_refusal)
+		return "set the breakpoint on an instruction before it, or when it has run once; a hardware "
+		       "breakpoint (hbreak) leaves the code as it is, as long as the debugger does";
 	if (r->status == EM_UNIMPLEMENTED && !(regmap__em_tiers() & EM_TIER_NATIVE))
 		return "run without REGMAP_NATIVE=0, where executable memory is allowed, or use plain loads "
 		       "and stores here";

@@ -17,6 +17,7 @@
 #include "bus.h"
 #include "chain.h"
 #include "fork.h"
+#include "hidden.h"
 #include "report.h"
 #include "site.h"
 #include "stacks.h"
@@ -89,6 +90,14 @@ static bool fetch(uint64_t rip, uint8_t *to, size_t length)
 	return fetch_words(rip, to, length) || fetch_from_kernel(rip, to, length);
 }
 
+static bool fetch_code(struct trap *t)
+{
+	if (fetch(t->rip, t->code, t->have))
+		return true;
+	t->have = 0;
+	return false;
+}
+
 static enum em_status plan(struct trap *t)
 {
 	struct kept_fs kept;
@@ -100,6 +109,14 @@ static enum em_status plan(struct trap *t)
 	return status;
 }
 
+/* Without a footprint, but for the byte that faulted: the report says what to do. */
+static enum em_status hidden(struct trap *t)
+{
+	memset(&t->plan, 0, sizeof(t->plan));
+	t->plan.refusal = regmap__hidden_refusal;
+	return EM_UNIMPLEMENTED;
+}
+
 /* Not beyond the page at first: the next one may not be there. */
 static enum em_status decode(struct trap *t)
 {
@@ -108,10 +125,10 @@ static enum em_status decode(struct trap *t)
 	enum em_status status;
 
 	t->have = room < EM_MAX_LENGTH ? (unsigned)room : EM_MAX_LENGTH;
-	if (!fetch(rip, t->code, t->have)) {
-		t->have = 0;
+	if (!fetch_code(t))
 		return EM_RETRY;
-	}
+	if (t->code[0] == HIDDEN_INT3 && !regmap__hidden_find(rip, t->code))
+		return hidden(t);
 	status = plan(t);
 	if (status != EM_RETRY || t->have == EM_MAX_LENGTH)
 		return status;
@@ -121,12 +138,31 @@ static enum em_status decode(struct trap *t)
 	return plan(t);
 }
 
+/*
+ * Is it the same, but for a breakpoint? One byte alone proves nothing: only where no file says what
+ * the breakpoint hides, it is taken for what it was.
+ */
+static bool same_behind_breakpoint(struct trap *t)
+{
+	const uint8_t *bytes = t->plan.bytes;
+	uint8_t first;
+
+	if (t->code[0] != HIDDEN_INT3)
+		return false;
+	if (t->have == 1 && regmap__hidden_find(t->rip, &first) && first != bytes[0])
+		return false;
+	t->code[0] = bytes[0];
+	return !memcmp(t->code, bytes, t->have);
+}
+
 static bool remembered(struct trap *t)
 {
 	if (!regmap__site_find(t->rip, &t->plan))
 		return false;
 	t->have = t->plan.length;
-	return fetch(t->rip, t->code, t->have) && !memcmp(t->code, t->plan.bytes, t->have);
+	if (!fetch_code(t))
+		return false;
+	return !memcmp(t->code, t->plan.bytes, t->have) || same_behind_breakpoint(t);
 }
 
 static enum em_status find_plan(struct trap *t)

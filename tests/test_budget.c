@@ -128,7 +128,7 @@ static void strings(void)
 		HIDE(memcpy)(b, a, n + 1);
 		sink = HIDE(memcmp)(a, b, n) + (HIDE(memchr)(a, 'y', n) != NULL) +
 		       HIDE(strcmp)(a, b) + HIDE(strncmp)(a, b, n) + (int)HIDE(strlen)(a) +
-		       (HIDE(strrchr)(a, 'y') != NULL);
+		       (HIDE(strrchr)(a, 'y') != NULL) + (HIDE(strchr)(a, 'y') != NULL);
 		HIDE(memmove)(a + 3, a, n);
 		HIDE(strncpy)(a, b, n);
 	}
@@ -230,6 +230,7 @@ static const struct {
 	{"memcmp", strings},
 	{"bcmp", strings},
 	{"memchr", strings},
+	{"strchr", strings},
 	{"strlen", strings},
 	{"strcmp", strings},
 	{"strncmp", strings},
