@@ -11,6 +11,7 @@
 
 #include "../arch/x86_64/context.h"
 #include "../arch/x86_64/guard.h"
+#include "../arch/x86_64/native.h"
 #include "../arch/x86_64/syscall.h"
 #include "access.h"
 #include "backing.h"
@@ -332,6 +333,26 @@ OWN_FRAME static enum em_status execute(struct trap *t, uint64_t budget)
 	return regmap__em_execute(&t->plan, &t->cpu, &bus.bus, budget, &t->fault);
 }
 
+/*
+ * The single step over the instruction. A jump to where it leads, run with the trap flag set, raises
+ * the very exception: what the kernel says of it is right, whatever SIGTRAP is set to. Without code
+ * memory, or where the instruction has cleared the flag, a signal of our own has to do.
+ */
+OWN_FRAME static void single_step(struct trap *t)
+{
+	uint8_t code[] = {0xff, 0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}; /* jmp *(%rip) */
+	uint64_t to = regmap__context_rip(t->uc);
+	const uint8_t *stub = NULL;
+
+	memcpy(code + 6, &to, sizeof(to));
+	if (t->cpu.rflags & CPU_TF && regmap__em_tiers() & EM_TIER_NATIVE)
+		stub = regmap__code_stub(code, sizeof(code));
+	if (stub)
+		regmap__context_advance(t->uc, (uintptr_t)stub + NATIVE_STUB_ENTRY);
+	else
+		regmap__chain_single_step(t->uc);
+}
+
 static void carry_out(struct trap *t)
 {
 	bool step = t->cpu.rflags & CPU_TF;
@@ -346,7 +367,7 @@ static void carry_out(struct trap *t)
 	}
 	regmap__context_store(&t->cpu, t->uc, true);
 	if (step)
-		regmap__chain_single_step(t->uc);
+		single_step(t);
 	regmap__context_store_segments(&t->cpu); /* the last act: see context.h */
 }
 
