@@ -7,22 +7,36 @@
 
 #include "../arch/x86_64/syscall.h"
 #include "frames.h"
+#include "symbols.h"
 
 #include "sigsafe.h"
 
 enum { LINE = 4300 }; /* PATH_MAX and the columns before it */
 
-static bool name_frame(unw_cursor_t *cursor, struct frame *frame)
+/* A return address may be that of the next function: CALL is the byte before. */
+static void name_function(struct frame *frame, bool returns)
 {
-	unw_word_t ip, offset = 0;
+	uint64_t back = returns;
+
+	while (!regmap__symbol_find(frame->ip - back, frame->symbol, FRAME_SYMBOL,
+	                            &frame->offset)) {
+		frame->symbol[0] = 0;
+		if (!back)
+			return;
+		back = 0;
+	}
+	frame->offset += back;
+}
+
+static bool name_frame(unw_cursor_t *cursor, struct frame *frame, bool returns)
+{
+	unw_word_t ip;
 
 	if (unw_get_reg(cursor, UNW_REG_IP, &ip) || !ip)
 		return false;
 	memset(frame, 0, sizeof(*frame));
 	frame->ip = ip;
-	if (unw_get_proc_name(cursor, frame->symbol, FRAME_SYMBOL - 1, &offset) == -UNW_EUNSPEC)
-		frame->symbol[0] = 0;
-	frame->offset = offset;
+	name_function(frame, returns);
 	return true;
 }
 
@@ -30,7 +44,7 @@ static unsigned walk(unw_cursor_t *cursor, struct frame *frames, unsigned max)
 {
 	unsigned count = 0;
 
-	while (count < max && name_frame(cursor, &frames[count])) {
+	while (count < max && name_frame(cursor, &frames[count], count > 0)) {
 		count++;
 		if (unw_step(cursor) <= 0)
 			break;

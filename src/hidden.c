@@ -6,79 +6,14 @@
 #include "../arch/x86_64/scratch.h"
 #include "../arch/x86_64/syscall.h"
 #include "hidden.h"
+#include "maps.h"
 
 #include "sigsafe.h"
 
-/* LINE holds the longest line of /proc/self/maps. AROUND: bytes looked at before and behind. */
-enum { LINE = 8192, AROUND = 64, ENOUGH = 8 };
+/* Bytes looked at before and behind; how many of them must be the same. */
+enum { AROUND = 64, ENOUGH = 8 };
 
 const char regmap__hidden_refusal[] = "a breakpoint hides the instruction";
-
-struct mapping {
-	uint64_t start, end, offset;
-	const char *path;
-};
-
-/* A number, and the character behind it. */
-static uint64_t take_hex(const char **at)
-{
-	uint64_t value = 0;
-
-	for (;; ++*at) {
-		unsigned c = (unsigned char)**at;
-		unsigned digit = c - '0' < 10 ? c - '0' : c - 'a' < 6 ? c - 'a' + 10 : 16;
-
-		if (digit == 16)
-			break;
-		value = value << 4 | digit;
-	}
-	*at += **at != 0;
-	return value;
-}
-
-/* start-end perms offset dev inode path */
-static bool holds(const char *line, uint64_t rip, struct mapping *m)
-{
-	m->start = take_hex(&line);
-	m->end = take_hex(&line);
-	if (rip < m->start || rip >= m->end || strlen(line) < 5)
-		return false;
-	line += 5;
-	m->offset = take_hex(&line);
-	m->path = strchr(line, '/');
-	return m->path;
-}
-
-static bool search(char *text, size_t used, uint64_t rip, struct mapping *m, size_t *kept)
-{
-	char *line = text, *end;
-
-	while ((end = memchr(line, '\n', used - (size_t)(line - text)))) {
-		*end = 0;
-		if (holds(line, rip, m))
-			return true;
-		line = end + 1;
-	}
-	*kept = used - (size_t)(line - text);
-	memmove(text, line, *kept);
-	return false;
-}
-
-/* m->path points into @text. */
-static bool find_mapping(uint64_t rip, char *text, struct mapping *m)
-{
-	long fd = sys_open_read("/proc/self/maps"), got;
-	bool found = false;
-	size_t used = 0;
-
-	if (fd < 0)
-		return false;
-	while (!found &&
-	       (got = sys_call(SYS_read, fd, (long)(text + used), (long)(LINE - used), 0)) > 0)
-		found = search(text, used + (size_t)got, rip, m, &used);
-	sys_call(SYS_close, fd, 0, 0, 0);
-	return found;
-}
 
 /* There may be more breakpoints than one. */
 static bool alike(const uint8_t *memory, const uint8_t *file, size_t length)
@@ -124,13 +59,13 @@ static bool look_into_file(uint64_t rip, const struct mapping *m, uint8_t *first
 
 bool regmap__hidden_find(uint64_t rip, uint8_t *first)
 {
-	char *text = regmap__scratch_map(LINE);
+	char *text = regmap__scratch_map(MAPS_TEXT);
 	struct mapping m;
 	bool found;
 
 	if (!text)
 		return false;
-	found = find_mapping(rip, text, &m) && look_into_file(rip, &m, first);
-	regmap__scratch_unmap(text, LINE);
+	found = regmap__maps_find(rip, text, &m) && look_into_file(rip, &m, first);
+	regmap__scratch_unmap(text, MAPS_TEXT);
 	return found;
 }

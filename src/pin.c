@@ -6,11 +6,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
-#include <sys/mman.h>
 #include <time.h>
 
 #include "../arch/x86_64/context.h"
 #include "../arch/x86_64/guard.h"
+#include "../arch/x86_64/scratch.h"
 #include "../arch/x86_64/syscall.h"
 #include "gate.h"
 #include "sigsafe.h"
@@ -87,14 +87,13 @@ bool regmap__slot_is_dead(const struct slot *slot)
 static struct slot *add_block(unsigned b)
 {
 	size_t bytes = SLOTS * sizeof(struct slot);
-	struct slot *none = NULL, *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-	                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct slot *none = NULL, *p = regmap__scratch_map(bytes);
 
-	if (p == MAP_FAILED)
+	if (!p)
 		return get(&block[b]);
 	if (atomic_compare_exchange_strong(&block[b], &none, p))
 		return p;
-	munmap(p, bytes);
+	regmap__scratch_unmap(p, bytes);
 	return none;
 }
 
@@ -353,14 +352,6 @@ void regmap__pin_forget_others(void)
 
 /* --- scratch memory --- */
 
-static void *map_scratch(void)
-{
-	long at = sys_call6(SYS_mmap, 0, BUS_SCRATCH, PROT_READ | PROT_WRITE,
-	                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	return at < 0 && at > -4096 ? NULL : (void *)at;
-}
-
 /* A slot keeps its memory for the next claim, so that what is lost is found again with the slot. */
 void *regmap__scratch_take(struct scratch *s)
 {
@@ -371,7 +362,7 @@ void *regmap__scratch_take(struct scratch *s)
 	regmap__pin_take(&s->pin);
 	i = slot_of_nonce(get(&s->pin.nonce));
 	s->memory = i < SLOTS ? get(&scratch[i]) : NULL;
-	if (!s->memory && (s->memory = map_scratch()) && i < SLOTS)
+	if (!s->memory && (s->memory = regmap__scratch_map(BUS_SCRATCH)) && i < SLOTS)
 		set(&scratch[i], s->memory);
 	return s->memory;
 }
@@ -384,6 +375,6 @@ void regmap__scratch_drop(struct scratch *s)
 		return;
 	i = slot_of_nonce(get(&s->pin.nonce));
 	if (i >= SLOTS && s->memory)
-		sys_call(SYS_munmap, (long)s->memory, BUS_SCRATCH, 0, 0);
+		regmap__scratch_unmap(s->memory, BUS_SCRATCH);
 	regmap__pin_drop(&s->pin);
 }

@@ -336,7 +336,8 @@ OWN_FRAME static enum em_status execute(struct trap *t, uint64_t budget)
 /*
  * The single step over the instruction. A jump to where it leads, run with the trap flag set, raises
  * the very exception: what the kernel says of it is right, whatever SIGTRAP is set to. Without code
- * memory, or where the instruction has cleared the flag, a signal of our own has to do.
+ * memory, where the instruction has cleared the flag, or where the jump itself would fault, a signal
+ * of our own has to do.
  */
 OWN_FRAME static void single_step(struct trap *t)
 {
@@ -345,7 +346,7 @@ OWN_FRAME static void single_step(struct trap *t)
 	const uint8_t *stub = NULL;
 
 	memcpy(code + 6, &to, sizeof(to));
-	if (t->cpu.rflags & CPU_TF && regmap__em_tiers() & EM_TIER_NATIVE)
+	if (t->cpu.rflags & CPU_TF && regmap__em_tiers() & EM_TIER_NATIVE && !(to >> 47))
 		stub = regmap__code_stub(code, sizeof(code));
 	if (stub)
 		regmap__context_advance(t->uc, (uintptr_t)stub + NATIVE_STUB_ENTRY);

@@ -139,18 +139,6 @@ static void move(void)
 	strings();
 }
 
-static void system_calls(void)
-{
-	int fd = memfd_create("budget", 0);
-	void *p;
-
-	sink = ftruncate(fd, 4096);
-	p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	sink = madvise(p, 4096, MADV_WIPEONFORK);
-	munmap(p, 4096);
-	close(fd);
-}
-
 static void sets(void)
 {
 	sigset_t set;
@@ -184,14 +172,12 @@ static void unwind(void)
 {
 	unw_context_t here;
 	unw_cursor_t cursor;
-	unw_word_t ip, offset;
-	char name[256];
+	unw_word_t ip;
 
 	unw_getcontext(&here);
 	unw_init_local2(&cursor, &here, UNW_INIT_SIGNAL_FRAME);
 	do {
 		unw_get_reg(&cursor, UNW_REG_IP, &ip);
-		unw_get_proc_name(&cursor, name, sizeof(name), &offset);
 	} while (unw_step(&cursor) > 0);
 }
 
@@ -236,12 +222,6 @@ static const struct {
 	{"strncmp", strings},
 	{"strncpy", strings},
 	{"strrchr", strings},
-	{"close", system_calls},
-	{"ftruncate", system_calls},
-	{"madvise", system_calls},
-	{"memfd_create", system_calls},
-	{"mmap", system_calls},
-	{"munmap", system_calls},
 	{"sigaddset", sets},
 	{"sigemptyset", sets},
 	{"sigfillset", sets},
@@ -252,7 +232,6 @@ static const struct {
 	{"__popcountdi2", population},
 	{"_ULx86_64_init_local2", unwind},
 	{"_ULx86_64_get_reg", unwind},
-	{"_ULx86_64_get_proc_name", unwind_library},
 	{"_ULx86_64_step", unwind_library},
 };
 

@@ -15,7 +15,6 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <asm/prctl.h>
 
@@ -32,6 +31,7 @@
 #endif
 
 enum {
+	PAGE = 4096,
 	STUB_SIZE = 32, /* ENDBR64, at most 15 bytes, RET; the length in the last byte */
 	STUBS = 1 << 15,
 	LENT = 64, /* one-way stubs, behind the ones that are remembered */
@@ -71,15 +71,32 @@ static uint64_t this_thread(void)
 	return base | 1;
 }
 
-static int code_fd(void)
+/* By ourselves: libc's functions would set errno, wherever FS points to. */
+static bool failed(long result)
 {
-	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	int fd = memfd_create("regmap-code", flags | MFD_EXEC);
+	return result < 0 && result > -PAGE;
+}
 
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create("regmap-code", flags);
-	if (fd >= 0 && ftruncate(fd, CODE_SIZE)) {
-		close(fd);
+static long map(size_t size, int protection, int flags, long fd)
+{
+	return sys_call6(SYS_mmap, 0, (long)size, protection, flags, fd, 0);
+}
+
+static void unmap(long at, size_t size)
+{
+	sys_call(SYS_munmap, at, (long)size, 0, 0);
+}
+
+static long code_fd(void)
+{
+	static const char name[] = "regmap-code";
+	const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	long fd = sys_call(SYS_memfd_create, (long)name, flags | MFD_EXEC, 0, 0);
+
+	if (fd == -EINVAL)
+		fd = sys_call(SYS_memfd_create, (long)name, flags, 0, 0);
+	if (fd >= 0 && sys_call(SYS_ftruncate, fd, CODE_SIZE, 0, 0)) {
+		sys_call(SYS_close, fd, 0, 0, 0);
 		return -1;
 	}
 	return fd;
@@ -89,62 +106,74 @@ static int code_fd(void)
  * The one view that is writable by now remains the only one: what is mapped later, by whomever, can
  * never be made so. A kernel before 5.1 does without.
  */
-static void seal(int fd)
+static void seal(long fd)
 {
-	fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	sys_call(SYS_fcntl, fd, F_ADD_SEALS,
+	         F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL, 0);
 }
 
 /* Executable, and never both: the two views have no right in common but to be read. */
-static void *second_view(int fd, void *first)
+static long second_view(long fd, long first)
 {
-	void *x;
+	long x;
 
 	if (fd >= 0)
-		return mmap(NULL, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-	x = mremap(first, 0, CODE_SIZE, MREMAP_MAYMOVE);
-	if (x == MAP_FAILED || !mprotect(x, CODE_SIZE, PROT_READ | PROT_EXEC))
+		return map(CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd);
+	x = sys_call(SYS_mremap, first, 0, CODE_SIZE, MREMAP_MAYMOVE);
+	if (failed(x) || !sys_call(SYS_mprotect, x, CODE_SIZE, PROT_READ | PROT_EXEC, 0))
 		return x;
-	munmap(x, CODE_SIZE);
-	return MAP_FAILED;
+	unmap(x, CODE_SIZE);
+	return -1;
 }
 
 /* Anonymous memory where there is no file descriptor left, or the system forbids that kind. */
-static bool new_views(void **w, void **x)
+static bool new_views(long *w, long *x)
 {
-	int fd = code_fd(), anonymous = fd < 0 ? MAP_ANONYMOUS : 0;
+	long fd = code_fd();
+	int anonymous = fd < 0 ? MAP_ANONYMOUS : 0;
 
-	*x = MAP_FAILED;
-	*w = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | anonymous, fd, 0);
+	*x = -1;
+	*w = map(CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | anonymous, fd);
 	if (fd >= 0)
 		seal(fd);
-	if (*w != MAP_FAILED)
+	if (!failed(*w))
 		*x = second_view(fd, *w);
 	if (fd >= 0)
-		close(fd);
-	if (*x == MAP_FAILED && *w != MAP_FAILED)
-		munmap(*w, CODE_SIZE);
-	return *x != MAP_FAILED;
+		sys_call(SYS_close, fd, 0, 0, 0);
+	if (failed(*x) && !failed(*w))
+		unmap(*w, CODE_SIZE);
+	return !failed(*x);
+}
+
+static int begin(long index)
+{
+	long w, x;
+
+	if (sys_call(SYS_madvise, index, sizeof *code.index, MADV_WIPEONFORK, 0) ||
+	    !new_views(&w, &x))
+		return -ENOMEM;
+	code.writable = (uint8_t *)w;
+	code.executable = (uint8_t *)x;
+	code.index = (struct code_index *)index;
+	atomic_store(&code.index->state, READY);
+	return 0;
 }
 
 int regmap__code_init(void)
 {
-	void *index, *w, *x;
+	long index;
+	int err;
 
 	if (code.index)
 		return 0;
-	index = mmap(NULL, sizeof *code.index, PROT_READ | PROT_WRITE,
-	             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (index == MAP_FAILED)
+	index = map(sizeof *code.index, PROT_READ | PROT_WRITE,
+	            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	if (failed(index))
 		return -ENOMEM;
-	if (madvise(index, sizeof *code.index, MADV_WIPEONFORK) || !new_views(&w, &x)) {
-		munmap(index, sizeof *code.index);
-		return -ENOMEM;
-	}
-	code.writable = w;
-	code.executable = x;
-	code.index = index;
-	atomic_store(&code.index->state, READY);
-	return 0;
+	err = begin(index);
+	if (err)
+		unmap(index, sizeof *code.index);
+	return err;
 }
 
 static uint32_t hash(const uint8_t *bytes, size_t length)
@@ -194,11 +223,12 @@ static void take_back_from_others(void)
 }
 
 /* @from replaces what is at @to in one go: threads may be running there. */
-static bool put_in_place(void *from, void *to)
+static bool put_in_place(long from, const void *to)
 {
-	if (mremap(from, CODE_SIZE, CODE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to)
+	if (sys_call6(SYS_mremap, from, CODE_SIZE, CODE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+	              (long)to, 0) == (long)to)
 		return true;
-	munmap(from, CODE_SIZE);
+	unmap(from, CODE_SIZE);
 	return false;
 }
 
@@ -206,14 +236,16 @@ static bool put_in_place(void *from, void *to)
 static bool lay(void)
 {
 	const size_t lent = (size_t)STUBS * STUB_SIZE;
-	void *w, *x;
+	uint8_t *to;
+	long w, x;
 
 	if (!new_views(&w, &x))
 		return false;
-	memcpy(w, code.executable, (size_t)used() * STUB_SIZE);
-	memcpy((uint8_t *)w + lent, code.executable + lent, (size_t)LENT * STUB_SIZE);
+	to = (uint8_t *)w;
+	memcpy(to, code.executable, (size_t)used() * STUB_SIZE);
+	memcpy(to + lent, code.executable + lent, (size_t)LENT * STUB_SIZE);
 	if (!put_in_place(w, code.writable)) {
-		munmap(x, CODE_SIZE);
+		unmap(x, CODE_SIZE);
 		return false;
 	}
 	return put_in_place(x, code.executable);

@@ -66,7 +66,8 @@ enum regmap_flags {
  * alternate one, if the thread has one) of a signal handler whose signal mask is the program's own:
  * as if the instruction called them. They may lock, allocate, print, access other windows, fork,
  * and leave by longjmp() or a C++ exception; the instruction then never happened as far as
- * registers and memory are concerned. Whatever they lock, the accessing code must not hold.
+ * registers and memory are concerned. Whatever they lock, the accessing code must not hold. What
+ * they make of errno the accessing code does not see, as it makes no call.
  *
  * Return: 0, or -errno, which makes the access a bus error: SIGBUS with si_addr the guest address.
  *         A null callback refuses that direction like -EACCES.
