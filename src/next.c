@@ -10,24 +10,23 @@
 extern __typeof__(dlsym) dlsym __attribute__((weak));
 extern __typeof__(dladdr) dladdr __attribute__((weak));
 
-/* In the program itself, as we are then. */
-static bool is_beside_us(void *address)
+/*
+ * Behind ours is an interceptor only if it is in the same program: ours has taken its place there.
+ * One in a library is found in the order of libraries, or comes before ours and will call that.
+ */
+static bool is_beside(const void *interceptor)
 {
-	Dl_info there, here;
+	static const char here;
+	Dl_info its, ours;
 
-	if (!dladdr)
-		return true;
-	return dladdr(address, &there) && dladdr((void *)regmap__next, &here) &&
-	       there.dli_fbase == here.dli_fbase;
+	if (!interceptor || !dladdr)
+		return interceptor;
+	return dladdr(interceptor, &its) && dladdr(&here, &ours) && its.dli_fbase == ours.dli_fbase;
 }
 
-/*
- * An interceptor in another object stands in front of us, or is what dlsym() finds: to call it in the
- * first case would go round in circles.
- */
 void *regmap__next(const char *name, void *interceptor, void *inside)
 {
-	void *next = interceptor && is_beside_us(interceptor) ? interceptor : NULL;
+	void *next = is_beside(interceptor) ? interceptor : NULL;
 
 	if (!next && dlsym)
 		next = dlsym(RTLD_NEXT, name);

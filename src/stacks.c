@@ -437,11 +437,6 @@ void *regmap__stacks_cookie(void)
 	return chunks;
 }
 
-bool regmap__stacks_is_summons(const siginfo_t *info)
-{
-	return info->si_code == SI_QUEUE && info->si_value.sival_ptr == chunks;
-}
-
 /* What the program believes */
 
 static int fail(int error)
@@ -528,6 +523,18 @@ void regmap__stacks_give(void *ucontext)
 		return;
 	if (!has_enough(stack) && find_mine(&ours))
 		*stack = ours;
+}
+
+/* Until sigreturn no other one comes in between, or they would pile up on the stack. */
+bool regmap__stacks_answer(const siginfo_t *info, void *ucontext)
+{
+	const uint64_t all = ~0ULL;
+
+	if (info->si_code != SI_QUEUE || info->si_value.sival_ptr != regmap__stacks_cookie())
+		return false;
+	sys_sigmask(SIG_SETMASK, &all, NULL);
+	regmap__stacks_give(ucontext);
+	return true;
 }
 
 unsigned regmap__stacks_changes(void)

@@ -44,10 +44,10 @@ bool regmap__stacks_has(uint64_t owner);
 
 /* The handler's side; no thread-local storage. */
 
-/* Was this sent by regmap__stacks_summon()? */
-bool regmap__stacks_is_summons(const siginfo_t *info);
 /* When the handler returns, the interrupted thread has a stack, if it has none. */
 void regmap__stacks_give(void *ucontext);
+/* The same, if the signal was sent by regmap__stacks_summon(). False: it was not. */
+bool regmap__stacks_answer(const siginfo_t *info, void *ucontext);
 bool regmap__stacks_is_ours(const stack_t *stack);
 /* Alternate stacks set by this process until now; a callback may have set one. */
 unsigned regmap__stacks_changes(void);

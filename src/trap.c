@@ -535,8 +535,7 @@ void regmap__trap_signal(int signo, void *info, void *ucontext)
 				regmap__stacks_keep_change(ucontext);
 			return;
 		}
-	} else if (regmap__stacks_is_summons(si)) {
-		regmap__stacks_give(ucontext);
+	} else if (regmap__stacks_answer(si, ucontext)) {
 		return;
 	}
 	regmap__chain_deliver(signo, si, ucontext, true);

@@ -499,6 +499,7 @@ static int ask_at_once(void *arg)
 static void test_stacks_asked_for_at_once(void **state)
 {
 	(void)state;
+	NOT_UNDER(__tsan_init); /* an instrumented handler, in threads that it doesn't know yet */
 	must_succeed(ask_at_once, NULL);
 }
 
@@ -1505,6 +1506,12 @@ static void create_in_handler(int signo)
 
 #define BIT(signo) (1ULL << ((signo)-1))
 
+/* What may stand in for SIGSEGV and SIGBUS is libregmap's affair. */
+static uint64_t others(uint64_t mask)
+{
+	return mask & ~(BIT(51) | BIT(52));
+}
+
 static int births(void *arg)
 {
 	struct sigaction act = {.sa_handler = create_in_handler};
@@ -1522,7 +1529,7 @@ static int births(void *arg)
 	EXPECT(pthread_create(&thread, NULL, note_birth, &from_blocked) == 0);
 	EXPECT(pthread_join(thread, &failed) == 0 && !failed);
 	EXPECT(from_blocked.believed == (BIT(SIGSEGV) | BIT(SIGUSR2)));
-	EXPECT(from_blocked.real == BIT(SIGUSR2));
+	EXPECT(others(from_blocked.real) == BIT(SIGUSR2));
 	sigdelset(&set, SIGUSR2);
 	sigaddset(&set, SIGBUS);
 	pthread_attr_init(&attr);
@@ -1530,7 +1537,7 @@ static int births(void *arg)
 	EXPECT(pthread_create(&thread, &attr, note_birth, &from_attr) == 0);
 	EXPECT(pthread_join(thread, &failed) == 0 && !failed);
 	EXPECT(from_attr.believed == (BIT(SIGSEGV) | BIT(SIGBUS)));
-	EXPECT(from_attr.real == 0);
+	EXPECT(others(from_attr.real) == 0);
 	sigemptyset(&set);
 	pthread_sigmask(SIG_SETMASK, &set, NULL);
 	sigaddset(&act.sa_mask, SIGUSR1);
@@ -1538,7 +1545,7 @@ static int births(void *arg)
 	if (!sigsetjmp(out, 1))
 		poke(WILD, 1);
 	EXPECT(in_handler.believed == (BIT(SIGSEGV) | BIT(SIGUSR1)));
-	EXPECT(in_handler.real == BIT(SIGUSR1));
+	EXPECT(others(in_handler.real) == BIT(SIGUSR1));
 	EXPECT(in_handler_c11.believed == in_handler.believed);
 	EXPECT(in_handler_c11.real == in_handler.real);
 	EXPECT(believed_mask() == 0);
