@@ -105,8 +105,9 @@ PROG_LDFLAGS = -Wl,-z,noexecstack -Wl,--as-needed $(LDFLAGS) $(MODE_LDFLAGS_$(MO
 # needs; libunwind-x86_64.so is for other processes. It defines _Unwind_RaiseException and kin, too:
 # libgcc_s comes before it, so that C++ exceptions stay with the compiler's own unwinder.
 LIBS := -lZydis -lgcc_s -lunwind -pthread
-# A sanitizer's run-time library is linked into the program only, by clang.
-SO_LDFLAGS = -shared -Wl,-soname,libregmap.so.$(SOVERSION) -Wl,--version-script=src/regmap.map \
+# A sanitizer's run-time library is linked into the program only, by clang. nodelete: once the handler is
+# there, it may be called at any time.
+SO_LDFLAGS = -shared -Wl,-soname,libregmap.so.$(SOVERSION) -Wl,--version-script=src/regmap.map -Wl,-z,nodelete \
 	$(if $(filter rel cov,$(MODE)),-Wl$(comma)-z$(comma)defs) -Wl,-z,now -Wl,-z,relro \
 	-Wl,-z,noexecstack $(LDFLAGS) \
 	$(if $(filter fuzz,$(MODE)),,$(MODE_LDFLAGS_$(MODE)))
