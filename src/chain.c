@@ -112,33 +112,36 @@ static int set_kernel(int signo, uint64_t flags, uint64_t mask)
  * An empty sa_mask and SA_NODEFER: device callbacks run with the program's own mask. SA_RESTART is
  * the program's choice, because system calls that a kill() interrupts show it.
  */
-static int set_plainly(int signo)
+static int set_openly(int signo)
 {
 	return set_kernel(signo, SA_NODEFER | restart_flag(&wish[signo]), 0);
 }
 
-/* No access to a window comes as a stand-in: the kernel can do all that the program wishes. */
-static void set_stand_in(int stand_in)
+/* No access to a window comes as @signo: the kernel can do all that the program wishes. */
+static int set_as_wished(int signo, const struct sys_sigaction *like)
 {
-	const struct sys_sigaction *like = &wish[stands_for(stand_in)];
-	uint64_t itself = like->flags & SA_NODEFER ? 0 : SYS_SIGBIT(stand_in);
+	uint64_t itself = like->flags & SA_NODEFER ? 0 : SYS_SIGBIT(signo);
 
-	if (is_handler(&wish[stand_in]))
-		set_plainly(stand_in); /* the program uses it for its own purposes */
-	else
-		set_kernel(stand_in, SA_NODEFER | restart_flag(like),
-		           mask_to_kernel(like->mask) | itself);
+	return set_kernel(signo, SA_NODEFER | restart_flag(like),
+	                  is_handler(like) ? mask_to_kernel(like->mask) | itself : 0);
+}
+
+/* A program may use a stand-in for its own purposes. */
+static int set_stand_in(int stand_in)
+{
+	const struct sys_sigaction *own = &wish[stand_in];
+
+	return set_as_wished(stand_in, is_handler(own) ? own : &wish[stands_for(stand_in)]);
 }
 
 static int show_wish(int signo)
 {
-	if (stands_for(signo)) {
-		set_stand_in(signo);
-		return 0;
-	}
-	if (stand_in_of(signo))
-		set_stand_in(stand_in_of(signo));
-	return set_plainly(signo);
+	if (stands_for(signo))
+		return set_stand_in(signo);
+	if (!stand_in_of(signo))
+		return set_as_wished(signo, &wish[signo]);
+	set_stand_in(stand_in_of(signo));
+	return set_openly(signo);
 }
 
 static int adopt(int signo)
@@ -461,9 +464,12 @@ static void deliver_sent(int signo, siginfo_t *info, void *ucontext, bool forwar
 		die(signo, info, ucontext, false);
 }
 
-static bool is_blocked(uint64_t kernel, int signo)
+/* What we raise ourselves the program may have blocked really; the kernel delivers no such signal. */
+static bool is_blocked(int signo, unsigned how)
 {
-	return mask_holds(kernel, signo) || kernel & SYS_SIGBIT(signo);
+	uint64_t kernel = mask_now();
+
+	return mask_holds(kernel, signo) || (!(how & CHAIN_REFAULTS) && kernel & SYS_SIGBIT(signo));
 }
 
 void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, unsigned how)
@@ -476,7 +482,7 @@ void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, unsigned 
 		return;
 	}
 	act.handler = (void *)SIG_DFL;
-	if (!is_blocked(mask_now(), signo))
+	if (!is_blocked(signo, how))
 		act = take_wish(signo, forwarded);
 	if (is_handler(&act))
 		call_handler(signo, info, ucontext, &act);

@@ -17,8 +17,9 @@
 int regmap__chain_install(void);
 
 /*
- * How a signal came. REFAULTS: returning from the handler would raise it again. FORWARDED: not from
- * the kernel, but from a handler that was set behind our back and hands on to ours.
+ * How a signal came. REFAULTS: by the kernel, which would raise it again after the handler.
+ * FORWARDED: not from the kernel, but from a handler that was set behind our back and hands on to
+ * ours.
  */
 enum { CHAIN_REFAULTS = 1, CHAIN_FORWARDED = 2 };
 

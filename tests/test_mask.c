@@ -149,27 +149,12 @@ static int wait_for_pending(void *arg)
 	return 0;
 }
 
-static void send_when_asleep(pid_t to, int signo)
-{
-	char path[64], state = 0;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", to);
-	while (state != 'S') {
-		file = fopen(path, "r");
-		if (!file || fscanf(file, "%*d %*s %c", &state) != 1)
-			_exit(1);
-		fclose(file);
-	}
-	kill(to, signo);
-}
-
 static pid_t send_later(int signo)
 {
 	pid_t parent = getpid(), child = fork();
 
 	if (!child) {
-		send_when_asleep(parent, signo);
+		t_send_when_asleep(parent, signo);
 		_exit(0);
 	}
 	return child;

@@ -13,7 +13,6 @@
 #include "lay.h"
 #include "twice.h"
 
-#define WINDOW 0xffff900000000000ULL
 #define WILD 0x7ffffffff000ULL
 
 enum { NOTES = 256 };
@@ -70,14 +69,15 @@ void t_map_now(void)
 {
 	if (bare || t_mapped)
 		return;
-	if (t_lay_host("memory", WINDOW, memory, sizeof(memory), REGMAP_READ | REGMAP_WRITE))
+	if (t_lay_host("memory", (uintptr_t)T_WINDOW, memory, sizeof(memory),
+	               REGMAP_READ | REGMAP_WRITE))
 		_exit(90);
 	t_mapped = true;
 }
 
 void t_use_window(void)
 {
-	volatile uint32_t *at = (volatile uint32_t *)(uintptr_t)WINDOW;
+	volatile uint32_t *at = T_WINDOW;
 
 	if (!t_mapped)
 		return;
@@ -89,6 +89,21 @@ void t_use_window(void)
 void t_touch_wild(void)
 {
 	*(volatile uint32_t *)(uintptr_t)WILD = 1;
+}
+
+void t_send_when_asleep(pid_t to, int signo)
+{
+	char path[64], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", to);
+	while (state != 'S') {
+		file = fopen(path, "r");
+		if (!file || fscanf(file, "%*d %*s %c", &state) != 1)
+			_exit(1);
+		fclose(file);
+	}
+	kill(to, signo);
 }
 
 void t_note(int64_t value)

@@ -34,10 +34,12 @@
 	X(epoll_pwait2) \
 	X(sigpending) \
 	X(sigwait) \
-	X(sigwaitinfo) X(sigtimedwait) X(signalfd) X(sigblock) X(sigsetmask) X(siggetmask) \
-		X(siginterrupt) X(sigset) X(sighold) X(sigrelse) X(sigignore) X(execve) X(execv) \
-			X(execvp) X(execvpe) X(execl) X(execlp) X(execle) X(fexecve) X(execveat) \
-				X(posix_spawn) X(posix_spawnp) X(system) X(popen)
+	X(sigwaitinfo) \
+	X(sigtimedwait) \
+	X(signalfd) \
+	X(sigblock) X(sigsetmask) X(siggetmask) X(siginterrupt) X(sigset) X(sighold) X(sigrelse) \
+		X(sigignore) X(execve) X(execv) X(execvp) X(execvpe) X(execl) X(execlp) X(execle) \
+			X(fexecve) X(execveat) X(posix_spawn) X(posix_spawnp) X(system) X(popen)
 
 struct t_calls {
 #define T_MEMBER(name) __typeof__(name) *name;
@@ -51,14 +53,20 @@ struct t_calls {
 extern struct t_calls t_c;
 extern bool t_mapped;
 
+/* Where the window is, in the world that has one: host memory that begins with zeros. */
+#define T_WINDOW ((volatile void *)0xffff900000000000ULL)
+
 /* Map the window now, unless the world is bare. */
 void t_map_now(void);
 /* An access to the window, in the world that has one; a failure is noted. */
 void t_use_window(void);
-/* Writes where nothing is; returns if a handler moves on or jumps not. */
+/* Writes where nothing is; does not return unless a handler moves on. */
 void t_touch_wild(void);
 
-/* Observations, AS-Safe. What is called with a mask or siginfo notes what can be compared. */
+/* The given signal for @to, once that process sleeps in a system call: for a child of its own. */
+void t_send_when_asleep(pid_t to, int signo);
+
+/* Observations, AS-Safe. */
 void t_note(int64_t value);
 uint64_t t_word(const sigset_t *set);
 uint64_t t_mask(void);
