@@ -36,6 +36,7 @@ static struct sys_sigaction wish[SIGNALS + 1];
  */
 static struct sys_sigaction below[SIGNALS + 1];
 static uint64_t displaced; /* for which signals there is one */
+static uint64_t foreign;   /* where the wish is that handler */
 /* The stand-ins that the program asked for in the sa_mask of other signals' handlers */
 static uint64_t said[SIGNALS + 1];
 /* A sanitizer's sigaction() may stand behind ours. */
@@ -147,13 +148,16 @@ static int show_wish(int signo)
 static int adopt(int signo)
 {
 	struct sys_sigaction old;
+	uint64_t bit = SYS_SIGBIT(signo);
 	long error = sys_sigaction(signo, NULL, &old);
 
 	if (error || old.handler == (void *)regmap__signal_entry)
 		return (int)error;
 	if (is_ours(signo)) {
-		below[signo] = wish[signo];
-		displaced |= SYS_SIGBIT(signo);
+		if (!(foreign & bit))
+			below[signo] = wish[signo];
+		displaced |= bit;
+		foreign |= bit;
 	}
 	wish[signo] = old;
 	return show_wish(signo);
@@ -237,6 +241,7 @@ static int change_wish(int signo, const struct sigaction *set, struct sigaction 
 	before = wish[signo];
 	if (set) {
 		wish[signo] = after;
+		foreign &= ~SYS_SIGBIT(signo);
 		show_wish(signo);
 	}
 	table_unlock(&mask);
