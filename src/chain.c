@@ -23,6 +23,9 @@
 	(SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER | \
 	 SA_RESETHAND | 0x800 /* SA_EXPOSE_TAGBITS */)
 
+/* ThreadSanitizer calls sigaction() before it is ready for functions that it watches. */
+#define NO_TSAN __attribute__((no_sanitize("thread")))
+
 typedef void (*handler_fn)(int, siginfo_t *, void *);
 typedef int (*sigaction_fn)(int, const struct sigaction *, struct sigaction *);
 
@@ -81,7 +84,7 @@ static void table_unlock(const uint64_t *mask)
 	sys_sigmask(SIG_SETMASK, mask, NULL);
 }
 
-static bool is_ours(int signo)
+NO_TSAN static bool is_ours(int signo)
 {
 	return signo > 0 && signo <= SIGNALS && OUR_SIGNALS & SYS_SIGBIT(signo) &&
 	       atomic_load_explicit(&installed, memory_order_acquire);
@@ -295,8 +298,8 @@ static int change_other(int signo, const struct sigaction *set, struct sigaction
 	return result;
 }
 
-REGMAP_API int sigaction(int signo, const struct sigaction *restrict set,
-                         struct sigaction *restrict old)
+NO_TSAN REGMAP_API int sigaction(int signo, const struct sigaction *restrict set,
+                                 struct sigaction *restrict old)
 {
 	if (is_ours(signo))
 		return regmap__in_vfork_child() ? change_childs(signo, set, old) :
