@@ -206,7 +206,7 @@ int regmap__chain_install(void)
 		if (first || mask & HELD_SIGNALS)
 			mask = mask_to_kernel(mask);
 		atomic_store_explicit(&installed, true, memory_order_release);
-		regmap__sigmask_start();
+		regmap__sigmask_hold();
 	}
 	table_unlock(&mask);
 	return error;

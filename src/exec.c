@@ -130,7 +130,7 @@ static bool differs(const struct aside *aside)
 static void look(struct aside *aside)
 {
 	sys_sigmask(SIG_BLOCK, NULL, &aside->kernel);
-	aside->believed = regmap__sigmask_started() ? regmap__sigmask_believed() : aside->kernel;
+	aside->believed = regmap__sigmask_holding() ? regmap__sigmask_believed() : aside->kernel;
 	aside->ignored = regmap__chain_ignored();
 }
 

@@ -10,7 +10,7 @@
 
 #include "sigsafe.h"
 
-static atomic_bool started;
+static atomic_bool holding;
 
 /*
  * What the program said of the stand-ins when it last set its mask, good for as long as the
@@ -21,14 +21,14 @@ static __thread struct {
 	bool valid;
 } self __attribute__((tls_model("initial-exec")));
 
-void regmap__sigmask_start(void)
+void regmap__sigmask_hold(void)
 {
-	atomic_store_explicit(&started, true, memory_order_release);
+	atomic_store_explicit(&holding, true, memory_order_release);
 }
 
-bool regmap__sigmask_started(void)
+bool regmap__sigmask_holding(void)
 {
-	return atomic_load_explicit(&started, memory_order_acquire);
+	return atomic_load_explicit(&holding, memory_order_acquire);
 }
 
 static uint64_t believed(uint64_t kernel)
@@ -45,7 +45,7 @@ uint64_t regmap__sigmask_believed(void)
 	uint64_t kernel;
 
 	sys_sigmask(SIG_BLOCK, NULL, &kernel);
-	return regmap__sigmask_started() ? believed(kernel) : kernel;
+	return regmap__sigmask_holding() ? believed(kernel) : kernel;
 }
 
 static uint64_t apply(int how, uint64_t set, uint64_t mask)
@@ -103,16 +103,16 @@ static int plain_mask(int how, const sigset_t *set, sigset_t *old)
  * can unblock it for them. So the first to block it has our handler installed. Likewise for the
  * stand-ins, which would be taken for SIGSEGV later.
  */
-static bool must_start(int how, const sigset_t *set)
+static bool must_hold(int how, const sigset_t *set)
 {
 	return set && how != SIG_UNBLOCK && mask_of(set) & (HELD_SIGNALS | STAND_INS);
 }
 
 REGMAP_API int pthread_sigmask(int how, const sigset_t *restrict set, sigset_t *restrict old)
 {
-	if (!regmap__sigmask_started() && must_start(how, set))
+	if (!regmap__sigmask_holding() && must_hold(how, set))
 		regmap__chain_install();
-	if (!regmap__sigmask_started())
+	if (!regmap__sigmask_holding())
 		return plain_mask(how, set, old);
 	return change_mask(how, set, old);
 }
@@ -128,7 +128,7 @@ REGMAP_API int sigprocmask(int how, const sigset_t *restrict set, sigset_t *rest
 }
 
 /* Blocked by whoever started this program */
-__attribute__((constructor)) static void start_if_blocked(void)
+__attribute__((constructor)) static void hold_if_blocked(void)
 {
 	uint64_t kernel;
 

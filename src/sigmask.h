@@ -100,7 +100,7 @@ static inline uint64_t mask_to_program(uint64_t kernel)
 uint64_t regmap__sigmask_believed(void);
 
 /* Our handler is in front: from now on the stand-ins are blocked in place of HELD_SIGNALS. */
-void regmap__sigmask_start(void);
-bool regmap__sigmask_started(void);
+void regmap__sigmask_hold(void);
+bool regmap__sigmask_holding(void);
 
 #endif

@@ -119,7 +119,7 @@ static const sigset_t *mask_for_kernel(const sigset_t *set, sigset_t *copy)
 {
 	if (set && mask_of(set) & (HELD_SIGNALS | STAND_INS))
 		regmap__chain_install();
-	if (!set || !regmap__sigmask_started())
+	if (!set || !regmap__sigmask_holding())
 		return set;
 	sigemptyset(copy);
 	mask_put(copy, mask_to_kernel(mask_of(set)));
@@ -209,7 +209,7 @@ static sigset_t set_for_kernel(const sigset_t *set)
 {
 	sigset_t copy = *set;
 
-	if (regmap__sigmask_started())
+	if (regmap__sigmask_holding())
 		mask_put(&copy, mask_to_kernel(mask_of(set)) | (mask_of(set) & HELD_SIGNALS));
 	return copy;
 }
@@ -256,7 +256,7 @@ REGMAP_API int sigpending(sigset_t *set)
 	long error = sys_call(SYS_rt_sigpending, (long)set, 8, 0, 0);
 	uint64_t kernel;
 
-	if (error || !regmap__sigmask_started())
+	if (error || !regmap__sigmask_holding())
 		return answer(error);
 	kernel = mask_of(set);
 	mask_put(set, (mask_to_program(kernel) & ~STAND_INS) | (kernel & HELD_SIGNALS));

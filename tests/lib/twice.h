@@ -47,8 +47,10 @@
 	X(sigignore) \
 	X(execve) \
 	X(execv) \
-	X(execvp) X(execvpe) X(execl) X(execlp) X(execle) X(fexecve) X(execveat) X(posix_spawn) \
-		X(posix_spawnp) X(system) X(popen)
+	X(execvp) \
+	X(execvpe) \
+	X(execl) X(execlp) X(execle) X(fexecve) X(execveat) X(posix_spawn) X(posix_spawnp) \
+		X(system) X(popen)
 
 struct t_calls {
 #define T_MEMBER(name) __typeof__(name) *name;
