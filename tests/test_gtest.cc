@@ -24,10 +24,13 @@ volatile uint32_t &at(uint64_t address)
 	return *reinterpret_cast<volatile uint32_t *>(address);
 }
 
-uint32_t load(uint64_t address)
+uint32_t load_it(uint64_t address)
 {
 	return at(address);
 }
+
+// Clang doesn't think that an access can throw, but that a call can.
+uint32_t (*volatile load)(uint64_t) = load_it;
 
 struct model {
 	uint32_t value = 0;
