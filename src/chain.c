@@ -12,6 +12,7 @@
 #include "chain.h"
 #include "front.h"
 #include "next.h"
+#include "others.h"
 #include "process.h"
 #include "sigmask.h"
 
@@ -26,9 +27,9 @@
 /* ThreadSanitizer calls sigaction() before it is ready for functions that it watches. */
 #define NO_TSAN __attribute__((no_sanitize("thread")))
 
-typedef void (*handler_fn)(int, siginfo_t *, void *);
 typedef int (*sigaction_fn)(int, const struct sigaction *, struct sigaction *);
 
+static __typeof__(sigaction) own_sigaction __attribute__((alias("sigaction"), nothrow));
 extern int __sigaction(int signo, const struct sigaction *set, struct sigaction *old);
 static atomic_bool installed;
 static atomic_int owner; /* of the table: 0 or a process id */
@@ -55,6 +56,7 @@ __attribute__((used)) static const char *const front[] = {
 __attribute__((constructor)) static void find_next(void)
 {
 	next_sigaction = NEXT(sigaction, __sigaction);
+	regmap__others_reach((void *)own_sigaction);
 }
 
 /* The table */
@@ -167,15 +169,29 @@ static int adopt(int signo)
 }
 
 /* Another signal's handler must not run with SIGSEGV blocked: windows work there, too. */
-static void translate(int signo, uint64_t which)
+static void translate(int signo)
 {
 	struct sys_sigaction act;
 
-	if (sys_sigaction(signo, NULL, &act) || !(act.mask & which))
+	if (sys_sigaction(signo, NULL, &act) || !(act.mask & HELD_SIGNALS))
 		return;
-	said[signo] |= act.mask & which & STAND_INS;
 	act.mask = mask_to_kernel(act.mask);
 	sys_sigaction(signo, &act, NULL);
+}
+
+/* One that was there when our handler came in front */
+static void adopt_other(int signo)
+{
+	struct sys_sigaction before, act;
+
+	if (sys_sigaction(signo, NULL, &act))
+		return;
+	before = act;
+	said[signo] = act.mask & STAND_INS;
+	act.mask = mask_to_kernel(act.mask);
+	regmap__others_adopt(signo, &act);
+	if (memcmp(&before, &act, sizeof(act)))
+		sys_sigaction(signo, &act, NULL);
 }
 
 /* One look tells, as a rule: who takes these signals away takes SIGSEGV. */
@@ -199,8 +215,10 @@ int regmap__chain_install(void)
 	for (int signo = SIGNALS; signo >= 1; signo--) {
 		if (OUR_SIGNALS & SYS_SIGBIT(signo))
 			error = error ? error : adopt(signo);
+		else if (first)
+			adopt_other(signo);
 		else
-			translate(signo, first ? HELD_SIGNALS | STAND_INS : HELD_SIGNALS);
+			translate(signo);
 	}
 	if (!error) {
 		if (first || mask & HELD_SIGNALS)
@@ -270,32 +288,46 @@ static int change_childs(int signo, const struct sigaction *set, struct sigactio
 	return 0;
 }
 
-static int change_other(int signo, const struct sigaction *set, struct sigaction *old)
+static int set_other(int signo, const struct sigaction *set, struct sigaction *old)
 {
+	handler_fn handler = regmap__others_handler(signo);
+	struct sigaction act = *set;
 	bool guest = regmap__in_vfork_child();
-	uint64_t mask, before, wanted = 0;
-	struct sigaction copy;
 	int result;
 
-	if (set) {
-		copy = *set;
-		wanted = mask_of(&set->sa_mask);
-		mask_put(&copy.sa_mask, mask_to_kernel(wanted));
+	mask_put(&act.sa_mask, mask_to_kernel(mask_of(&set->sa_mask)));
+	if (!guest)
+		regmap__others_cover(signo, &act);
+	result = next_sigaction(signo, &act, old);
+	if (result) {
+		regmap__others_restore(signo, handler);
+		return result;
 	}
+	if (!guest)
+		said[signo] = mask_of(&set->sa_mask) & STAND_INS;
+	translate(signo); /* ThreadSanitizer's handler has a mask of its own */
+	return 0;
+}
+
+static int change_other(int signo, const struct sigaction *set, struct sigaction *old)
+{
+	struct sigaction before;
+	handler_fn handler;
+	uint64_t mask, stand_ins;
+	int result;
+
 	table_lock(&mask);
-	before = said[signo];
-	result = next_sigaction(signo, set ? &copy : NULL, old);
-	if (set && !result) {
-		if (!guest)
-			said[signo] = wanted & STAND_INS;
-		translate(signo,
-		          HELD_SIGNALS); /* ThreadSanitizer's handler has a mask of its own */
-	}
+	handler = regmap__others_handler(signo);
+	stand_ins = said[signo];
+	result = set ? set_other(signo, set, &before) : next_sigaction(signo, NULL, &before);
 	table_unlock(&mask);
-	if (old && !result)
-		mask_put(&old->sa_mask,
-		         (mask_to_program(mask_of(&old->sa_mask)) & ~STAND_INS) | before);
-	return result;
+	if (!old || result)
+		return result;
+	regmap__others_show(&before, handler);
+	mask_put(&before.sa_mask,
+	         (mask_to_program(mask_of(&before.sa_mask)) & ~STAND_INS) | stand_ins);
+	*old = before;
+	return 0;
 }
 
 NO_TSAN REGMAP_API int sigaction(int signo, const struct sigaction *restrict set,

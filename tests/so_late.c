@@ -85,16 +85,36 @@ static bool own_fault_is_caught(void)
 	return caught == SIGSEGV;
 }
 
+static void on_usr1(int signo, siginfo_t *info, void *uc)
+{
+	(void)info, (void)uc;
+	caught = signo;
+}
+
+/* The program's sigaction() is libc's: nothing must stand in the place of what it set. */
+static bool others_are_left_alone(void)
+{
+	struct sigaction act;
+
+	sigaction(SIGUSR1, NULL, &act);
+	raise(SIGUSR1);
+	return caught == SIGUSR1 && act.sa_sigaction == on_usr1;
+}
+
 /* Whoever was there gets its faults; who comes later displaces us, but only until the next window. */
 static int come_late(void *arg)
 {
+	struct sigaction act = {.sa_sigaction = on_usr1, .sa_flags = SA_SIGINFO};
 	int flags = *(int *)arg;
 	map_fn map;
 
+	sigaction(SIGUSR1, &act, NULL);
 	signal(SIGSEGV, jump);
 	map = load(flags);
 	if (!lay(map, 0) || !own_fault_is_caught() || !window_works(0))
 		return 1;
+	if (!others_are_left_alone())
+		return 6;
 	signal(SIGSEGV, jump);
 	if (!own_fault_is_caught())
 		return 2;

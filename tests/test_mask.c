@@ -31,7 +31,7 @@ static void on_signal(int signo, siginfo_t *info, void *uc)
 	t_note(signo);
 	t_note(info->si_code);
 	t_note(info->si_pid == getpid());
-	note_masks(signo == SIGSEGV || signo == SIGBUS ? uc : NULL);
+	note_masks(uc);
 }
 
 static void install(int signo, const sigset_t *mask)
@@ -655,14 +655,57 @@ static void change_saved_mask(int signo, siginfo_t *info, void *arg)
 
 static int edit(void *arg)
 {
-	struct sigaction act = {.sa_sigaction = change_saved_mask, .sa_flags = SA_SIGINFO};
+	struct sigaction act = {.sa_sigaction = change_saved_mask, .sa_flags = SA_SIGINFO}, back;
+	const int signals[] = {SIGSEGV, SIGUSR1, SIGFPE};
 
 	(void)arg;
-	t_c.sigaction(SIGSEGV, &act, NULL);
-	block(SIGUSR2);
-	kill(getpid(), SIGSEGV);
-	note_masks(NULL);
+	for (unsigned i = 0; i < 3; i++) {
+		t_c.sigaction(signals[i], &act, NULL);
+		block(SIGUSR2);
+		kill(getpid(), signals[i]);
+		note_masks(NULL);
+		t_use_window();
+		unblock(SIGBUS);
+		t_c.sigaction(signals[i], NULL, &back);
+		t_note(back.sa_sigaction == change_saved_mask && back.sa_flags == act.sa_flags);
+	}
+	return 0;
+}
+
+static void add_sigsegv(int signo, siginfo_t *info, void *arg)
+{
+	ucontext_t *uc = arg;
+
+	(void)signo, (void)info;
+	t_note((int64_t)t_word(&uc->uc_sigmask));
+	sigaddset(&uc->uc_sigmask, SIGSEGV);
+}
+
+/* Set before our handler comes in front, read back and run after it */
+static int outlive(void *arg)
+{
+	struct sigaction act = {.sa_sigaction = add_sigsegv,
+	                        .sa_flags = (int)SA_RESETHAND | SA_SIGINFO};
+	struct sigaction back;
+
+	(void)arg;
+	sigfillset(&act.sa_mask);
+	t_c.sigaction(SIGUSR1, &act, NULL);
+	t_map_now();
+	t_c.sigaction(SIGUSR1, NULL, &back);
+	t_note(back.sa_sigaction == add_sigsegv);
+	t_note((int64_t)t_word(&back.sa_mask));
+	raise(SIGUSR1);
 	t_use_window();
+	note_masks(NULL);
+	kill(getpid(), SIGSEGV);
+	note_pending();
+	act.sa_sigaction = change_saved_mask;
+	t_c.sigaction(SIGUSR1, &act, &back);
+	t_note(back.sa_handler == SIG_DFL);
+	t_note(t_c.sigaction(SIGKILL, &act, NULL) < 0 ? errno : 0);
+	t_c.sigaction(SIGUSR1, NULL, &back);
+	t_note(back.sa_sigaction == change_saved_mask);
 	return 0;
 }
 
@@ -674,6 +717,7 @@ static void test_mask_of_handlers_is_honoured(void **state)
 	t_twice(T_MAPPED_BY_BODY, defer, NULL);
 	t_twice(T_MAPPED_BY_BODY, defer, "all");
 	in_front(edit);
+	in_front(outlive);
 }
 
 /* Whatever is set reads back, signal by signal. */

@@ -50,8 +50,7 @@
 	X(execvp) \
 	X(execvpe) \
 	X(execl) \
-	X(execlp) X(execle) X(fexecve) X(execveat) X(posix_spawn) X(posix_spawnp) X(system) \
-		X(popen)
+	X(execlp) X(execle) X(fexecve) X(execveat) X(posix_spawn) X(posix_spawnp) X(system) X(popen)
 
 struct t_calls {
 #define T_MEMBER(name) __typeof__(name) *name;
