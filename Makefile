@@ -26,7 +26,9 @@ DEPS += pkg-config           # check-install builds a program against regmap.pc
 DEPS += zlib1g-dev           # tests: a real library's code working on windows
 DEPS += libsqlite3-dev       # tests: the same, with a database in a window
 DEPS += libssl-dev           # tests: the same, with hand-written vector code
-DEPS += libsigsegv-dev       # tests: its detector of stack overflows goes on working
+DEPS += libgtest-dev         # tests: frameworks and libraries that handle signals themselves
+DEPS += libglib2.0-dev       # tests: the same, and child processes and main loops
+DEPS += libsigsegv-dev       # tests: the same, and page faults and stack overflows
 DEPS += gdb                  # tests: a debugger sees the fault and the program as they are
 DEPS += clang                # CI builds and checks with a second compiler
 DEPS += libclang-rt-14-dev   # its sanitizers, and libFuzzer
@@ -136,7 +138,7 @@ sources = $(sort $(foreach p,$(1),$(wildcard $(p).c $(p).cc $(p).cpp)))
 names = $(basename $(notdir $(1)))
 source = $(firstword $(wildcard $(1).c $(1).cc $(1).cpp))
 # A program's source may say what it needs beyond the usual, on a line of its own:
-#   /* LDLIBS: -lz */   or   // CFLAGS: -mavx2
+#   /* LDLIBS: -lz */   or   // CFLAGS: -mavx2   or   /* LDLIBS_FIRST: -lc */ (before libregmap)
 wish = $$(sed -n 's,^ *[/*][/*]* *$(1): *\([^*]*\).*$$,\1,p' $(2))
 # C++ sources are linked by the C++ compiler.
 linker = $(if $(filter %.c,$(1)),$(CC),$(CXX))
@@ -152,6 +154,7 @@ TESTLIB_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard tests/lib/*.c))) \
 
 TEST_BIN := $(addprefix $(B)/tests/,$(call names,$(TEST_SRC)))
 SO_TEST_BIN := $(addprefix $(B)/tests/,$(call names,$(SO_TEST_SRC)))
+PLUGIN_SO := $(patsubst tests/%.c,$(B)/tests/%.so,$(sort $(wildcard tests/plugin_*.c)))
 EXAMPLE_BIN := $(addprefix $(B)/examples/,$(call names,$(EXAMPLE_SRC)))
 BENCH_BIN := $(addprefix $(B)/bench/,$(call names,$(BENCH_SRC)))
 FUZZ_BIN := $(addprefix $(B)/fuzz/,$(call names,$(FUZZ_SRC)))
@@ -274,24 +277,32 @@ $(foreach d,tests examples bench,$(eval $(call program_rules,$(d))))
 $(eval $(call program_rules,fuzz,-fsanitize=address$(comma)undefined -fno-sanitize-recover=all))
 
 # $(1) folder of the sources, $(2) libraries
-link = $(call linker,$(call source,$(1)/$(@F))) -o $@ $(filter %.o,$^) $(PROG_LDFLAGS) $(2) \
+link = $(call linker,$(call source,$(1)/$(@F))) -o $@ $(filter %.o,$^) $(PROG_LDFLAGS) \
+	$(call wish,LDLIBS_FIRST,$(call source,$(1)/$(@F))) $(2) \
 	$(call wish,LDLIBS,$(call source,$(1)/$(@F)))
 
-$(TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_OBJ) $(LIB_A)
-	@mkdir -p $(@D)
-	$(call tell,LINK,$@)
-	$(Q)$(call link,tests,$(LIB_A) $(LIBS) -lcmocka)
-
-# Helpers from an archive: a test that uses none of libregmap's names doesn't get linked to it.
-TESTLIB_A := $(B)/obj/tests/lib.a
-$(TESTLIB_A): $(TESTLIB_OBJ)
+# An archive: a test that names nothing of libregmap's is not linked with it.
+TESTLIB := $(B)/obj/tests/lib.a
+$(TESTLIB): $(TESTLIB_OBJ)
 	$(Q)rm -f $@
-	$(Q)$(AR) qcs $@ $^
+	$(Q)$(AR) qcs $@ $(TESTLIB_OBJ)
 
-$(SO_TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_A) $(LIB_SO)
+$(TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB) $(LIB_A)
 	@mkdir -p $(@D)
 	$(call tell,LINK,$@)
-	$(Q)$(call link,tests,$(TESTLIB_A) -L$(OUT) -Wl$(comma)-rpath$(comma)$(abspath $(OUT)) -lregmap -pthread -lcmocka)
+	$(Q)$(call link,tests,$(TESTLIB) $(LIB_A) $(LIBS) -lcmocka)
+
+# What tests load themselves, beside them: tests/plugin_*.c
+$(PLUGIN_SO): $(B)/tests/%.so: tests/%.c $(B)/flags $(LIB_SO)
+	@mkdir -p $(@D)
+	$(call tell,LINK,$@)
+	$(Q)$(CC) -shared -fPIC $(PROG_CFLAGS) -o $@ $< $(PROG_LDFLAGS) -L$(OUT) \
+		-Wl,-rpath,$(abspath $(OUT)) -lregmap $(call wish,LDLIBS,$<)
+
+$(SO_TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB) $(LIB_SO) $(PLUGIN_SO)
+	@mkdir -p $(@D)
+	$(call tell,LINK,$@)
+	$(Q)$(call link,tests,$(TESTLIB) -L$(OUT) -Wl$(comma)-rpath$(comma)$(abspath $(OUT)) -lregmap -pthread -lcmocka)
 
 $(EXAMPLE_BIN): $(B)/examples/%: $(B)/obj/examples/%.o $(LIB_A)
 	@mkdir -p $(@D)

@@ -12,36 +12,54 @@
 #include "../include/regmap/regmap.h"
 #include "chain.h"
 #include "fork.h"
+#include "front.h"
 #include "next.h"
+#include "others.h"
+#include "process.h"
 #include "sigmask.h"
 #include "stacks.h"
 
 #include "sigsafe.h"
 
-#define OUR_SIGNALS (HELD_SIGNALS | SYS_SIGBIT(SIGFPE) | SYS_SIGBIT(SIGILL))
+#define OUR_SIGNALS (HELD_SIGNALS | STAND_INS | SYS_SIGBIT(SIGFPE) | SYS_SIGBIT(SIGILL))
 /* What the kernel keeps of sa_flags (and so reads back). */
 #define KERNEL_FLAGS \
 	(SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER | \
 	 SA_RESETHAND | 0x800 /* SA_EXPOSE_TAGBITS */)
 
-typedef void (*signal_fn)(int);
-typedef void (*handler_fn)(int, siginfo_t *, void *);
+/* ThreadSanitizer calls sigaction() before it is ready for functions that it watches. */
+#define NO_TSAN __attribute__((no_sanitize("thread")))
+
 typedef int (*sigaction_fn)(int, const struct sigaction *, struct sigaction *);
 
+static __typeof__(sigaction) own_sigaction __attribute__((alias("sigaction"), nothrow));
 extern int __sigaction(int signo, const struct sigaction *set, struct sigaction *old);
 static atomic_bool installed;
 static atomic_bool locked; /* the table */
 static struct sys_sigaction wish[SIGNALS + 1];
-/* Taken out of the sa_mask of other signals' handlers: windows work there, too. */
-static uint64_t stripped[SIGNALS + 1];
-/* siginterrupt(): glibc's own set is out of reach */
-static _Atomic uint64_t interrupting;
+/*
+ * Whom a handler displaced that was set behind our back, by a direct system call. Such a handler
+ * may hand on to the one that it found, ours: that must not lead back to itself.
+ */
+static struct sys_sigaction below[SIGNALS + 1];
+static uint64_t displaced; /* for which signals there is one */
+static uint64_t foreign;   /* where the wish is that handler */
+/* The stand-ins that the program asked for in the sa_mask of other signals' handlers */
+static uint64_t said[SIGNALS + 1];
 /* A sanitizer's sigaction() may stand behind ours. */
 static sigaction_fn next_sigaction = __sigaction;
+
+/* An archive's member comes along only if something names it. */
+__attribute__((used)) static const char *const front[] = {
+	&regmap__front_kin,
+	&regmap__front_wait,
+	&regmap__front_exec,
+};
 
 __attribute__((constructor)) static void find_next(void)
 {
 	next_sigaction = NEXT(sigaction, __sigaction);
+	regmap__others_reach((void *)own_sigaction);
 }
 
 /* The table */
@@ -69,59 +87,112 @@ void regmap__chain_forget_others(void)
 	atomic_store(&locked, false);
 }
 
-static bool is_ours(int signo)
+NO_TSAN static bool is_ours(int signo)
 {
 	return signo > 0 && signo <= SIGNALS && OUR_SIGNALS & SYS_SIGBIT(signo) &&
 	       atomic_load_explicit(&installed, memory_order_acquire);
+}
+
+static bool is_handler(const struct sys_sigaction *act)
+{
+	return act->handler != (void *)SIG_DFL && act->handler != (void *)SIG_IGN;
+}
+
+static uint64_t restart_flag(const struct sys_sigaction *act)
+{
+	return is_handler(act) ? act->flags & SA_RESTART : SA_RESTART;
+}
+
+static int set_kernel(int signo, uint64_t flags, uint64_t mask)
+{
+	struct sys_sigaction act = {
+		.handler = (void *)regmap__signal_entry,
+		.flags = SA_SIGINFO | SA_ONSTACK | SYS_SA_RESTORER | flags,
+		.restorer = (void *)regmap__restore_rt,
+		.mask = mask,
+	};
+
+	return (int)sys_sigaction(signo, &act, NULL);
 }
 
 /*
  * An empty sa_mask and SA_NODEFER: device callbacks run with the program's own mask. SA_RESTART is
  * the program's choice, because system calls that a kill() interrupts show it.
  */
-static long set_kernel(int signo, uint64_t program_flags)
+static int set_openly(int signo)
 {
-	struct sys_sigaction act = {
-		.handler = (void *)regmap__signal_entry,
-		.flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SYS_SA_RESTORER |
-	                 (program_flags & SA_RESTART),
-		.restorer = (void *)regmap__restore_rt,
-	};
-
-	return sys_sigaction(signo, &act, NULL);
+	return set_kernel(signo, SA_NODEFER | restart_flag(&wish[signo]), 0);
 }
 
-static uint64_t restart_flag(const struct sys_sigaction *act)
+/* No access to a window comes as @signo: the kernel can do all that the program wishes. */
+static int set_as_wished(int signo, const struct sys_sigaction *like)
 {
-	bool handler = act->handler != (void *)SIG_DFL && act->handler != (void *)SIG_IGN;
+	uint64_t itself = like->flags & SA_NODEFER ? 0 : SYS_SIGBIT(signo);
 
-	return handler ? act->flags & SA_RESTART : SA_RESTART;
+	return set_kernel(signo, SA_NODEFER | restart_flag(like),
+	                  is_handler(like) ? mask_to_kernel(like->mask) | itself : 0);
+}
+
+/* A program may use a stand-in for its own purposes. */
+static int set_stand_in(int stand_in)
+{
+	const struct sys_sigaction *own = &wish[stand_in];
+
+	return set_as_wished(stand_in, is_handler(own) ? own : &wish[stands_for(stand_in)]);
+}
+
+static int show_wish(int signo)
+{
+	if (stands_for(signo))
+		return set_stand_in(signo);
+	if (!stand_in_of(signo))
+		return set_as_wished(signo, &wish[signo]);
+	set_stand_in(stand_in_of(signo));
+	return set_openly(signo);
 }
 
 static int adopt(int signo)
 {
 	struct sys_sigaction old;
+	uint64_t bit = SYS_SIGBIT(signo);
 	long error = sys_sigaction(signo, NULL, &old);
 
 	if (error || old.handler == (void *)regmap__signal_entry)
 		return (int)error;
+	if (is_ours(signo)) {
+		if (!(foreign & bit))
+			below[signo] = wish[signo];
+		displaced |= bit;
+		foreign |= bit;
+	}
 	wish[signo] = old;
-	return (int)set_kernel(signo, restart_flag(&old));
+	return show_wish(signo);
 }
 
-/* Another signal's handler must not run with SIGSEGV blocked. What was taken out of its mask. */
-static uint64_t strip(int signo)
+/* Another signal's handler must not run with SIGSEGV blocked: windows work there, too. */
+static void translate(int signo)
 {
 	struct sys_sigaction act;
-	uint64_t taken;
+
+	if (sys_sigaction(signo, NULL, &act) || !(act.mask & HELD_SIGNALS))
+		return;
+	act.mask = mask_to_kernel(act.mask);
+	sys_sigaction(signo, &act, NULL);
+}
+
+/* One that was there when our handler came in front */
+static void adopt_other(int signo)
+{
+	struct sys_sigaction before, act;
 
 	if (sys_sigaction(signo, NULL, &act))
-		return 0;
-	taken = act.mask & HELD_SIGNALS;
-	act.mask &= ~HELD_SIGNALS;
-	if (taken)
+		return;
+	before = act;
+	said[signo] = act.mask & STAND_INS;
+	act.mask = mask_to_kernel(act.mask);
+	regmap__others_adopt(signo, &act);
+	if (memcmp(&before, &act, sizeof(act)))
 		sys_sigaction(signo, &act, NULL);
-	return taken;
 }
 
 /* One look tells, as a rule: who takes these signals away takes SIGSEGV. */
@@ -136,19 +207,26 @@ static bool in_front(void)
 int regmap__chain_install(void)
 {
 	int error = 0;
+	bool first = !atomic_load(&installed);
 	uint64_t mask;
 
-	if (in_front())
+	if (in_front() || regmap__in_vfork_child())
 		return 0;
 	table_lock(&mask);
-	for (int signo = 1; signo <= SIGNALS; signo++) {
+	for (int signo = SIGNALS; signo >= 1; signo--) {
 		if (OUR_SIGNALS & SYS_SIGBIT(signo))
 			error = error ? error : adopt(signo);
+		else if (first)
+			adopt_other(signo);
 		else
-			stripped[signo] |= strip(signo);
+			translate(signo);
 	}
-	regmap__sigmask_adopt(&mask);
-	atomic_store_explicit(&installed, !error, memory_order_release);
+	if (!error) {
+		if (first || mask & HELD_SIGNALS)
+			mask = mask_to_kernel(mask);
+		atomic_store_explicit(&installed, true, memory_order_release);
+		regmap__sigmask_hold();
+	}
 	table_unlock(&mask);
 	return error;
 }
@@ -185,7 +263,8 @@ static int change_wish(int signo, const struct sigaction *set, struct sigaction 
 	before = wish[signo];
 	if (set) {
 		wish[signo] = after;
-		set_kernel(signo, restart_flag(&after));
+		foreign &= ~SYS_SIGBIT(signo);
+		show_wish(signo);
 	}
 	table_unlock(&mask);
 	if (old)
@@ -193,173 +272,111 @@ static int change_wish(int signo, const struct sigaction *set, struct sigaction 
 	return 0;
 }
 
-static int change_other(int signo, const struct sigaction *set, struct sigaction *old)
+/* Straight to the kernel. What the child has not changed is as the parent wishes it. */
+static int change_childs(int signo, const struct sigaction *set, struct sigaction *old)
 {
-	uint64_t mask, before, wanted = 0;
-	struct sigaction copy;
-	int result;
+	struct sys_sigaction before, after;
 
+	sys_sigaction(signo, NULL, &before);
+	if (before.handler == (void *)regmap__signal_entry)
+		before = wish[signo];
 	if (set) {
-		copy = *set;
-		wanted = mask_of(&set->sa_mask);
-		mask_put(&copy.sa_mask, wanted & ~HELD_SIGNALS);
+		from_libc(set, &after);
+		sys_sigaction(signo, &after, NULL);
 	}
-	table_lock(&mask);
-	before = stripped[signo];
-	result = next_sigaction(signo, set ? &copy : NULL, old);
-	if (set && !result) {
-		stripped[signo] = wanted & HELD_SIGNALS;
-		strip(signo); /* ThreadSanitizer's handler has a mask of its own */
-	}
-	table_unlock(&mask);
-	if (old && !result)
-		mask_put(&old->sa_mask, mask_of(&old->sa_mask) | before);
-	return result;
+	if (old)
+		to_libc(&before, old);
+	return 0;
 }
 
-REGMAP_API int sigaction(int signo, const struct sigaction *restrict set,
-                         struct sigaction *restrict old)
+static int set_other(int signo, const struct sigaction *set, struct sigaction *old)
+{
+	handler_fn handler = regmap__others_handler(signo);
+	struct sigaction act = *set;
+	bool guest = regmap__in_vfork_child();
+	int result;
+
+	mask_put(&act.sa_mask, mask_to_kernel(mask_of(&set->sa_mask)));
+	if (!guest)
+		regmap__others_cover(signo, &act);
+	result = next_sigaction(signo, &act, old);
+	if (result) {
+		regmap__others_restore(signo, handler);
+		return result;
+	}
+	if (!guest)
+		said[signo] = mask_of(&set->sa_mask) & STAND_INS;
+	translate(signo); /* ThreadSanitizer's handler has a mask of its own */
+	return 0;
+}
+
+static int change_other(int signo, const struct sigaction *set, struct sigaction *old)
+{
+	struct sigaction before;
+	handler_fn handler;
+	uint64_t mask, stand_ins;
+	int result;
+
+	table_lock(&mask);
+	handler = regmap__others_handler(signo);
+	stand_ins = said[signo];
+	result = set ? set_other(signo, set, &before) : next_sigaction(signo, NULL, &before);
+	table_unlock(&mask);
+	if (!old || result)
+		return result;
+	regmap__others_show(&before, handler);
+	mask_put(&before.sa_mask,
+	         (mask_to_program(mask_of(&before.sa_mask)) & ~STAND_INS) | stand_ins);
+	*old = before;
+	return 0;
+}
+
+NO_TSAN REGMAP_API int sigaction(int signo, const struct sigaction *restrict set,
+                                 struct sigaction *restrict old)
 {
 	if (is_ours(signo))
-		return change_wish(signo, set, old);
+		return regmap__in_vfork_child() ? change_childs(signo, set, old) :
+		                                  change_wish(signo, set, old);
 	if (signo < 1 || signo > SIGNALS || !atomic_load(&installed))
 		return next_sigaction(signo, set, old);
 	return change_other(signo, set, old);
 }
 
-static signal_fn set_handler(int signo, signal_fn handler, int flags, uint64_t mask)
-{
-	struct sigaction set = {.sa_handler = handler, .sa_flags = flags}, old;
-
-	if (handler == SIG_ERR || signo < 1 || signo > SIGNALS) {
-		errno = EINVAL;
-		return SIG_ERR;
-	}
-	mask_put(&set.sa_mask, mask);
-	return sigaction(signo, &set, &old) ? SIG_ERR : old.sa_handler;
-}
-
-REGMAP_API signal_fn signal(int signo, signal_fn handler)
-{
-	bool valid = signo >= 1 && signo <= SIGNALS;
-	uint64_t bit = valid ? SYS_SIGBIT(signo) : 0;
-
-	return set_handler(signo, handler, atomic_load(&interrupting) & bit ? 0 : SA_RESTART, bit);
-}
-
-REGMAP_API signal_fn bsd_signal(int signo, signal_fn handler)
-{
-	return signal(signo, handler);
-}
-
-REGMAP_API signal_fn ssignal(int signo, signal_fn handler)
-{
-	return signal(signo, handler);
-}
-
-REGMAP_API signal_fn __sysv_signal(int signo, signal_fn handler)
-{
-	return set_handler(signo, handler, (int)SA_RESETHAND | SA_NODEFER, 0);
-}
-
-REGMAP_API signal_fn sysv_signal(int signo, signal_fn handler)
-{
-	return __sysv_signal(signo, handler);
-}
-
-REGMAP_API int siginterrupt(int signo, int interrupt)
-{
-	struct sigaction act;
-
-	if (sigaction(signo, NULL, &act))
-		return -1;
-	if (interrupt) {
-		atomic_fetch_or(&interrupting, SYS_SIGBIT(signo));
-		act.sa_flags &= ~SA_RESTART;
-	} else {
-		atomic_fetch_and(&interrupting, ~SYS_SIGBIT(signo));
-		act.sa_flags |= SA_RESTART;
-	}
-	return sigaction(signo, &act, NULL);
-}
-
-/* sigset() and kin: glibc's own would not come by here. */
-
-static int change_one(int how, int signo, bool *was)
-{
-	sigset_t set, old;
-
-	sigemptyset(&set);
-	if (sigaddset(&set, signo))
-		return -1;
-	if (sigprocmask(how, &set, &old))
-		return -1;
-	if (was)
-		*was = sigismember(&old, signo);
-	return 0;
-}
-
-REGMAP_API int sighold(int signo)
-{
-	return change_one(SIG_BLOCK, signo, NULL);
-}
-
-REGMAP_API int sigrelse(int signo)
-{
-	return change_one(SIG_UNBLOCK, signo, NULL);
-}
-
-REGMAP_API int sigignore(int signo)
-{
-	return set_handler(signo, SIG_IGN, 0, 0) == SIG_ERR ? -1 : 0;
-}
-
-REGMAP_API signal_fn sigset(int signo, signal_fn disposition)
-{
-	struct sigaction act;
-	signal_fn old;
-	bool was;
-
-	if (disposition == SIG_HOLD) {
-		if (change_one(SIG_BLOCK, signo, &was) || sigaction(signo, NULL, &act))
-			return SIG_ERR;
-		return was ? SIG_HOLD : act.sa_handler;
-	}
-	old = set_handler(signo, disposition, 0, 0);
-	if (old == SIG_ERR || change_one(SIG_UNBLOCK, signo, &was))
-		return SIG_ERR;
-	return was ? SIG_HOLD : old;
-}
-
 /*
- * Delivery. It runs in the handler, where the FS base may be anything: what uses TLS is in
- * functions of sigmask.c, called only where regmap__tls_works().
+ * Delivery. It runs in the handler, where the FS base may be anything: nothing here uses TLS.
  */
 
 /* What to do when the program's handler has returned. */
 struct visit {
-	unsigned depth;
-	bool tls;
 	bool hidden;   /* the program sees no alternate stack: it is one of ours, */
 	stack_t stack; /* this one */
 };
 
 _Static_assert(sizeof(struct visit) <= SIGFRAME_EXTRA, "it lies in a moved frame");
 
-static void begin_visit(struct visit *visit, void *ucontext, uint64_t add, bool tls)
+/*
+ * Ours adds nothing to the mask under which the signal came. That is not the one in the context,
+ * which a sigsuspend() will go back to.
+ */
+static uint64_t mask_now(void)
+{
+	uint64_t kernel;
+
+	sys_sigmask(SIG_BLOCK, NULL, &kernel);
+	return kernel;
+}
+
+static void begin_visit(struct visit *visit, void *ucontext, uint64_t add)
 {
 	stack_t *stack = regmap__sigframe_stack(ucontext);
 	uint64_t *mask = regmap__context_mask(ucontext);
-	uint64_t kernel = *mask | (add & ~HELD_SIGNALS);
+	uint64_t kernel = mask_now() | mask_to_kernel(add);
 
-	visit->tls = tls;
-	visit->depth = tls ? regmap__sigmask_depth() : 0;
 	visit->hidden = regmap__stacks_is_ours(stack);
 	visit->stack = *stack;
 	if (visit->hidden)
 		*stack = (stack_t){.ss_flags = SS_DISABLE};
-	if (tls)
-		kernel |= regmap__sigmask_enter(mask, add);
+	*mask = mask_to_program(*mask);
 	sys_sigmask(SIG_SETMASK, &kernel, NULL);
 }
 
@@ -370,10 +387,7 @@ static void end_visit(const struct visit *visit, void *ucontext)
 
 	if (visit->hidden && (stack->ss_flags & SS_DISABLE || !stack->ss_size))
 		*stack = visit->stack;
-	if (visit->tls)
-		regmap__sigmask_leave(mask, visit->depth);
-	else
-		*mask &= ~HELD_SIGNALS;
+	*mask = mask_to_kernel(*mask);
 }
 
 void regmap__sigframe_returned(void *ucontext)
@@ -391,7 +405,7 @@ static bool belongs_elsewhere(void *ucontext, const struct sys_sigaction *act)
 
 /* False: the interrupted stack has no room for the frame. */
 static bool call_handler(int signo, siginfo_t *info, void *ucontext,
-                         const struct sys_sigaction *act, bool tls)
+                         const struct sys_sigaction *act)
 {
 	uint64_t add = act->mask | (act->flags & SA_NODEFER ? 0 : SYS_SIGBIT(signo));
 	struct sigframe frame;
@@ -400,10 +414,10 @@ static bool call_handler(int signo, siginfo_t *info, void *ucontext,
 	if (belongs_elsewhere(ucontext, act)) {
 		if (!regmap__sigframe_move(&frame, info, ucontext))
 			return false;
-		begin_visit(regmap__sigframe_extra(frame.ucontext), frame.ucontext, add, tls);
+		begin_visit(regmap__sigframe_extra(frame.ucontext), frame.ucontext, add);
 		regmap__sigframe_run(signo, frame.info, frame.ucontext, act->handler, frame.start);
 	}
-	begin_visit(&visit, ucontext, add, tls);
+	begin_visit(&visit, ucontext, add);
 	/* The kernel, too, passes all three whatever SA_SIGINFO says. */
 	((handler_fn)act->handler)(signo, info, ucontext);
 	end_visit(&visit, ucontext);
@@ -432,15 +446,18 @@ static void die(int signo, const siginfo_t *info, void *ucontext, bool refaults)
 		raise_at_return(signo, info, ucontext);
 }
 
-static struct sys_sigaction take_wish(int signo)
+static struct sys_sigaction take_wish(int signo, bool forwarded)
 {
-	struct sys_sigaction act;
+	struct sys_sigaction act, *from = &wish[signo];
+	bool guest = regmap__in_vfork_child();
 	uint64_t mask;
 
 	table_lock(&mask);
-	act = wish[signo];
-	if (act.flags & SA_RESETHAND)
-		wish[signo].handler = (void *)SIG_DFL;
+	if (forwarded && displaced & SYS_SIGBIT(signo))
+		from = &below[signo];
+	act = *from;
+	if (act.flags & SA_RESETHAND && !guest)
+		from->handler = (void *)SIG_DFL;
 	table_unlock(&mask);
 	return act;
 }
@@ -452,40 +469,195 @@ static bool repeats(int signo, const siginfo_t *info)
 	       !(signo == SIGBUS && info->si_code == BUS_MCEERR_AO);
 }
 
+/*
+ * A signal that was sent to a thread which believes it blocked, on its way as the stand-in: what the
+ * receiver is to see of it, in the bytes that the kernel keeps of a siginfo (48) and that no siginfo
+ * of a sent signal uses (from 32 on).
+ */
+struct on_its_way {
+	uint8_t info[32];
+	uint64_t magic;
+	int32_t code;
+	int32_t unused;
+};
+
+#define MAGIC 0x70616d6765726d69ULL
+
+/*
+ * Sent to the process or to this thread? Where that is not in the siginfo: to the process, the
+ * kernel prefers to give those to the main thread, which never really blocks them.
+ */
+static bool is_process_directed(const siginfo_t *info)
+{
+	if (info->si_code == SI_TKILL)
+		return false;
+	if (info->si_code != SI_QUEUE && info->si_code != SI_TIMER)
+		return true;
+	return sys_call(SYS_gettid, 0, 0, 0, 0) == sys_call(SYS_getpid, 0, 0, 0, 0);
+}
+
+/* One at a time: standard signals don't queue, but the stand-ins would. */
+static bool is_pending(int signo)
+{
+	uint64_t pending = 0;
+
+	sys_call(SYS_rt_sigpending, (long)&pending, sizeof(pending), 0, 0);
+	return pending & SYS_SIGBIT(signo);
+}
+
+static void send_on(int signo, const siginfo_t *info)
+{
+	int stand_in = stand_in_of(signo);
+	long pid = sys_call(SYS_getpid, 0, 0, 0, 0);
+	struct on_its_way parcel = {.magic = MAGIC, .code = info->si_code};
+	siginfo_t wrapped;
+
+	if (is_pending(stand_in))
+		return;
+	memcpy(parcel.info, info, sizeof(parcel.info));
+	memset(&wrapped, 0, sizeof(wrapped));
+	memcpy(&wrapped, &parcel, sizeof(parcel));
+	wrapped.si_signo = stand_in;
+	wrapped.si_code = SI_QUEUE;
+	if (is_process_directed(info))
+		sys_call(SYS_rt_sigqueueinfo, pid, stand_in, (long)&wrapped, 0);
+	else
+		sys_sigqueue_self(stand_in, &wrapped);
+}
+
+int regmap__chain_unwrap(siginfo_t *info)
+{
+	struct on_its_way parcel;
+	int signo = stands_for(info->si_signo);
+
+	memcpy(&parcel, info, sizeof(parcel));
+	if (!signo || info->si_code != SI_QUEUE || parcel.magic != MAGIC)
+		return info->si_signo;
+	memset((char *)info + sizeof(parcel.info), 0, sizeof(*info) - sizeof(parcel.info));
+	info->si_signo = signo;
+	info->si_code = parcel.code;
+	return signo;
+}
+
+/* What raised it waits at the instruction; a sent one, of which @signo is a stand-in, does not. */
 /* There is no room for the frame. For the kernel, that is a SIGSEGV, or the end of one. */
-static void deliver_instead(int signo, siginfo_t *info, void *ucontext, bool refaults)
+static void deliver_instead(int signo, siginfo_t *info, void *ucontext, unsigned how)
 {
 	if (signo == SIGSEGV) {
-		die(signo, info, ucontext, refaults);
+		die(signo, info, ucontext, how & CHAIN_REFAULTS && repeats(signo, info));
 		return;
 	}
 	memset(info, 0, sizeof(*info));
 	info->si_signo = SIGSEGV;
 	info->si_code = SI_KERNEL;
-	regmap__chain_deliver(SIGSEGV, info, ucontext, false);
+	regmap__chain_deliver(SIGSEGV, info, ucontext, how & ~CHAIN_REFAULTS);
 }
 
-void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, bool refaults)
+static void deliver_sent(int signo, siginfo_t *info, void *ucontext, unsigned how)
 {
-	bool tls = regmap__tls_works(), sent = info->si_code <= 0;
-	bool held = tls && regmap__sigmask_is_held(signo, *regmap__context_mask(ucontext));
+	struct sys_sigaction act;
+	int came = signo;
+
+	signo = regmap__chain_unwrap(info);
+	if (signo == came && mask_holds(mask_now(), signo)) {
+		send_on(signo, info);
+		return;
+	}
+	act = take_wish(signo, how & CHAIN_FORWARDED);
+	if (act.handler == (void *)SIG_DFL)
+		die(signo, info, ucontext, false);
+	else if (is_handler(&act) && !call_handler(signo, info, ucontext, &act))
+		deliver_instead(signo, info, ucontext, how);
+}
+
+/* What we raise ourselves the program may have blocked really; the kernel delivers no such signal. */
+static bool is_blocked(int signo, unsigned how)
+{
+	uint64_t kernel = mask_now();
+
+	return mask_holds(kernel, signo) || (!(how & CHAIN_REFAULTS) && kernel & SYS_SIGBIT(signo));
+}
+
+void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, unsigned how)
+{
 	struct sys_sigaction act;
 
-	if (held && sent) {
-		regmap__sigmask_keep_pending(signo, info);
+	if (info->si_code <= 0 || stands_for(signo)) {
+		deliver_sent(signo, info, ucontext, how & CHAIN_FORWARDED);
 		return;
 	}
-	if (held) {
-		die(signo, info, ucontext, refaults && repeats(signo, info));
-		return;
-	}
-	act = take_wish(signo);
-	if (act.handler == (void *)SIG_IGN && sent)
-		return;
-	if (act.handler == (void *)SIG_DFL || act.handler == (void *)SIG_IGN)
-		die(signo, info, ucontext, refaults && repeats(signo, info));
-	else if (!call_handler(signo, info, ucontext, &act, tls))
-		deliver_instead(signo, info, ucontext, refaults && repeats(signo, info));
+	act.handler = (void *)SIG_DFL;
+	if (!is_blocked(signo, how))
+		act = take_wish(signo, how & CHAIN_FORWARDED);
+	if (!is_handler(&act))
+		die(signo, info, ucontext, how & CHAIN_REFAULTS && repeats(signo, info));
+	else if (!call_handler(signo, info, ucontext, &act))
+		deliver_instead(signo, info, ucontext, how);
+}
+
+/* The kernel's frame begins with where the handler returns to. */
+static bool is_our_frame(void *ucontext)
+{
+	const void *returns_to = ((void **)ucontext)[-1];
+
+	return returns_to == (void *)regmap__restore_rt ||
+	       returns_to == (void *)regmap__sigframe_return;
+}
+
+void regmap__chain_forwarded_begin(void *ucontext, uint64_t *kept)
+{
+	uint64_t *mask = regmap__context_mask(ucontext), open;
+
+	if (is_our_frame(ucontext))
+		*mask = mask_to_kernel(*mask);
+	open = *mask & ~HELD_SIGNALS;
+	sys_sigmask(SIG_SETMASK, &open, kept);
+}
+
+void regmap__chain_forwarded_end(void *ucontext, const uint64_t *kept)
+{
+	uint64_t *mask = regmap__context_mask(ucontext);
+
+	if (is_our_frame(ucontext))
+		*mask = mask_to_program(*mask);
+	sys_sigmask(SIG_SETMASK, kept, NULL);
+}
+
+/* For new programs */
+
+static bool wishes_ignored(int signo)
+{
+	struct sys_sigaction now;
+
+	return OUR_SIGNALS & SYS_SIGBIT(signo) && wish[signo].handler == (void *)SIG_IGN &&
+	       !sys_sigaction(signo, NULL, &now) && now.handler == (void *)regmap__signal_entry;
+}
+
+uint64_t regmap__chain_ignored(void)
+{
+	uint64_t ignored = 0;
+
+	for (int signo = 1; signo <= SIGNALS; signo++)
+		if (is_ours(signo) && wishes_ignored(signo))
+			ignored |= SYS_SIGBIT(signo);
+	return ignored;
+}
+
+void regmap__chain_step_aside(uint64_t signals)
+{
+	static const struct sys_sigaction ignore = {.handler = (void *)SIG_IGN};
+
+	for (int signo = 1; signo <= SIGNALS; signo++)
+		if (signals & SYS_SIGBIT(signo))
+			sys_sigaction(signo, &ignore, NULL);
+}
+
+/* The wish may have changed in between: then our handler is back already. */
+void regmap__chain_step_back(uint64_t signals)
+{
+	for (int signo = 1; signo <= SIGNALS; signo++)
+		if (signals & SYS_SIGBIT(signo))
+			show_wish(signo);
 }
 
 void regmap__chain_single_step(void *ucontext)

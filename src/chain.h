@@ -8,6 +8,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * Put our handler in front for SIGSEGV, SIGBUS, SIGFPE and SIGILL. What stood there becomes the
@@ -16,11 +17,38 @@
 int regmap__chain_install(void);
 
 /*
- * Hand a signal to the program as the kernel would have. @refaults: returning from the handler
- * would raise it again. May not return (the program's handler jumps), or return with the context
- * changed.
+ * How a signal came. REFAULTS: by the kernel, which would raise it again after the handler.
+ * FORWARDED: not from the kernel, but from a handler that was set behind our back and hands on to
+ * ours.
  */
-void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, bool refaults);
+enum { CHAIN_REFAULTS = 1, CHAIN_FORWARDED = 2 };
+
+/*
+ * Hand a signal to the program as the kernel would have. May not return (the program's handler
+ * jumps), or return with the context changed.
+ */
+void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, unsigned how);
+
+/*
+ * Around the handling of a forwarded signal: what the handler in front has blocked is open, as our
+ * own faults are signals, too.
+ */
+void regmap__chain_forwarded_begin(void *ucontext, uint64_t *kept);
+void regmap__chain_forwarded_end(void *ucontext, const uint64_t *kept);
+
+/*
+ * A stand-in that was taken from the kernel otherwise, by sigwaitinfo(), becomes the signal that was
+ * sent. Returns its number, or that of @info if it is none.
+ */
+int regmap__chain_unwrap(siginfo_t *info);
+
+/*
+ * Our handler becomes the default action in a new program, even where this one ignores the signal,
+ * which a new program inherits. Those are found, ignored really, and had back.
+ */
+uint64_t regmap__chain_ignored(void);
+void regmap__chain_step_aside(uint64_t signals);
+void regmap__chain_step_back(uint64_t signals);
 
 /* In a new child: the table is nobody's. AS-Safe. */
 void regmap__chain_forget_others(void);

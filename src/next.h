@@ -4,8 +4,8 @@
 #define SRC_NEXT_H
 
 /*
- * A sanitizer's interceptor (under the name that it has when it is linked into the program itself),
- * else that of the next library, else @inside: what a static program has, where nothing is next.
+ * A sanitizer's interceptor (under the name that it has when it is linked into the program itself,
+ * beside ours), else that of the next library, else @inside: what a static program has, where nothing is next.
  * @inside may be a weak symbol and so NULL. In a constructor only: the dynamic linker is asked.
  */
 #define NEXT(name, inside) \

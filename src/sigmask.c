@@ -1,127 +1,93 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * SIGSEGV and SIGBUS are never really blocked: a window access under a blocked SIGSEGV would kill
- * the process. Whether the program believes them blocked is kept per thread ("held"), and obeyed: a
- * fault of its own kills it then, and a kill() waits.
- *
- * While a handler of the program's runs, its signal is held. A siglongjmp() out of the handler must
- * end that, without our noticing the jump. So each such level really blocks one more signal, its
- * marker, that was not blocked before: glibc's jump restores the mask, and the marker is gone.
- */
+/* pthread_sigmask() and its kin: see sigmask.h for what they translate. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdatomic.h>
 
 #include "../include/regmap/regmap.h"
+#include "chain.h"
 #include "sigmask.h"
 
 #include "sigsafe.h"
 
-enum { LEVELS = 4 };
+static atomic_bool holding;
 
-static atomic_bool holding; /* from the installation on */
-
-struct level {
-	uint64_t marker; /* really blocked while the level lives; 0: no signal was left to be one */
-	uint64_t before; /* self.held outside of it */
-};
-
+/*
+ * What the program said of the stand-ins when it last set its mask, good for as long as the
+ * kernel's mask is the one that was set then.
+ */
 static __thread struct {
-	uint64_t held;    /* of HELD_SIGNALS: those that the program believes blocked */
-	uint64_t pending; /* sent while held */
-	uint64_t shown;   /* markers that the program believes blocked, too */
-	unsigned depth;
-	struct level level[LEVELS];
-	siginfo_t info[2]; /* of pending SIGSEGV, SIGBUS */
+	uint64_t kernel, said;
+	bool valid;
 } self __attribute__((tls_model("initial-exec")));
 
-/* Other threads that blocked them before the first mapping really have: nothing reaches those. */
-void regmap__sigmask_adopt(uint64_t *mask)
+void regmap__sigmask_hold(void)
 {
-	self.held |= *mask & HELD_SIGNALS;
-	*mask &= ~HELD_SIGNALS;
 	atomic_store_explicit(&holding, true, memory_order_release);
 }
 
-static uint64_t markers(void)
+bool regmap__sigmask_holding(void)
 {
-	uint64_t all = 0;
-
-	for (unsigned i = 0; i < self.depth; i++)
-		all |= self.level[i].marker;
-	return all;
+	return atomic_load_explicit(&holding, memory_order_acquire);
 }
 
-/* Drop the levels that a jump has left: their markers aren't blocked any more. */
-static void settle(uint64_t kernel)
+static uint64_t believed(uint64_t kernel)
 {
-	while (self.depth) {
-		const struct level *top = &self.level[self.depth - 1];
+	uint64_t program = mask_to_program(kernel);
 
-		if (!top->marker || kernel & top->marker)
-			break;
-		self.held = top->before;
-		self.depth--;
-	}
+	if (!self.valid || self.kernel != kernel)
+		return program;
+	return (program & ~STAND_INS) | self.said;
 }
 
-static uint64_t show_mask(uint64_t kernel)
+uint64_t regmap__sigmask_believed(void)
 {
-	return (kernel & ~(markers() & ~self.shown)) | self.held;
+	uint64_t kernel;
+
+	sys_sigmask(SIG_BLOCK, NULL, &kernel);
+	return regmap__sigmask_holding() ? believed(kernel) : kernel;
 }
 
-/* The kernel's mask for one that the program wants. */
-static uint64_t keep_mask(uint64_t wanted)
-{
-	self.held = wanted & HELD_SIGNALS;
-	self.shown = wanted & markers();
-	return (wanted & ~HELD_SIGNALS) | markers();
-}
-
-static siginfo_t *pending_info(int signo)
-{
-	return &self.info[signo == SIGBUS];
-}
-
-static void release_pending(int signo)
-{
-	uint64_t bit = SYS_SIGBIT(signo);
-
-	if (!(self.pending & bit & ~self.held))
-		return;
-	self.pending &= ~bit;
-	sys_sigqueue_self(signo, pending_info(signo));
-}
-
-static int apply(int how, uint64_t set, uint64_t *mask)
+static uint64_t apply(int how, uint64_t set, uint64_t mask)
 {
 	switch (how) {
-	case SIG_BLOCK: *mask |= set; return 0;
-	case SIG_UNBLOCK: *mask &= ~set; return 0;
-	case SIG_SETMASK: *mask = set; return 0;
+	case SIG_BLOCK: return mask | set;
+	case SIG_UNBLOCK: return mask & ~set;
+	default: return set;
 	}
-	return EINVAL;
 }
 
+static void remember(int how, uint64_t wanted, uint64_t before)
+{
+	uint64_t program = apply(how, wanted, believed(before));
+
+	self.kernel = mask_to_kernel(program);
+	self.said = program & STAND_INS;
+	self.valid = true;
+}
+
+/*
+ * The kernel does the arithmetic, in one call, so that no handler runs in between. Really blocked
+ * are the two only where code that didn't come by here has done that, by a direct system call.
+ */
 static int change_mask(int how, const sigset_t *set, sigset_t *old)
 {
-	uint64_t wanted = set ? mask_of(set) & ~LIBC_SIGNALS & ~UNBLOCKABLE : 0;
-	uint64_t kernel, mask;
+	uint64_t wanted = set ? mask_of(set) & ~LIBC_SIGNALS & ~UNBLOCKABLE : 0, before;
+	uint64_t kernel = mask_to_kernel(wanted);
+	long error;
 
-	sys_sigmask(SIG_SETMASK, NULL, &kernel);
-	settle(kernel);
-	mask = show_mask(kernel);
+	if (how == SIG_UNBLOCK)
+		kernel |= wanted & HELD_SIGNALS;
+	error = sys_sigmask(how, set ? &kernel : NULL, &before);
+	if (error)
+		return (int)-error;
 	if (old)
-		mask_put(old, mask);
+		mask_put(old, believed(before));
 	if (!set)
 		return 0;
-	if (apply(how, wanted, &mask))
-		return EINVAL;
-	kernel = keep_mask(mask);
-	atomic_signal_fence(memory_order_seq_cst);
-	sys_sigmask(SIG_SETMASK, &kernel, NULL);
-	release_pending(SIGSEGV);
-	release_pending(SIGBUS);
+	remember(how, wanted, before);
+	if (before & HELD_SIGNALS)
+		sys_sigmask(SIG_SETMASK, &self.kernel, NULL);
 	return 0;
 }
 
@@ -132,9 +98,21 @@ static int plain_mask(int how, const sigset_t *set, sigset_t *old)
 	return (int)-sys_sigmask(how, set ? &wanted : NULL, (uint64_t *)old);
 }
 
+/*
+ * Threads that block SIGSEGV before the first window is mapped will want to access it, and nobody
+ * can unblock it for them. So the first to block it has our handler installed. Likewise for the
+ * stand-ins, which would be taken for SIGSEGV later.
+ */
+static bool must_hold(int how, const sigset_t *set)
+{
+	return set && how != SIG_UNBLOCK && mask_of(set) & (HELD_SIGNALS | STAND_INS);
+}
+
 REGMAP_API int pthread_sigmask(int how, const sigset_t *restrict set, sigset_t *restrict old)
 {
-	if (!atomic_load_explicit(&holding, memory_order_acquire))
+	if (!regmap__sigmask_holding() && must_hold(how, set))
+		regmap__chain_install();
+	if (!regmap__sigmask_holding())
 		return plain_mask(how, set, old);
 	return change_mask(how, set, old);
 }
@@ -149,76 +127,18 @@ REGMAP_API int sigprocmask(int how, const sigset_t *restrict set, sigset_t *rest
 	return -1;
 }
 
-/* New threads */
-
-bool regmap__sigmask_holding(void)
-{
-	return atomic_load_explicit(&holding, memory_order_acquire);
-}
-
-uint64_t regmap__sigmask_believed(void)
-{
-	uint64_t kernel;
-
-	sys_sigmask(SIG_SETMASK, NULL, &kernel);
-	settle(kernel);
-	return show_mask(kernel);
-}
-
 void regmap__sigmask_begin(uint64_t believed)
 {
-	uint64_t kernel = keep_mask(believed);
+	uint64_t kernel = mask_to_kernel(believed);
 
 	sys_sigmask(SIG_SETMASK, &kernel, NULL);
 }
 
-/* The handler's side */
-
-bool regmap__sigmask_is_held(int signo, uint64_t kernel)
+/* Blocked by whoever started this program */
+__attribute__((constructor)) static void hold_if_blocked(void)
 {
-	settle(kernel);
-	return self.held & SYS_SIGBIT(signo);
-}
+	uint64_t kernel;
 
-void regmap__sigmask_keep_pending(int signo, const siginfo_t *info)
-{
-	if (self.pending & SYS_SIGBIT(signo))
-		return; /* standard signals don't queue */
-	*pending_info(signo) = *info;
-	self.pending |= SYS_SIGBIT(signo);
-}
-
-static uint64_t choose_marker(uint64_t interrupted)
-{
-	uint64_t open = ~(interrupted | UNBLOCKABLE | LIBC_SIGNALS | HELD_SIGNALS |
-	                  SYS_SIGBIT(SIGFPE) | SYS_SIGBIT(SIGILL));
-
-	return open ? 1ULL << (63 - __builtin_clzll(open)) : 0;
-}
-
-/* The program sees the mask as it believes it to be; the result is what to block beside @add. */
-uint64_t regmap__sigmask_enter(uint64_t *mask, uint64_t add)
-{
-	uint64_t marker = choose_marker(*mask), before = self.held;
-
-	*mask = show_mask(*mask);
-	self.held |= add & HELD_SIGNALS;
-	if (self.held == before || self.depth == LEVELS)
-		return 0;
-	self.level[self.depth++] = (struct level){marker, before};
-	self.shown = (self.shown & ~marker) | (add & marker);
-	return marker;
-}
-
-void regmap__sigmask_leave(uint64_t *mask, unsigned depth)
-{
-	self.depth = depth;
-	*mask = keep_mask(*mask);
-	release_pending(SIGSEGV);
-	release_pending(SIGBUS);
-}
-
-unsigned regmap__sigmask_depth(void)
-{
-	return self.depth;
+	if (!sys_sigmask(SIG_BLOCK, NULL, &kernel) && kernel & (HELD_SIGNALS | STAND_INS))
+		regmap__chain_install();
 }

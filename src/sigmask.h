@@ -1,5 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* The signal mask that the program believes in, where it differs from the kernel's. */
+/*
+ * The signal mask that the program believes in, where it differs from the kernel's.
+ *
+ * SIGSEGV and SIGBUS are never really blocked: a window access under a blocked SIGSEGV would kill
+ * the process. In their place two other signals are blocked, their stand-ins. So the kernel itself
+ * keeps the program's belief, and everything that saves, restores, swaps or inherits a mask carries
+ * it along: siglongjmp(), swapcontext(), sigsuspend(), handlers' masks, new threads, fork().
+ *
+ * A SIGSEGV sent to a thread that believes it blocked is sent on as the stand-in. There the kernel
+ * keeps it pending, hands it to a thread that has it unblocked, delivers it on entry to
+ * sigsuspend(), and lets sigwaitinfo() take it.
+ */
 #ifndef SRC_SIGMASK_H
 #define SRC_SIGMASK_H
 
@@ -11,8 +22,14 @@
 #include "../arch/x86_64/syscall.h"
 
 enum { SIGNALS = 64 };
+/*
+ * In the middle of the real-time signals, since programs count from either end. SIGBUS has the lower
+ * number, so that two that wait are delivered in the right order.
+ */
+enum { STAND_IN_BUS = 51, STAND_IN_SEGV = 52 };
 
 #define HELD_SIGNALS (SYS_SIGBIT(SIGSEGV) | SYS_SIGBIT(SIGBUS))
+#define STAND_INS (SYS_SIGBIT(STAND_IN_SEGV) | SYS_SIGBIT(STAND_IN_BUS))
 #define UNBLOCKABLE (SYS_SIGBIT(SIGKILL) | SYS_SIGBIT(SIGSTOP))
 /* SIGCANCEL and SIGSETXID of glibc, which its own functions keep out of every mask */
 #define LIBC_SIGNALS (SYS_SIGBIT(32) | SYS_SIGBIT(33))
@@ -31,31 +48,61 @@ static inline void mask_put(sigset_t *set, uint64_t word)
 	memcpy(set, &word, sizeof(word));
 }
 
-/* From now on HELD_SIGNALS are held instead of blocked; @mask is the caller's, about to be set. */
-void regmap__sigmask_adopt(uint64_t *mask);
+/* 0: it has none */
+static inline int stand_in_of(int signo)
+{
+	return signo == SIGSEGV ? STAND_IN_SEGV : signo == SIGBUS ? STAND_IN_BUS : 0;
+}
 
-/* The first window has been mapped. */
-bool regmap__sigmask_holding(void);
-/* The mask of the calling thread, as the program believes it to be. Not for the handler. */
+static inline int stands_for(int signo)
+{
+	return signo == STAND_IN_SEGV ? SIGSEGV : signo == STAND_IN_BUS ? SIGBUS : 0;
+}
+
+/* The stand-ins of the signals in @mask */
+static inline uint64_t stand_ins_for(uint64_t mask)
+{
+	return (mask & SYS_SIGBIT(SIGSEGV) ? SYS_SIGBIT(STAND_IN_SEGV) : 0) |
+	       (mask & SYS_SIGBIT(SIGBUS) ? SYS_SIGBIT(STAND_IN_BUS) : 0);
+}
+
+/* What the kernel is to block where the program wants @program blocked */
+static inline uint64_t mask_to_kernel(uint64_t program)
+{
+	return (program & ~(HELD_SIGNALS | STAND_INS)) | stand_ins_for(program);
+}
+
+/* Is @signo of HELD_SIGNALS believed blocked under this mask of the kernel's? */
+static inline bool mask_holds(uint64_t kernel, int signo)
+{
+	int stand_in = stand_in_of(signo);
+
+	return stand_in && kernel & SYS_SIGBIT(stand_in);
+}
+
+/*
+ * What the program believes blocked. The mask does not tell what it thinks of the stand-ins
+ * themselves: that it has blocked them, if it has their neighbours, too (sigfillset()).
+ */
+static inline uint64_t mask_to_program(uint64_t kernel)
+{
+	const uint64_t neighbours = SYS_SIGBIT(STAND_IN_BUS - 1) | SYS_SIGBIT(STAND_IN_SEGV + 1);
+	uint64_t program = kernel & ~STAND_INS;
+
+	if (kernel & SYS_SIGBIT(STAND_IN_SEGV))
+		program |= SYS_SIGBIT(SIGSEGV);
+	if (kernel & SYS_SIGBIT(STAND_IN_BUS))
+		program |= SYS_SIGBIT(SIGBUS);
+	return program | ((kernel & neighbours) == neighbours ? STAND_INS : 0);
+}
+
+/* The mask of the calling thread, as the program believes it to be. Not in the handler (TLS). */
 uint64_t regmap__sigmask_believed(void);
-/* A new thread begins, with what its creator believes in: it has no marker. */
+/* A new thread begins with what its attributes say. */
 void regmap__sigmask_begin(uint64_t believed);
 
-/*
- * For the handler, and only where regmap__tls_works(): noinline, or the compiler might read FS
- * earlier.
- * @kernel, @mask: of the interrupted context.
- */
-__attribute__((noinline)) bool regmap__sigmask_is_held(int signo, uint64_t kernel);
-/* A signal was sent while held: send it again when it no longer is. */
-__attribute__((noinline)) void regmap__sigmask_keep_pending(int signo, const siginfo_t *info);
-/*
- * Around a handler of the program's that blocks @add. @mask becomes what the program believes, and
- * is made the kernel's again. enter returns what must be blocked beside @add; leave takes the depth
- * from before.
- */
-__attribute__((noinline)) unsigned regmap__sigmask_depth(void);
-__attribute__((noinline)) uint64_t regmap__sigmask_enter(uint64_t *mask, uint64_t add);
-__attribute__((noinline)) void regmap__sigmask_leave(uint64_t *mask, unsigned depth);
+/* Our handler is in front: from now on the stand-ins are blocked in place of HELD_SIGNALS. */
+void regmap__sigmask_hold(void);
+bool regmap__sigmask_holding(void);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads made by libc: each begins with the signal mask that its creator believes in, and with an
- * alternate stack if the program asked for them (stacks.h).
+ * Threads made by libc: each begins with the signal mask that its attributes name, if they do, and with
+ * an alternate stack if the program asked for them (stacks.h).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -37,7 +37,7 @@ void *regmap__call_on(void *arg, void *function, void *top);
 struct start {
 	void *function, *arg, *top; /* of the stack that is asked for; NULL: libc's business */
 	uint64_t mask;
-	bool masked;   /* @mask counts: windows are mapped */
+	bool masked;   /* @mask counts */
 	stack_t stack; /* ss_size 0: none */
 };
 
@@ -121,14 +121,15 @@ static int create(pthread_t *thread, const pthread_attr_t *attr, posix_fn begin,
 	return err;
 }
 
-/* The creator's, unless the attributes name one. */
-static uint64_t mask_for(const pthread_attr_t *attr)
+/* Threads inherit their creator's, stand-ins included; only the attributes' own are unaware of them. */
+static bool has_mask(const pthread_attr_t *attr, uint64_t *mask)
 {
 	sigset_t set;
 
-	if (attr && !pthread_attr_getsigmask_np(attr, &set))
-		return mask_of(&set) & ~LIBC_SIGNALS & ~UNBLOCKABLE;
-	return regmap__sigmask_believed();
+	if (!regmap__sigmask_holding() || !attr || pthread_attr_getsigmask_np(attr, &set))
+		return false;
+	*mask = mask_of(&set) & ~LIBC_SIGNALS & ~UNBLOCKABLE;
+	return true;
 }
 
 static struct start *prepare(const pthread_attr_t *attr, void *function, void *arg)
@@ -140,9 +141,7 @@ static struct start *prepare(const pthread_attr_t *attr, void *function, void *a
 	s->function = function;
 	s->arg = arg;
 	s->top = trapped_top(attr);
-	s->masked = regmap__sigmask_holding();
-	if (s->masked)
-		s->mask = mask_for(attr);
+	s->masked = has_mask(attr, &s->mask);
 	if (regmap__stacks_enabled() && !regmap__stacks_promise(&s->stack)) {
 		free(s);
 		return NULL;

@@ -42,6 +42,7 @@ _Static_assert(WORDS * 8 >= EM_MAX_LENGTH + 7, "an instruction may begin at a wo
 
 struct trap {
 	int signo;
+	unsigned how; /* it came: chain.h */
 	siginfo_t *info;
 	void *uc;
 	struct cpu_trap raised; /* number and error code of the exception */
@@ -306,7 +307,7 @@ static void deliver_trap(struct trap *t, enum em_status status)
 	if (status == EM_DENIED || is_access_fault(&trap))
 		report(t, status, trap.signo);
 	show_trap(t, &trap);
-	regmap__chain_deliver(trap.signo, t->info, t->uc, false);
+	regmap__chain_deliver(trap.signo, t->info, t->uc, t->how);
 }
 
 static void refuse(struct trap *t, enum em_status status)
@@ -318,7 +319,7 @@ static void refuse(struct trap *t, enum em_status status)
 	case EM_RETRY: return;
 	case EM_UNIMPLEMENTED:
 		report(t, status, t->signo);
-		regmap__chain_deliver(t->signo, t->info, t->uc, true);
+		regmap__chain_deliver(t->signo, t->info, t->uc, t->how | CHAIN_REFAULTS);
 		return;
 	case EM_DENIED:
 	case EM_FAULT: deliver_trap(t, status);
@@ -499,12 +500,13 @@ OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)
 }
 
 /* False: not ours. */
-OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext)
+OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigned how)
 {
 	struct trap t;
 	enum em_status planned;
 
 	t.signo = signo;
+	t.how = how;
 	t.info = info;
 	t.uc = ucontext;
 	regmap__context_get_trap(ucontext, &t.raised);
@@ -519,26 +521,38 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext)
 	return handle_legacy(&t, planned);
 }
 
-void regmap__trap_signal(int signo, void *info, void *ucontext)
+static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how)
 {
-	siginfo_t *si = info;
 	unsigned changes = regmap__stacks_changes();
 
 	regmap__fork_notice();
-	if (si->si_code > 0) {
-		if (regmap__guard_fixup(signo, si, ucontext))
+	if (info->si_code > 0) {
+		if (regmap__guard_fixup(signo, info, ucontext))
 			return;
 		regmap__report_escape();
 		regmap__stacks_give(ucontext);
-		if (handle(signo, si, ucontext)) {
+		if (handle(signo, info, ucontext, how)) {
 			if (regmap__stacks_changes() != changes)
 				regmap__stacks_keep_change(ucontext);
 			return;
 		}
-	} else if (regmap__stacks_answer(si, ucontext)) {
+	} else if (regmap__stacks_answer(info, ucontext)) {
 		return;
 	}
-	regmap__chain_deliver(signo, si, ucontext, true);
+	regmap__chain_deliver(signo, info, ucontext, how | CHAIN_REFAULTS);
+}
+
+void regmap__trap_signal(int signo, void *info, void *ucontext)
+{
+	uint64_t kept;
+
+	if (__builtin_return_address(0) == (void *)regmap__restore_rt) {
+		receive(signo, info, ucontext, 0);
+		return;
+	}
+	regmap__chain_forwarded_begin(ucontext, &kept);
+	receive(signo, info, ucontext, CHAIN_FORWARDED);
+	regmap__chain_forwarded_end(ucontext, &kept);
 }
 
 int regmap__trap_install(void)

@@ -23,8 +23,6 @@ struct moved {
 _Static_assert(offsetof(ucontext_t, uc_sigmask) + 8 == KERNEL_UCONTEXT, "struct ucontext");
 _Static_assert(sizeof(siginfo_t) == 128, "siginfo");
 
-extern const char regmap__sigframe_return[];
-
 bool regmap__stack_holds(const stack_t *stack, uint64_t sp)
 {
 	uint64_t base = (uintptr_t)stack->ss_sp;
@@ -82,7 +80,7 @@ bool regmap__sigframe_move(struct sigframe *to, const siginfo_t *info, const voi
 	if (old)
 		memcpy(m->ucontext + offsetof(ucontext_t, uc_mcontext.fpregs), &image,
 		       sizeof(image));
-	m->returns = regmap__sigframe_return;
+	m->returns = (const void *)regmap__sigframe_return;
 	*to = (struct sigframe){m, &m->info, m->ucontext};
 	return true;
 }

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "../arch/x86_64/context.h"
+#include "others.h"
+#include "sigmask.h"
+
+extern __typeof__(dlsym) dlsym __attribute__((weak));
+
+static _Atomic(handler_fn) handlers[SIGNALS + 1];
+static bool reached = true;
+
+void regmap__others_reach(void *own_sigaction)
+{
+	reached = !dlsym || dlsym(RTLD_DEFAULT, "sigaction") == own_sigaction;
+}
+
+handler_fn regmap__others_handler(int signo)
+{
+	return atomic_load_explicit(&handlers[signo], memory_order_relaxed);
+}
+
+static void pass_on(int signo, siginfo_t *info, void *ucontext)
+{
+	uint64_t *mask = regmap__context_mask(ucontext);
+
+	*mask = mask_to_program(*mask);
+	regmap__others_handler(signo)(signo, info, ucontext);
+	*mask = mask_to_kernel(*mask);
+}
+
+static bool is_to_be_covered(handler_fn handler, uint64_t flags)
+{
+	return reached && flags & SA_SIGINFO && handler != pass_on &&
+	       (uintptr_t)handler > (uintptr_t)SIG_IGN;
+}
+
+/* One that is delivered meanwhile goes to the new handler already. */
+void regmap__others_cover(int signo, struct sigaction *act)
+{
+	if (!is_to_be_covered(act->sa_sigaction, (unsigned)act->sa_flags))
+		return;
+	atomic_store(&handlers[signo], act->sa_sigaction);
+	act->sa_sigaction = pass_on;
+}
+
+void regmap__others_adopt(int signo, struct sys_sigaction *act)
+{
+	if (!is_to_be_covered((handler_fn)act->handler, act->flags))
+		return;
+	atomic_store(&handlers[signo], (handler_fn)act->handler);
+	act->handler = (void *)pass_on;
+}
+
+void regmap__others_restore(int signo, handler_fn handler)
+{
+	atomic_store(&handlers[signo], handler);
+}
+
+void regmap__others_show(struct sigaction *act, handler_fn handler)
+{
+	if (act->sa_sigaction == pass_on)
+		act->sa_sigaction = handler;
+}

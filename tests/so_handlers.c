@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* The same, against the shared library. */
+#include "test_handlers.c"
