@@ -115,43 +115,48 @@ static void seal(long fd)
 /* Executable, and never both: the two views have no right in common but to be read. */
 static long second_view(long fd, long first)
 {
-	long x;
+	long x, err;
 
 	if (fd >= 0)
 		return map(CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd);
 	x = sys_call(SYS_mremap, first, 0, CODE_SIZE, MREMAP_MAYMOVE);
-	if (failed(x) || !sys_call(SYS_mprotect, x, CODE_SIZE, PROT_READ | PROT_EXEC, 0))
+	if (failed(x))
+		return x;
+	err = sys_call(SYS_mprotect, x, CODE_SIZE, PROT_READ | PROT_EXEC, 0);
+	if (!err)
 		return x;
 	unmap(x, CODE_SIZE);
-	return -1;
+	return err;
 }
 
-/* Anonymous memory where there is no file descriptor left, or the system forbids that kind. */
-static bool new_views(long *w, long *x)
+/*
+ * 0 or -errno. Anonymous memory where there is no file descriptor left, or the system forbids that
+ * kind.
+ */
+static long new_views(long *w, long *x)
 {
 	long fd = code_fd();
 	int anonymous = fd < 0 ? MAP_ANONYMOUS : 0;
 
-	*x = -1;
 	*w = map(CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | anonymous, fd);
 	if (fd >= 0)
 		seal(fd);
-	if (!failed(*w))
-		*x = second_view(fd, *w);
+	*x = failed(*w) ? *w : second_view(fd, *w);
 	if (fd >= 0)
 		sys_call(SYS_close, fd, 0, 0, 0);
 	if (failed(*x) && !failed(*w))
 		unmap(*w, CODE_SIZE);
-	return !failed(*x);
+	return failed(*x) ? *x : 0;
 }
 
-static int begin(long index)
+static long begin(long index)
 {
-	long w, x;
+	long w, x, err = sys_call(SYS_madvise, index, sizeof *code.index, MADV_WIPEONFORK, 0);
 
-	if (sys_call(SYS_madvise, index, sizeof *code.index, MADV_WIPEONFORK, 0) ||
-	    !new_views(&w, &x))
-		return -ENOMEM;
+	if (!err)
+		err = new_views(&w, &x);
+	if (err)
+		return err;
 	code.writable = (uint8_t *)w;
 	code.executable = (uint8_t *)x;
 	code.index = (struct code_index *)index;
@@ -161,19 +166,18 @@ static int begin(long index)
 
 int regmap__code_init(void)
 {
-	long index;
-	int err;
+	long index, err;
 
 	if (code.index)
 		return 0;
 	index = map(sizeof *code.index, PROT_READ | PROT_WRITE,
 	            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	if (failed(index))
-		return -ENOMEM;
+		return (int)index;
 	err = begin(index);
 	if (err)
 		unmap(index, sizeof *code.index);
-	return err;
+	return (int)err;
 }
 
 static uint32_t hash(const uint8_t *bytes, size_t length)
@@ -239,7 +243,7 @@ static bool lay(void)
 	uint8_t *to;
 	long w, x;
 
-	if (!new_views(&w, &x))
+	if (new_views(&w, &x))
 		return false;
 	to = (uint8_t *)w;
 	memcpy(to, code.executable, (size_t)used() * STUB_SIZE);
