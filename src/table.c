@@ -594,6 +594,7 @@ int regmap__table_repair(void)
 	free_chunks = NULL;
 	free_roots = NULL;
 	free_windows = NULL;
+	free_end = &free_windows;
 	find_parents();
 	return provide_roots() && provide_chunks() ? 0 : -ENOMEM;
 }
