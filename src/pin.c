@@ -57,29 +57,36 @@ uint32_t regmap__thread_id(void)
 }
 
 /*
- * Of the thread that the FS base belongs to, as libc knows it; a system call would cost as much as
- * all the rest of a pin. A thread's CPU clock is named by its id: ~tid << 3, and the kind of clock.
+ * Of the thread that the FS base belongs to, as libc knows it: a thread's CPU clock is named by its
+ * id, ~tid << 3 and the kind of clock. Not inlined, or the compiler might read FS before it was
+ * asked about.
  */
-static uint32_t thread_id_of_libc(void)
+__attribute__((noinline)) static uint32_t remembered_id(void)
 {
+	static __thread uint32_t id __attribute__((tls_model("initial-exec")));
+	static __thread long owner __attribute__((tls_model("initial-exec")));
 	clockid_t clock;
 
-	if (!regmap__tls_works())
-		return regmap__thread_id();
-	return pthread_getcpuclockid(pthread_self(), &clock) ? 0 : (uint32_t) ~(clock >> 3);
+	if (id && owner == get(&process))
+		return id;
+	owner = get(&process);
+	id = pthread_getcpuclockid(pthread_self(), &clock) ? 0 : (uint32_t) ~(clock >> 3);
+	return id;
 }
 
-static bool is_gone(long group, uint32_t tid)
+/* A system call each time would cost as much as all the rest of a pin. */
+static uint32_t thread_id_of_libc(void)
 {
-	return sys_call(SYS_tgkill, group, tid, 0, 0) == -ESRCH;
+	return regmap__tls_works() ? remembered_id() : regmap__thread_id();
 }
 
+/* In a process made by other means than fork(), nobody knows. */
 bool regmap__slot_is_dead(const struct slot *slot)
 {
 	uint32_t tid = get(&slot->tid);
 	long own = sys_call(SYS_getpid, 0, 0, 0, 0);
 
-	return tid && is_gone(own, tid) && (get(&process) == own || is_gone(get(&process), tid));
+	return tid && get(&process) == own && sys_call(SYS_tgkill, own, tid, 0, 0) == -ESRCH;
 }
 
 /* --- slots --- */

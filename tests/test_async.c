@@ -81,8 +81,9 @@ extern const char async_back[];
 	X(2, rdx) \
 	X(3, rbx) \
 	X(5, rbp) \
-	X(6, rsi) X(7, rdi) X(8, r8) X(9, r9) X(10, r10) X(11, r11) X(12, r12) X(13, r13) \
-		X(14, r14) X(15, r15)
+	X(6, rsi) \
+	X(7, rdi) \
+	X(8, r8) X(9, r9) X(10, r10) X(11, r11) X(12, r12) X(13, r13) X(14, r14) X(15, r15)
 #define VLOAD(n) "vmovdqu async_in+136+32*" #n "(%rip), %ymm" #n "\n"
 #define VSAVE(n) "vmovdqu %ymm" #n ", async_out+136+32*" #n "(%rip)\n"
 #define ALL_YMMS(X) \
