@@ -391,14 +391,18 @@ static bool is_canonical(uint64_t address)
 	return (uint64_t)((int64_t)(address << 7) >> 7) == address;
 }
 
-/* 57 bits count; on machines with 48, some faults are tried again to no avail. */
+/*
+ * Not canonical, or not aligned. 57 bits count; on machines with 48, some faults are tried again to
+ * no avail.
+ */
 OWN_FRAME static bool could_be_general_protection(const struct trap *t)
 {
+	unsigned align = t->plan.align ? t->plan.align : 1;
 	struct em_footprint footprint;
 
 	find_footprint(t, &footprint);
 	for (unsigned i = 0; i < footprint.count; i++)
-		if (!is_canonical(footprint.range[i].address))
+		if (!is_canonical(footprint.range[i].address) || footprint.range[i].address % align)
 			return true;
 	return footprint.count == 0;
 }
