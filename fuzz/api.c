@@ -36,8 +36,11 @@ enum {
 	MAX_ALIASES = 8,
 	STEPS = 120,
 	LONGEST = 700, /* of one regmap_read() or string */
+	USER_PAGES = 2 * PLACE_PAGES,
 	RW = REGMAP_READ | REGMAP_WRITE,
 };
+
+#define USER_PLACE 0x310000000000ull /* where pages can be mapped, and nobody else does */
 
 /* --- memory that runs out --- */
 
@@ -218,6 +221,22 @@ static void compare_memory(void)
 		if (m->window && m->config.backing == REGMAP_DEVICE &&
 		    memcmp(m->own, m->device, m->config.length))
 			die("a device has not seen what it should");
+}
+
+/* The kernel has a mapping for each page that a window touches, and for no other. */
+static void compare_pages(void)
+{
+	for (uint64_t page = USER_PLACE; page < USER_PLACE + USER_PAGES * PAGE; page += PAGE) {
+		unsigned char state;
+		bool mapped = mincore((void *)(uintptr_t)page, PAGE, &state) == 0, needed = false;
+
+		for (const struct model *m = model; m < model + WINDOWS; m++)
+			needed |= m->window && m->config.guest <= page + (PAGE - 1) &&
+			          last_of(m) >= page;
+		if (mapped != needed && !sloppy)
+			die(mapped ? "a page is mapped that no window touches" :
+			             "a page of a window is not mapped");
+	}
 }
 
 /* --- devices --- */
@@ -792,6 +811,8 @@ static void step(struct input *in)
 	default: map_one(in, fail_at);
 	}
 	compare_memory();
+	if (op % 16 == 0 || op % 16 > 11)
+		compare_pages();
 }
 
 static bool ram_is_left(void)
@@ -811,6 +832,7 @@ static void clean_up(void)
 {
 	for (struct model *m = model; m < model + WINDOWS; m++)
 		unmap_one(m, 0);
+	compare_pages();
 	if (!sloppy && regmap__reserve_count())
 		die("something is reserved when no window is left");
 	if (regmap__reserve_count())
