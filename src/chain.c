@@ -59,7 +59,7 @@ __attribute__((used)) static const char *const front[] = {
 __attribute__((constructor)) static void find_next(void)
 {
 	next_sigaction = NEXT(sigaction, __sigaction);
-	regmap__others_reach((void *)own_sigaction);
+	regmap__others_reach((void *)own_sigaction, (void *)__sigaction);
 }
 
 /* The table */

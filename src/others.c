@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
-#include <dlfcn.h>
+#include <link.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -8,14 +8,39 @@
 #include "others.h"
 #include "sigmask.h"
 
-extern __typeof__(dlsym) dlsym __attribute__((weak));
-
 static _Atomic(handler_fn) handlers[SIGNALS + 1];
 static bool reached = true;
 
-void regmap__others_reach(void *own_sigaction)
+static bool contains(const struct dl_phdr_info *object, uintptr_t address)
 {
-	reached = !dlsym || dlsym(RTLD_DEFAULT, "sigaction") == own_sigaction;
+	for (unsigned i = 0; i < object->dlpi_phnum; i++)
+		if (object->dlpi_phdr[i].p_type == PT_LOAD &&
+		    address - object->dlpi_addr - object->dlpi_phdr[i].p_vaddr <
+		            object->dlpi_phdr[i].p_memsz)
+			return true;
+	return false;
+}
+
+struct pair {
+	uintptr_t ours, libcs;
+};
+
+/* The first of the two, in the order in which names are looked up */
+static int find_first(struct dl_phdr_info *object, size_t size, void *arg)
+{
+	const struct pair *pair = arg;
+
+	(void)size;
+	if (contains(object, pair->ours))
+		return 1;
+	return contains(object, pair->libcs) ? 2 : 0;
+}
+
+void regmap__others_reach(void *ours, void *libcs)
+{
+	struct pair pair = {(uintptr_t)ours, (uintptr_t)libcs};
+
+	reached = dl_iterate_phdr(find_first, &pair) != 2;
 }
 
 handler_fn regmap__others_handler(int signo)

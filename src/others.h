@@ -13,8 +13,11 @@
 
 typedef void (*handler_fn)(int, siginfo_t *, void *);
 
-/* Whether the program's sigaction() is ours: else it would read back what it didn't set. */
-void regmap__others_reach(void *own_sigaction);
+/*
+ * Whether the program's sigaction() is ours, rather than libc's: else it would read back what it
+ * didn't set. Looks where the two functions are. Not in the handler.
+ */
+void regmap__others_reach(void *ours, void *libcs);
 
 /* The program's handler for @signo that is called by way of here; for regmap__others_show(). */
 handler_fn regmap__others_handler(int signo);
