@@ -47,6 +47,9 @@ int regmap__access_read(struct access *at, struct window_bus *bus, void *to, str
 int regmap__access_write(struct access *at, struct window_bus *bus, const void *from,
                          struct cpu_trap *trap);
 
+/* Every byte in a window that allows it, without a CPU at hand? What regmap_read() returns. */
+int regmap__check_range(uint64_t guest, size_t length, unsigned access);
+
 /*
  * The lock of LOCKed operations of the window at an address (of one for all, where there is none).
  * Held by a thread; taking it again does nothing. The holder may be lost like that of a pin. See

@@ -328,7 +328,7 @@ int regmap_unmap(struct regmap_window *window)
 
 /* --- access without a fault --- */
 
-static int check_range(uint64_t guest, size_t length, unsigned access)
+int regmap__check_range(uint64_t guest, size_t length, unsigned access)
 {
 	struct access at;
 	int err = 0;
@@ -360,7 +360,7 @@ static int move_piece(struct access *at, void *to, const void *from)
 static int move(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
 {
 	unsigned access = to ? REGMAP_READ : REGMAP_WRITE;
-	int err = check_range(guest, length, access);
+	int err = regmap__check_range(guest, length, access);
 	ENDING_ACCESS at = {.pin.slot = NULL};
 
 	for (size_t done = 0; done < length && !err; done += at.length) {
@@ -415,6 +415,7 @@ int regmap_translate(uint64_t guest, void **host)
 	X(EFAULT, "a byte lies in no window: map one there first") \
 	X(EACCES, "the window doesn't allow this direction: see its access and callbacks") \
 	X(EOPNOTSUPP, "the register page is for the program's own loads and stores") \
+	X(E2BIG, "no end of the string within the size given: make the buffer larger") \
 	X(ENODEV, "no host memory behind this address: use regmap_read() and regmap_write()")
 
 const char *regmap_strerror(int err)

@@ -17,6 +17,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #define REGMAP_VERSION_MAJOR 0
 #define REGMAP_VERSION_MINOR 1
@@ -194,6 +195,50 @@ REGMAP_API int regmap_read(uint64_t guest, void *to, size_t length) REGMAP_MUST_
  * The mirror of regmap_read(). Nothing is written where any byte can't be.
  */
 REGMAP_API int regmap_write(uint64_t guest, const void *from, size_t length) REGMAP_MUST_CHECK;
+
+/**
+ * regmap_readv() - Copy from several guest ranges to several pieces of memory, without a fault.
+ * @to:    memory of the program's, filled in this order.
+ * @from:  guest ranges: iov_base is the first guest address, iov_len the bytes.
+ *
+ * What process_vm_readv() is to read(): the bytes of @from, one range after the other, become the
+ * bytes of @to. Both lists must hold the same number of bytes; entries may be empty. A device sees
+ * what regmap_read() of each guest range would show it, however @to is cut.
+ *
+ * Return: 0; -EINVAL the lists differ in bytes, or one overflows; -EFAULT, -EACCES, -ELOOP,
+ *         -EOPNOTSUPP as regmap_read(), for any of the ranges: then nothing was read. Else what
+ *         the device returned, which may have seen the accesses before that.
+ * Context: MT-Safe. AS-Safe, as far as the devices are. From a callback, too.
+ * Since: 0.1
+ */
+REGMAP_API int regmap_readv(const struct iovec *to, size_t to_count, const struct iovec *from,
+                            size_t from_count) REGMAP_MUST_CHECK;
+
+/**
+ * regmap_writev() - Copy from several pieces of memory to several guest ranges, without a fault.
+ *
+ * The mirror of regmap_readv(). Nothing is written where any byte can't be.
+ */
+REGMAP_API int regmap_writev(const struct iovec *to, size_t to_count, const struct iovec *from,
+                             size_t from_count) REGMAP_MUST_CHECK;
+
+/**
+ * regmap_read_string() - Copy a string from guest addresses, without a fault.
+ * @to:     @size bytes of the program's; a terminated string whenever the call returns anything
+ *          but -EINVAL. Bytes behind its end keep their values.
+ * @length: what strlen(@to) would say; may be NULL.
+ *
+ * A device sees reads of one byte each, from the first to the NUL and none behind that, and never
+ * more than @size.
+ *
+ * Return: 0; -EINVAL @size is 0 or @to is NULL; -E2BIG no NUL among the first @size bytes: @to has
+ *         the first @size - 1; -EFAULT, -EACCES, -ELOOP, -EOPNOTSUPP as regmap_read(), for the byte
+ *         behind those that @to has; else what the device returned for that byte.
+ * Context: MT-Safe. AS-Safe, as far as the devices are. From a callback, too.
+ * Since: 0.1
+ */
+REGMAP_API int regmap_read_string(uint64_t guest, char *to, size_t size,
+                                  size_t *length) REGMAP_MUST_CHECK;
 
 /**
  * regmap_translate() - Find the host memory behind a guest address.
