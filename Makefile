@@ -8,7 +8,7 @@
 #   DESTDIR PREFIX LIBDIR INCLUDEDIR MANDIR    where install puts things
 #   SANITIZE_SKIP="test_a so_b"                tests that can't run under sanitizers
 #                        (a test sees the mode in TEST_MODE and may skip cases of its own)
-#   TEST_TIMEOUT FUZZ_TIME                     seconds
+#   TEST_TIMEOUT FUZZ_TIME SECONDS             seconds, of one test, of a fuzzer, of the soak
 
 VERSION := 0.1.0
 SOVERSION := $(firstword $(subst ., ,$(VERSION)))
@@ -59,6 +59,7 @@ CLANG_TIDY ?= clang-tidy
 GCOV ?= gcov
 TEST_TIMEOUT ?= 300
 FUZZ_TIME ?= 60
+SECONDS ?= 60
 SANITIZE_SKIP ?=
 
 PREFIX ?= /usr/local
@@ -142,6 +143,7 @@ SO_TEST_SRC := $(call sources,tests/so_*)
 EXAMPLE_SRC := $(call sources,examples/*)
 BENCH_SRC := $(call sources,bench/*)
 FUZZ_SRC := $(call sources,fuzz/*)
+SOAK_SRC := $(call sources,soak/*)
 DEMO_SRC := $(sort $(wildcard asm-demos/*.S))
 TESTLIB_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard tests/lib/*.c))) \
 	$(patsubst %.S,$(B)/obj/%.S.o,$(sort $(wildcard tests/lib/*.S)))
@@ -150,6 +152,7 @@ TEST_BIN := $(addprefix $(B)/tests/,$(call names,$(TEST_SRC)))
 SO_TEST_BIN := $(addprefix $(B)/tests/,$(call names,$(SO_TEST_SRC)))
 EXAMPLE_BIN := $(addprefix $(B)/examples/,$(call names,$(EXAMPLE_SRC)))
 BENCH_BIN := $(addprefix $(B)/bench/,$(call names,$(BENCH_SRC)))
+SOAK_BIN := $(B)/soak/soak
 FUZZ_BIN := $(addprefix $(B)/fuzz/,$(call names,$(FUZZ_SRC)))
 DEMO_BIN := $(addprefix $(OUT)/joy/,$(call names,$(DEMO_SRC)))
 
@@ -161,15 +164,15 @@ READY := $(if $(filter deps,$(MAKECMDGOALS)),deps)
 .SECONDARY:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all lib programs check test check-run joy bench sanitize fuzz coverage format format-check \
+.PHONY: all lib programs check test check-run joy bench sanitize soak fuzz coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe results FORCE
+	check-sigsafe check-threads results FORCE
 
 ## all: the library (default); the same as lib
 all: lib
 lib: $(LIB_A) $(LIB_SO) $(LIB_PC)
 ## programs: everything that check, joy and bench run, without running it
-programs: lib $(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(DEMO_BIN) $(BENCH_BIN)
+programs: lib $(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(DEMO_BIN) $(BENCH_BIN) $(SOAK_BIN)
 
 # ---- the library -------------------------------------------------------------------------------
 
@@ -244,6 +247,8 @@ $(B)/obj/$(1)/%.o: $(1)/%.cpp $(B)/flags | $(READY)
 	$(Q)$(CXX) -fPIE $$(PROG_CXXFLAGS) $$(call wish,CFLAGS,$$<) $$(DEP) -c -o $$@ $$<
 endef
 $(foreach d,tests examples bench,$(eval $(call program_rules,$(d))))
+# Some of its threads have no canary.
+$(eval $(call program_rules,soak,-fno-stack-protector))
 $(eval $(call program_rules,fuzz,$(MODE_CFLAGS_fuzz)))
 
 # $(1) folder of the sources, $(2) libraries
@@ -275,6 +280,12 @@ $(FUZZ_BIN): $(B)/fuzz/%: $(B)/obj/fuzz/%.o $(LIB_A)
 	$(call tell,LINK,$@)
 	$(Q)$(call link,fuzz,$(LIB_A) $(LIBS))
 
+SOAK_OBJ := $(patsubst %,$(B)/obj/%.o,$(basename $(SOAK_SRC))) $(B)/obj/soak/shot.S.o
+$(SOAK_BIN): $(SOAK_OBJ) $(LIB_A)
+	@mkdir -p $(@D)
+	$(call tell,LINK,$@)
+	$(Q)$(CC) -o $@ $(SOAK_OBJ) $(PROG_LDFLAGS) $(LIB_A) $(LIBS)
+
 # A demo has main or _start.
 $(DEMO_BIN): $(OUT)/joy/%: asm-demos/%.S $(LIB_A)
 	@mkdir -p $(@D)
@@ -282,7 +293,7 @@ $(DEMO_BIN): $(OUT)/joy/%: asm-demos/%.S $(LIB_A)
 	$(Q)$(CC) -no-pie $(LIB_ASFLAGS) -MMD -MP -MF $@.d -MT $@ \
 		$$(grep -q '^_start:' $< && echo -nostartfiles) -o $@ $< $(PROG_LDFLAGS) $(LIB_A) $(LIBS)
 
--include $(LIB_OBJ:.o=.d) $(PIC_OBJ:.o=.d) $(TESTLIB_OBJ:.o=.d) $(DEMO_BIN:=.d) \
+-include $(LIB_OBJ:.o=.d) $(PIC_OBJ:.o=.d) $(TESTLIB_OBJ:.o=.d) $(DEMO_BIN:=.d) $(SOAK_OBJ:.o=.d) \
 	$(patsubst $(B)/%,$(B)/obj/%.d,$(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(BENCH_BIN) $(FUZZ_BIN))
 
 # ---- check and joy -------------------------------------------------------------------------------
@@ -368,6 +379,12 @@ run/check-install: lib | results
 sanitize: | $(READY)
 	$(Q)$(MAKE) MODE=asan check
 
+## check-threads: the tests that have threads in them, or are about what threads share, and run soon
+THREADED := test_threads test_api test_bus test_code test_chain test_trap test_report \
+	test_registers test_expert
+check-threads: $(addprefix run/tests/,$(THREADED))
+	@bash scripts/tally $(R)
+
 ## coverage: the tests with gcov; summary in build/coverage
 coverage: | $(READY)
 	$(Q)find $(BUILD)/cov -name '*.gcda' -delete 2>/dev/null || :
@@ -377,6 +394,10 @@ coverage: | $(READY)
 ## bench: build and run bench/*.c (BENCH_ARGS are handed on)
 bench: $(BENCH_BIN)
 	$(Q)set -e; for b in $(BENCH_BIN); do echo "== $${b##*/}"; $$b $(BENCH_ARGS); done
+
+## soak: threads, windows, timers and children at once for SECONDS; SEED=n repeats one
+soak: $(SOAK_BIN)
+	$(Q)TEST_MODE=$(MODE) $(SOAK_BIN) $(SECONDS)
 
 ## fuzz: run each fuzz/*.c for FUZZ_TIME seconds (clang)
 ifeq ($(MODE),fuzz)
@@ -392,7 +413,7 @@ endif
 # ---- tools ---------------------------------------------------------------------------------------
 
 FORMATTED := $(sort $(HEADERS) $(wildcard $(foreach d,arch/x86_64 emulator src devices tests \
-	tests/lib examples bench fuzz,$(d)/*.c $(d)/*.h $(d)/*.cc $(d)/*.cpp)))
+	tests/lib examples bench fuzz soak,$(d)/*.c $(d)/*.h $(d)/*.cc $(d)/*.cpp)))
 
 ## format, format-check: clang-format over all C and C++
 format: | $(READY)
