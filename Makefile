@@ -166,7 +166,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all lib programs check test check-run joy bench sanitize soak fuzz coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe check-threads results FORCE
+	check-sigsafe check-static check-musl check-threads matrix results FORCE
 
 ## all: the library (default); the same as lib
 all: lib
@@ -307,7 +307,8 @@ golden = -o $(1).out -s $(1).status
 RUN_TESTS := $(addprefix run/tests/,$(call names,$(TEST_SRC) $(SO_TEST_SRC)))
 RUN_EXAMPLES := $(addprefix run/examples/,$(call names,$(EXAMPLE_SRC)))
 RUN_DEMOS := $(addprefix run/asm-demos/,$(call names,$(DEMO_SRC)))
-RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/preload
+RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/preload \
+	run/check-static run/check-musl
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
 # ASan's own alternate signal stack is too small for accesses nested in callbacks.
@@ -375,6 +376,19 @@ check-install: lib
 run/check-install: lib | results
 	+@$(CASE) check-install -- env $(CHECK_INSTALL)
 
+## check-static, check-musl: tests/alone linked statically, and against musl (ZYDIS_A=, ZYDIS_SRC=)
+CHECK_STATIC = CC='$(CC)' bash scripts/check-static $(OUT)
+CHECK_MUSL = bash scripts/check-musl
+export ZYDIS_A ZYDIS_SRC
+check-static: $(LIB_A)
+	+@$(CHECK_STATIC)
+run/check-static: $(LIB_A) | results
+	+@$(CASE) check-static -- env $(CHECK_STATIC)
+check-musl: | $(READY)
+	+@$(CHECK_MUSL)
+run/check-musl: | results $(READY)
+	+@$(CASE) check-musl -- $(CHECK_MUSL)
+
 ## sanitize: the tests with address and undefined behaviour sanitizers in the library
 sanitize: | $(READY)
 	$(Q)$(MAKE) MODE=asan check
@@ -413,7 +427,7 @@ endif
 # ---- tools ---------------------------------------------------------------------------------------
 
 FORMATTED := $(sort $(HEADERS) $(wildcard $(foreach d,arch/x86_64 emulator src devices tests \
-	tests/lib examples bench fuzz soak,$(d)/*.c $(d)/*.h $(d)/*.cc $(d)/*.cpp)))
+	tests/lib tests/alone examples bench fuzz soak,$(d)/*.c $(d)/*.h $(d)/*.cc $(d)/*.cpp)))
 
 ## format, format-check: clang-format over all C and C++
 format: | $(READY)
