@@ -86,10 +86,10 @@ MODE_LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
 
 # The handler may run with a foreign FS base, so no stack protector. A device callback may throw, so
 # tables that are right at every instruction. Thread-local variables must not be allocated inside
-# the handler, so initial-exec.
-LIB_FLAGS := -Iinclude -fvisibility=hidden -fno-stack-protector -fno-plt -fasynchronous-unwind-tables \
-	-fexceptions -ftls-model=initial-exec $(WARN)
-LIB_CFLAGS = -std=gnu11 $(LIB_FLAGS) $(CPPFLAGS) $(CFLAGS) $(MODE_CFLAGS_$(MODE))
+# the handler, so initial-exec. These come last: whatever CFLAGS say, the library needs them.
+LIB_FLAGS := -Iinclude -fvisibility=hidden -fno-plt $(WARN)
+LIB_NEEDS := -fno-stack-protector -fasynchronous-unwind-tables -fexceptions -ftls-model=initial-exec
+LIB_CFLAGS = -std=gnu11 $(LIB_FLAGS) $(CPPFLAGS) $(CFLAGS) $(MODE_CFLAGS_$(MODE)) $(LIB_NEEDS)
 LIB_ASFLAGS = -Iinclude -Wa,--noexecstack $(CPPFLAGS) -g
 
 # Sanitizers watch the library, not the programs: those do what sanitizers dislike on purpose. With
@@ -166,7 +166,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all lib programs check test check-run joy bench sanitize soak fuzz coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe check-static check-musl check-threads matrix results FORCE
+	check-sigsafe check-static check-musl check-threads matrix matrix-quick results FORCE
 
 ## all: the library (default); the same as lib
 all: lib
@@ -255,15 +255,17 @@ $(eval $(call program_rules,fuzz,$(MODE_CFLAGS_fuzz)))
 link = $(call linker,$(call source,$(1)/$(@F))) -o $@ $(filter %.o,$^) $(PROG_LDFLAGS) $(2) \
 	$(call wish,LDLIBS,$(call source,$(1)/$(@F)))
 
-$(TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_OBJ) $(LIB_A)
+# SHARED=1: those that use nothing but the public interface, against the shared library.
+LINK_SO = -L$(OUT) -Wl$(comma)-rpath$(comma)$(abspath $(OUT)) -lregmap
+$(TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_OBJ) $(if $(SHARED),$(LIB_SO),$(LIB_A))
 	@mkdir -p $(@D)
 	$(call tell,LINK,$@)
-	$(Q)$(call link,tests,$(LIB_A) $(LIBS) -lcmocka)
+	$(Q)$(call link,tests,$(if $(SHARED),$(LINK_SO),$(LIB_A)) $(LIBS) -lcmocka)
 
 $(SO_TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_OBJ) $(LIB_SO)
 	@mkdir -p $(@D)
 	$(call tell,LINK,$@)
-	$(Q)$(call link,tests,-L$(OUT) -Wl$(comma)-rpath$(comma)$(abspath $(OUT)) -lregmap -pthread -lcmocka)
+	$(Q)$(call link,tests,$(LINK_SO) -pthread -lcmocka)
 
 $(EXAMPLE_BIN): $(B)/examples/%: $(B)/obj/examples/%.o $(LIB_A)
 	@mkdir -p $(@D)
@@ -398,6 +400,10 @@ THREADED := test_threads test_api test_bus test_code test_chain test_trap test_r
 	test_registers test_expert
 check-threads: $(addprefix run/tests/,$(THREADED))
 	@bash scripts/tally $(R)
+
+## matrix, matrix-quick: some tests under each of many compilers' options; a table
+matrix matrix-quick: | $(READY)
+	$(Q)BUILD='$(BUILD)' bash scripts/matrix $(if $(filter %quick,$@),quick)
 
 ## coverage: the tests with gcov; summary in build/coverage
 coverage: | $(READY)

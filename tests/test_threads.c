@@ -34,7 +34,10 @@ enum { THREADS = 4, ROUNDS = 20000, PAGE = 4096, RW = REGMAP_READ | REGMAP_WRITE
 /* What is behind HOST; and behind both devices, which do nothing to protect it. */
 static uint8_t host[PAGE] __attribute__((aligned(64))), device[PAGE] __attribute__((aligned(64)));
 
-static int device_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+/* Some threads have no canary. */
+#define NO_CANARY __attribute__((no_stack_protector))
+
+NO_CANARY static int device_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
 {
 	(void)ctx;
 	*value = 0;
@@ -42,7 +45,7 @@ static int device_read(void *ctx, uint64_t offset, unsigned width, uint64_t *val
 	return 0;
 }
 
-static int device_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+NO_CANARY static int device_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
 {
 	(void)ctx;
 	memcpy(device + offset, &value, width);
@@ -349,7 +352,7 @@ struct raw {
 
 static struct raw raws[3];
 
-static long raw_call(long number, long a, long b)
+NO_CANARY static long raw_call(long number, long a, long b)
 {
 	long value;
 
@@ -361,7 +364,7 @@ static long raw_call(long number, long a, long b)
 }
 
 /* Its FS base is 0. */
-__attribute__((no_stack_protector)) static int raw_body(void *arg)
+NO_CANARY static int raw_body(void *arg)
 {
 	struct raw *r = arg;
 	stack_t stack = {.ss_sp = r->signal_stack, .ss_size = sizeof(r->signal_stack)};
