@@ -102,7 +102,7 @@ PROG_CXXFLAGS = -std=gnu++17 $(PROG_FLAGS) $(CPPFLAGS) $(CXXFLAGS)
 PROG_LDFLAGS = -Wl,-z,noexecstack -Wl,--as-needed $(LDFLAGS) $(MODE_LDFLAGS_$(MODE))
 
 # libregmap.a serves PIE and -no-pie programs. -static works only where there is a libZydis.a, which
-# Debian 12 doesn't have. libunwind.so alone has all that a walk of the own stack (UNW_LOCAL_ONLY)
+# Debian 12 doesn't have (check-static). libunwind.so alone has all that a walk of the own stack (UNW_LOCAL_ONLY)
 # needs; libunwind-x86_64.so is for other processes. It defines _Unwind_RaiseException and kin, too:
 # libgcc_s comes before it, so that C++ exceptions stay with the compiler's own unwinder.
 LIBS := -lZydis -lgcc_s -lunwind -pthread
