@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The register page: what stands where, and who wins. */
+/* CFLAGS: -fomit-frame-pointer */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <setjmp.h>
