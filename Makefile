@@ -8,7 +8,7 @@
 #   DESTDIR PREFIX LIBDIR INCLUDEDIR MANDIR DATADIR    where install puts things
 #   SANITIZE_SKIP="test_a so_b"                tests that can't run under sanitizers
 #                        (a test sees the mode in TEST_MODE and may skip cases of its own)
-#   TEST_TIMEOUT FUZZ_TIME                     seconds
+#   TEST_TIMEOUT FUZZ_TIME SECONDS             seconds, of one test, of a fuzzer, of the soak
 
 VERSION := 0.1.0
 SOVERSION := $(firstword $(subst ., ,$(VERSION)))
@@ -62,6 +62,7 @@ CLANG_TIDY ?= clang-tidy
 GCOV ?= gcov
 TEST_TIMEOUT ?= 300
 FUZZ_TIME ?= 60
+SECONDS ?= 60
 # ThreadSanitizer calls a shared library's sigaction() before code that it instruments may run.
 SANITIZE_SKIP ?= $(if $(filter tsan,$(MODE)),so_stacks)
 
@@ -90,10 +91,10 @@ MODE_LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
 
 # The handler may run with a foreign FS base, so no stack protector. A device callback may throw, so
 # tables that are right at every instruction. Thread-local variables must not be allocated inside
-# the handler, so initial-exec.
-LIB_FLAGS := -Iinclude -fvisibility=hidden -fno-stack-protector -fno-plt -fasynchronous-unwind-tables \
-	-fexceptions -ftls-model=initial-exec $(WARN)
-LIB_CFLAGS = -std=gnu11 $(LIB_FLAGS) $(CPPFLAGS) $(CFLAGS) $(MODE_CFLAGS_$(MODE))
+# the handler, so initial-exec. These come last: whatever CFLAGS say, the library needs them.
+LIB_FLAGS := -Iinclude -fvisibility=hidden -fno-plt $(WARN)
+LIB_NEEDS := -fno-stack-protector -fasynchronous-unwind-tables -fexceptions -ftls-model=initial-exec
+LIB_CFLAGS = -std=gnu11 $(LIB_FLAGS) $(CPPFLAGS) $(CFLAGS) $(MODE_CFLAGS_$(MODE)) $(LIB_NEEDS)
 LIB_ASFLAGS = -Iinclude -Wa,--noexecstack $(CPPFLAGS) -g
 
 # Sanitizers watch the library, not the programs: those do what sanitizers dislike on purpose. With
@@ -106,7 +107,7 @@ PROG_CXXFLAGS = -std=gnu++17 $(PROG_FLAGS) $(CPPFLAGS) $(CXXFLAGS)
 PROG_LDFLAGS = -Wl,-z,noexecstack -Wl,--as-needed $(LDFLAGS) $(MODE_LDFLAGS_$(MODE))
 
 # libregmap.a serves PIE and -no-pie programs. -static works only where there is a libZydis.a, which
-# Debian 12 doesn't have. libunwind.so alone has all that a walk of the own stack (UNW_LOCAL_ONLY)
+# Debian 12 doesn't have (check-static). libunwind.so alone has all that a walk of the own stack (UNW_LOCAL_ONLY)
 # needs; libunwind-x86_64.so is for other processes. It defines _Unwind_RaiseException and kin, too:
 # libgcc_s comes before it, so that C++ exceptions stay with the compiler's own unwinder.
 LIBS := -lZydis -lgcc_s -lunwind -pthread
@@ -148,6 +149,7 @@ SO_TEST_SRC := $(call sources,tests/so_*)
 EXAMPLE_SRC := $(call sources,examples/*)
 BENCH_SRC := $(call sources,bench/*)
 FUZZ_SRC := $(call sources,fuzz/*)
+SOAK_SRC := $(call sources,soak/*)
 DEMO_SRC := $(sort $(wildcard asm-demos/*.S))
 TESTLIB_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard tests/lib/*.c))) \
 	$(patsubst %.S,$(B)/obj/%.S.o,$(sort $(wildcard tests/lib/*.S)))
@@ -157,6 +159,7 @@ SO_TEST_BIN := $(addprefix $(B)/tests/,$(call names,$(SO_TEST_SRC)))
 PLUGIN_SO := $(patsubst tests/%.c,$(B)/tests/%.so,$(sort $(wildcard tests/plugin_*.c)))
 EXAMPLE_BIN := $(addprefix $(B)/examples/,$(call names,$(EXAMPLE_SRC)))
 BENCH_BIN := $(addprefix $(B)/bench/,$(call names,$(BENCH_SRC)))
+SOAK_BIN := $(B)/soak/soak
 FUZZ_BIN := $(addprefix $(B)/fuzz/,$(call names,$(FUZZ_SRC)))
 DEMO_BIN := $(addprefix $(OUT)/joy/,$(call names,$(DEMO_SRC)))
 
@@ -168,15 +171,16 @@ READY := $(if $(filter deps,$(MAKECMDGOALS)),deps)
 .SECONDARY:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all lib programs check test check-run joy bench sanitize fuzz fuzz-keep coverage format format-check \
+.PHONY: all lib programs check test check-run joy bench sanitize soak fuzz fuzz-keep coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe check-stack sigsafe-list results FORCE
+	check-sigsafe check-stack sigsafe-list check-static check-musl check-threads matrix matrix-quick \
+	results FORCE
 
 ## all: the library (default); the same as lib
 all: lib
 lib: $(LIB_A) $(LIB_SO) $(LIB_PC)
 ## programs: everything that check, joy and bench run, without running it
-programs: lib $(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(DEMO_BIN) $(BENCH_BIN)
+programs: lib $(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(DEMO_BIN) $(BENCH_BIN) $(SOAK_BIN)
 
 # ---- the library -------------------------------------------------------------------------------
 
@@ -273,6 +277,8 @@ $(B)/obj/$(1)/%.o: $(1)/%.cpp $(B)/flags | $(READY)
 	$(Q)$(CXX) -fPIE $$(PROG_CXXFLAGS) $$(call wish,CFLAGS,$$<) $$(DEP) -c -o $$@ $$<
 endef
 $(foreach d,tests examples bench,$(eval $(call program_rules,$(d))))
+# Some of its threads have no canary.
+$(eval $(call program_rules,soak,-fno-stack-protector))
 # The library's edges alone say whether an input is new.
 $(eval $(call program_rules,fuzz,-fsanitize=address$(comma)undefined -fno-sanitize-recover=all))
 
@@ -287,22 +293,23 @@ $(TESTLIB): $(TESTLIB_OBJ)
 	$(Q)rm -f $@
 	$(Q)$(AR) qcs $@ $(TESTLIB_OBJ)
 
-$(TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB) $(LIB_A)
+# SHARED=1: those that use nothing but the public interface, against the shared library.
+LINK_SO = -L$(OUT) -Wl$(comma)-rpath$(comma)$(abspath $(OUT)) -lregmap
+$(TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB) $(if $(SHARED),$(LIB_SO),$(LIB_A))
 	@mkdir -p $(@D)
 	$(call tell,LINK,$@)
-	$(Q)$(call link,tests,$(TESTLIB) $(LIB_A) $(LIBS) -lcmocka)
+	$(Q)$(call link,tests,$(TESTLIB) $(if $(SHARED),$(LINK_SO),$(LIB_A)) $(LIBS) -lcmocka)
 
 # What tests load themselves, beside them: tests/plugin_*.c
 $(PLUGIN_SO): $(B)/tests/%.so: tests/%.c $(B)/flags $(LIB_SO)
 	@mkdir -p $(@D)
 	$(call tell,LINK,$@)
-	$(Q)$(CC) -shared -fPIC $(PROG_CFLAGS) -o $@ $< $(PROG_LDFLAGS) -L$(OUT) \
-		-Wl,-rpath,$(abspath $(OUT)) -lregmap $(call wish,LDLIBS,$<)
+	$(Q)$(CC) -shared -fPIC $(PROG_CFLAGS) -o $@ $< $(PROG_LDFLAGS) $(LINK_SO) $(call wish,LDLIBS,$<)
 
 $(SO_TEST_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB) $(LIB_SO) $(PLUGIN_SO)
 	@mkdir -p $(@D)
 	$(call tell,LINK,$@)
-	$(Q)$(call link,tests,$(TESTLIB) -L$(OUT) -Wl$(comma)-rpath$(comma)$(abspath $(OUT)) -lregmap -pthread -lcmocka)
+	$(Q)$(call link,tests,$(TESTLIB) $(LINK_SO) -pthread -lcmocka)
 
 $(EXAMPLE_BIN): $(B)/examples/%: $(B)/obj/examples/%.o $(LIB_A)
 	@mkdir -p $(@D)
@@ -319,6 +326,12 @@ $(FUZZ_BIN): $(B)/fuzz/%: $(B)/obj/fuzz/%.o $(B)/obj/tests/lib/bytes.o $(LIB_A)
 	$(call tell,LINK,$@)
 	$(Q)$(call link,fuzz,$(LIB_A) $(LIBS))
 
+SOAK_OBJ := $(patsubst %,$(B)/obj/%.o,$(basename $(SOAK_SRC))) $(B)/obj/soak/shot.S.o
+$(SOAK_BIN): $(SOAK_OBJ) $(LIB_A)
+	@mkdir -p $(@D)
+	$(call tell,LINK,$@)
+	$(Q)$(CC) -o $@ $(SOAK_OBJ) $(PROG_LDFLAGS) $(LIB_A) $(LIBS)
+
 # A demo has main or _start.
 $(DEMO_BIN): $(OUT)/joy/%: asm-demos/%.S $(LIB_A)
 	@mkdir -p $(@D)
@@ -326,7 +339,7 @@ $(DEMO_BIN): $(OUT)/joy/%: asm-demos/%.S $(LIB_A)
 	$(Q)$(CC) -no-pie $(LIB_ASFLAGS) -MMD -MP -MF $@.d -MT $@ \
 		$$(grep -q '^_start:' $< && echo -nostartfiles) -o $@ $< $(PROG_LDFLAGS) $(LIB_A) $(LIBS)
 
--include $(LIB_OBJ:.o=.d) $(PIC_OBJ:.o=.d) $(GRAPH_OBJ:.o=.d) $(TESTLIB_OBJ:.o=.d) $(DEMO_BIN:=.d) \
+-include $(LIB_OBJ:.o=.d) $(PIC_OBJ:.o=.d) $(GRAPH_OBJ:.o=.d) $(TESTLIB_OBJ:.o=.d) $(DEMO_BIN:=.d) $(SOAK_OBJ:.o=.d) \
 	$(patsubst $(B)/%,$(B)/obj/%.d,$(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(BENCH_BIN) $(FUZZ_BIN))
 
 # ---- check and joy -------------------------------------------------------------------------------
@@ -341,7 +354,7 @@ RUN_TESTS := $(addprefix run/tests/,$(call names,$(TEST_SRC) $(SO_TEST_SRC)))
 RUN_EXAMPLES := $(addprefix run/examples/,$(call names,$(EXAMPLE_SRC)))
 RUN_DEMOS := $(addprefix run/asm-demos/,$(call names,$(DEMO_SRC)))
 RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/check-objects \
-	run/check-binding run/check-stack run/test-hygiene run/preload
+	run/check-binding run/check-stack run/test-hygiene run/preload run/check-static run/check-musl
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
 # The sanitizers' own alternate signal stacks are too small for accesses nested in callbacks.
@@ -431,9 +444,32 @@ check-install: lib
 run/check-install: lib | results
 	+@$(CASE) check-install -- env $(CHECK_INSTALL)
 
+## check-static, check-musl: tests/alone linked statically, and against musl (ZYDIS_A=, ZYDIS_SRC=)
+CHECK_STATIC = CC='$(CC)' bash scripts/check-static $(OUT)
+CHECK_MUSL = bash scripts/check-musl
+export ZYDIS_A ZYDIS_SRC
+check-static: $(LIB_A)
+	+@$(CHECK_STATIC)
+run/check-static: $(LIB_A) | results
+	+@$(CASE) check-static -- env $(CHECK_STATIC)
+check-musl: | $(READY)
+	+@$(CHECK_MUSL)
+run/check-musl: | results $(READY)
+	+@$(CASE) check-musl -- $(CHECK_MUSL)
+
 ## sanitize: the tests with address and undefined behaviour sanitizers in the library
 sanitize: | $(READY)
 	$(Q)$(MAKE) MODE=asan check
+
+## check-threads: the tests that have threads in them, or are about what threads share, and run soon
+THREADED := test_threads test_api test_bus test_code test_chain test_trap test_report \
+	test_registers test_expert
+check-threads: $(addprefix run/tests/,$(THREADED))
+	@bash scripts/tally $(R)
+
+## matrix, matrix-quick: some tests under each of many compilers' options; a table
+matrix matrix-quick: | $(READY)
+	$(Q)BUILD='$(BUILD)' bash scripts/matrix $(if $(filter %quick,$@),quick)
 
 ## coverage: the tests with gcov; summary in build/coverage
 coverage: | $(READY)
@@ -444,6 +480,10 @@ coverage: | $(READY)
 ## bench: build and run bench/*.c (BENCH_ARGS are handed on)
 bench: $(BENCH_BIN)
 	$(Q)set -e; for b in $(BENCH_BIN); do echo "== $${b##*/}"; $$b $(BENCH_ARGS); done
+
+## soak: threads, windows, timers and children at once for SECONDS; SEED=n repeats one
+soak: $(SOAK_BIN)
+	$(Q)TEST_MODE=$(MODE) $(SOAK_BIN) $(SECONDS)
 
 ## fuzz: run each fuzz/*.c for FUZZ_TIME seconds (clang); fuzz-keep: its finds become the seeds
 ifeq ($(MODE),fuzz)
@@ -459,7 +499,7 @@ endif
 # ---- tools ---------------------------------------------------------------------------------------
 
 FORMATTED := $(sort $(HEADERS) $(wildcard $(foreach d,arch/x86_64 emulator src devices tests \
-	tests/lib examples bench fuzz,$(d)/*.c $(d)/*.h $(d)/*.cc $(d)/*.cpp)))
+	tests/lib tests/alone examples bench fuzz soak,$(d)/*.c $(d)/*.h $(d)/*.cc $(d)/*.cpp)))
 
 ## format, format-check: clang-format over all C and C++
 format: | $(READY)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
+#ifndef REGMAP_NO_LIBUNWIND
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
+#endif
 #include <stdbool.h>
 #include <string.h>
 
@@ -12,6 +14,21 @@
 #include "sigsafe.h"
 
 enum { LINE = 4300 }; /* PATH_MAX and the columns before it */
+
+/* -DREGMAP_NO_LIBUNWIND: reports show the instruction's own place alone. */
+#ifdef REGMAP_NO_LIBUNWIND
+
+unsigned regmap__frames_walk(void *ucontext, struct frame *frames, unsigned max)
+{
+	(void)ucontext, (void)frames, (void)max;
+	return 0;
+}
+
+void regmap__frames_init(void)
+{
+}
+
+#else
 
 /* A return address may be that of the next function: CALL is the byte before. */
 static void name_function(struct frame *frame, bool returns)
@@ -70,6 +87,8 @@ void regmap__frames_init(void)
 	if (!unw_getcontext(&here) && !unw_init_local(&cursor, &here))
 		walk(&cursor, frames, 2);
 }
+
+#endif
 
 /* One line of /proc/self/maps: start-end perms offset dev inode path */
 struct mapping {

@@ -15,6 +15,11 @@
 		                                (void *)(inside)); \
 	})
 
+/* musl has no second name for its sigaction(): the system call itself, then. */
+#ifndef __GLIBC__
+#define __sigaction regmap__plain_sigaction
+#endif
+
 void *regmap__next(const char *name, void *interceptor, void *inside);
 
 #endif

@@ -94,9 +94,60 @@ static const char *direction(unsigned access)
 	return "read and write";
 }
 
+/* glibc 2.32 has a table of constant strings; others get to see what devices mostly return. */
+#ifdef __GLIBC_PREREQ
+#define HAS_ERROR_NAMES __GLIBC_PREREQ(2, 32)
+#endif
+
+#if HAS_ERROR_NAMES
+
+static const char *error_name(int error, const char **sentence)
+{
+	*sentence = strerrordesc_np(error);
+	return strerrorname_np(error);
+}
+
+#else
+
+static const char *error_name(int error, const char **sentence)
+{
+	static const struct {
+		int error;
+		const char *name, *sentence;
+	} errors[] = {
+		{EPERM, "EPERM", "Operation not permitted"},
+		{ENOENT, "ENOENT", "No such file or directory"},
+		{EIO, "EIO", "Input/output error"},
+		{ENXIO, "ENXIO", "No such device or address"},
+		{EAGAIN, "EAGAIN", "Resource temporarily unavailable"},
+		{ENOMEM, "ENOMEM", "Cannot allocate memory"},
+		{EACCES, "EACCES", "Permission denied"},
+		{EFAULT, "EFAULT", "Bad address"},
+		{EBUSY, "EBUSY", "Device or resource busy"},
+		{ENODEV, "ENODEV", "No such device"},
+		{EINVAL, "EINVAL", "Invalid argument"},
+		{EROFS, "EROFS", "Read-only file system"},
+		{ERANGE, "ERANGE", "Numerical result out of range"},
+		{ENOSYS, "ENOSYS", "Function not implemented"},
+		{ELOOP, "ELOOP", "Too many levels of symbolic links"},
+		{EOPNOTSUPP, "EOPNOTSUPP", "Operation not supported"},
+		{ETIMEDOUT, "ETIMEDOUT", "Connection timed out"},
+	};
+
+	for (unsigned i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+		if (errors[i].error == error) {
+			*sentence = errors[i].sentence;
+			return errors[i].name;
+		}
+	*sentence = "see errno(3)";
+	return NULL;
+}
+
+#endif
+
 static void put_error(struct text *t, int error)
 {
-	const char *name = strerrorname_np(-error), *sentence = strerrordesc_np(-error);
+	const char *sentence, *name = error_name(-error, &sentence);
 
 	put(t, name ? "-" : "error ");
 	if (name)

@@ -31,8 +31,12 @@ enum { STAND_IN_BUS = 51, STAND_IN_SEGV = 52 };
 #define HELD_SIGNALS (SYS_SIGBIT(SIGSEGV) | SYS_SIGBIT(SIGBUS))
 #define STAND_INS (SYS_SIGBIT(STAND_IN_SEGV) | SYS_SIGBIT(STAND_IN_BUS))
 #define UNBLOCKABLE (SYS_SIGBIT(SIGKILL) | SYS_SIGBIT(SIGSTOP))
-/* SIGCANCEL and SIGSETXID of glibc, which its own functions keep out of every mask */
+/* Those that libc's own functions keep out of every mask: SIGCANCEL, SIGSETXID; musl has a third. */
+#ifdef __GLIBC__
 #define LIBC_SIGNALS (SYS_SIGBIT(32) | SYS_SIGBIT(33))
+#else
+#define LIBC_SIGNALS (SYS_SIGBIT(32) | SYS_SIGBIT(33) | SYS_SIGBIT(34))
+#endif
 
 /* The kernel's part of glibc's longer set */
 static inline uint64_t mask_of(const sigset_t *set)

@@ -38,7 +38,10 @@ static uint8_t host[PAGE] __attribute__((aligned(64))), device[PAGE] __attribute
 /* Offsets of the device that LOCKed operations and plain stores meet at. */
 enum { SLOW = 3072, LOCK_AT = SLOW, STORE_AT = SLOW + 8, WRITE_AT = SLOW + 16 };
 
-static int device_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+/* Some threads have no canary. */
+#define NO_CANARY __attribute__((no_stack_protector))
+
+NO_CANARY static int device_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
 {
 	(void)ctx;
 	*value = 0;
@@ -48,7 +51,7 @@ static int device_read(void *ctx, uint64_t offset, unsigned width, uint64_t *val
 	return 0;
 }
 
-static int device_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+NO_CANARY static int device_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
 {
 	(void)ctx;
 	memcpy(device + offset, &value, width);
@@ -355,7 +358,7 @@ struct raw {
 
 static struct raw raws[3];
 
-static long raw_call(long number, long a, long b)
+NO_CANARY static long raw_call(long number, long a, long b)
 {
 	long value;
 
@@ -367,7 +370,7 @@ static long raw_call(long number, long a, long b)
 }
 
 /* Its FS base is 0. */
-__attribute__((no_stack_protector)) static int raw_body(void *arg)
+NO_CANARY static int raw_body(void *arg)
 {
 	struct raw *r = arg;
 	stack_t stack = {.ss_sp = r->signal_stack, .ss_size = sizeof(r->signal_stack)};

@@ -865,6 +865,16 @@ static void prepare_features(struct making *m)
 }
 
 /* UMIP: the kernel carries these out and forgets to single-step. */
+bool t_loads_fs(const struct t_insn *i)
+{
+	for (unsigned k = 0; k < i->insn.operand_count; k++)
+		if (i->op[k].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    i->op[k].reg.value == ZYDIS_REGISTER_FS &&
+		    i->op[k].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+			return true;
+	return false;
+}
+
 bool t_is_emulated_by_kernel(const struct t_insn *i)
 {
 	switch (i->insn.mnemonic) {

@@ -47,6 +47,11 @@ void t_case_make(struct t_case *c, const struct t_form *form, unsigned n, enum t
 bool t_is_vsib(const struct t_insn *i);
 /* SGDT and kin, where the CPU has UMIP. */
 bool t_is_emulated_by_kernel(const struct t_insn *i);
+/*
+ * Does it load FS? ThreadSanitizer's own signal handlers, which come before ours and the library's,
+ * need thread-local storage: a fault with a foreign FS base kills the program.
+ */
+bool t_loads_fs(const struct t_insn *i);
 /* The hex bytes and text of a case. */
 void t_case_describe(const struct t_case *c, char *to, size_t size);
 
