@@ -131,7 +131,8 @@ static void try_registers(void)
 
 	__asm__ volatile("mov $42, %%r13; movq 0x68, %0" : "=r"(got) : : "r13");
 	CHECK(got == 42);
-	regmap_set64(REGMAP_R15, 43);
+	__asm__ volatile("movq $43, 0x78; mov %%r15, %0" : "=r"(got) : : "r15");
+	CHECK(got == 43);
 	CHECK(regmap_get16(REGMAP_FCW) == 0x37f);
 }
 
