@@ -74,6 +74,9 @@ regmap__restore_rt:
 	.size	regmap__restore_rt, . - regmap__restore_rt
 
 	/* The same for a frame that sigframe.c has moved: something is left to do first. */
+	/* A section each, for check-stack: it takes one for one function. */
+	.section .text.regmap__sigframe_return, "ax", @progbits
+	.section .text.regmap__sigframe_return, "ax", @progbits
 	.p2align 4
 	signal_frame
 	.globl	regmap__sigframe_return
@@ -92,6 +95,7 @@ regmap__sigframe_return:
 	 * void *frame): the handler begins as the kernel would have it begin, its caller's registers
 	 * being those of the interrupted code.
 	 */
+	.section .text.regmap__sigframe_run, "ax", @progbits
 	.p2align 4
 	.globl	regmap__sigframe_run
 	.hidden	regmap__sigframe_run

@@ -9,6 +9,8 @@
 #include "sigframe.h"
 #include "syscall.h"
 
+#include "sigsafe.h"
+
 /* The kernel's struct ucontext is shorter than libc's; its frame is a return address, that, the
  * siginfo. */
 enum { KERNEL_UCONTEXT = 304, RED_ZONE = 128, IMAGE_ALIGN = 64, FRAME_ALIGN = 16, PAGE = 4096 };
@@ -22,6 +24,8 @@ struct moved {
 
 _Static_assert(offsetof(ucontext_t, uc_sigmask) + 8 == KERNEL_UCONTEXT, "struct ucontext");
 _Static_assert(sizeof(siginfo_t) == 128, "siginfo");
+
+extern const char regmap__sigframe_return[];
 
 bool regmap__stack_holds(const stack_t *stack, uint64_t sp)
 {
@@ -80,7 +84,7 @@ bool regmap__sigframe_move(struct sigframe *to, const siginfo_t *info, const voi
 	if (old)
 		memcpy(m->ucontext + offsetof(ucontext_t, uc_mcontext.fpregs), &image,
 		       sizeof(image));
-	m->returns = (const void *)regmap__sigframe_return;
+	m->returns = regmap__sigframe_return;
 	*to = (struct sigframe){m, &m->info, m->ucontext};
 	return true;
 }
