@@ -539,21 +539,11 @@ int regmap__chain_unwrap(siginfo_t *info)
 	return signo;
 }
 
-/* What raised it waits at the instruction; a sent one, of which @signo is a stand-in, does not. */
-/* There is no room for the frame. For the kernel, that is a SIGSEGV, or the end of one. */
-static void deliver_instead(int signo, siginfo_t *info, void *ucontext, unsigned how)
-{
-	if (signo == SIGSEGV) {
-		die(signo, info, ucontext, how & CHAIN_REFAULTS && repeats(signo, info));
-		return;
-	}
-	memset(info, 0, sizeof(*info));
-	info->si_signo = SIGSEGV;
-	info->si_code = SI_KERNEL;
-	regmap__chain_deliver(SIGSEGV, info, ucontext, how & ~CHAIN_REFAULTS);
-}
-
-static void deliver_sent(int signo, siginfo_t *info, void *ucontext, unsigned how)
+/*
+ * What raised it waits at the instruction; a sent one, of which @signo is a stand-in, does not. Each
+ * is false where the interrupted stack has no room for the handler's frame.
+ */
+static bool deliver_sent(int signo, siginfo_t *info, void *ucontext, bool forwarded)
 {
 	struct sys_sigaction act;
 	int came = signo;
@@ -561,13 +551,12 @@ static void deliver_sent(int signo, siginfo_t *info, void *ucontext, unsigned ho
 	signo = regmap__chain_unwrap(info);
 	if (signo == came && mask_holds(mask_now(), signo)) {
 		send_on(signo, info);
-		return;
+		return true;
 	}
-	act = take_wish(signo, how & CHAIN_FORWARDED);
+	act = take_wish(signo, forwarded);
 	if (act.handler == (void *)SIG_DFL)
 		die(signo, info, ucontext, false);
-	else if (is_handler(&act) && !call_handler(signo, info, ucontext, &act))
-		deliver_instead(signo, info, ucontext, how);
+	return !is_handler(&act) || call_handler(signo, info, ucontext, &act);
 }
 
 /* What we raise ourselves the program may have blocked really; the kernel delivers no such signal. */
@@ -578,21 +567,35 @@ static bool is_blocked(int signo, unsigned how)
 	return mask_holds(kernel, signo) || (!(how & CHAIN_REFAULTS) && kernel & SYS_SIGBIT(signo));
 }
 
-void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, unsigned how)
+static bool deliver_raised(int signo, siginfo_t *info, void *ucontext, unsigned how)
 {
-	struct sys_sigaction act;
+	struct sys_sigaction act = {.handler = (void *)SIG_DFL};
 
-	if (info->si_code <= 0 || stands_for(signo)) {
-		deliver_sent(signo, info, ucontext, how & CHAIN_FORWARDED);
-		return;
-	}
-	act.handler = (void *)SIG_DFL;
 	if (!is_blocked(signo, how))
 		act = take_wish(signo, how & CHAIN_FORWARDED);
-	if (!is_handler(&act))
-		die(signo, info, ucontext, how & CHAIN_REFAULTS && repeats(signo, info));
-	else if (!call_handler(signo, info, ucontext, &act))
-		deliver_instead(signo, info, ucontext, how);
+	if (is_handler(&act))
+		return call_handler(signo, info, ucontext, &act);
+	die(signo, info, ucontext, how & CHAIN_REFAULTS && repeats(signo, info));
+	return true;
+}
+
+/* Where there is no room: for the kernel, that is a SIGSEGV, or the end of one. */
+void regmap__chain_deliver(int signo, siginfo_t *info, void *ucontext, unsigned how)
+{
+	bool sent = info->si_code <= 0 || stands_for(signo);
+
+	if (sent ? deliver_sent(signo, info, ucontext, how & CHAIN_FORWARDED) :
+	           deliver_raised(signo, info, ucontext, how))
+		return;
+	if (info->si_signo != SIGSEGV) {
+		memset(info, 0, sizeof(*info));
+		info->si_signo = SIGSEGV;
+		info->si_code = SI_KERNEL;
+		how &= ~CHAIN_REFAULTS;
+		if (deliver_raised(SIGSEGV, info, ucontext, how))
+			return;
+	}
+	die(SIGSEGV, info, ucontext, !sent && how & CHAIN_REFAULTS && repeats(SIGSEGV, info));
 }
 
 /* The kernel's frame begins with where the handler returns to. */
@@ -600,8 +603,7 @@ static bool is_our_frame(void *ucontext)
 {
 	const void *returns_to = ((void **)ucontext)[-1];
 
-	return returns_to == (void *)regmap__restore_rt ||
-	       returns_to == (void *)regmap__sigframe_return;
+	return returns_to == (void *)regmap__restore_rt || returns_to == regmap__sigframe_return;
 }
 
 void regmap__chain_forwarded_begin(void *ucontext, uint64_t *kept)

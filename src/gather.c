@@ -128,7 +128,7 @@ static int move_lists(struct cursor *guest, struct cursor *list, bool read)
 	int err = 0;
 
 	for (size_t left; !err && (left = cursor_left(guest)) > 0;) {
-		struct access at;
+		ENDING_ACCESS at = {.pin.slot = NULL};
 
 		regmap__access_begin(&at, cursor_address(guest), left,
 		                     read ? REGMAP_READ : REGMAP_WRITE);
@@ -187,7 +187,7 @@ static int append_stretch(uint64_t guest, char *to, size_t size, size_t *length)
 {
 	char stretch[STRETCH];
 	size_t room = size - *length, n;
-	struct access at;
+	ENDING_ACCESS at = {.pin.slot = NULL};
 	const char *end;
 	int err;
 

@@ -8,6 +8,8 @@
 #include "others.h"
 #include "sigmask.h"
 
+#include "sigsafe.h"
+
 static _Atomic(handler_fn) handlers[SIGNALS + 1];
 static bool reached = true;
 

@@ -8,6 +8,8 @@
 #include "../arch/x86_64/syscall.h"
 #include "process.h"
 
+#include "sigsafe.h"
+
 /*
  * The id of the process that the memory belongs to. The page is wiped in a child that gets memory
  * of its own, however it was made. NULL: a kernel older than Linux 4.14, where a vfork() is not

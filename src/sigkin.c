@@ -12,6 +12,8 @@
 #include "front.h"
 #include "sigmask.h"
 
+#include "sigsafe.h"
+
 typedef void (*signal_fn)(int);
 
 const char regmap__front_kin;

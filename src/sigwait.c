@@ -20,6 +20,8 @@
 #include "next.h"
 #include "sigmask.h"
 
+#include "sigsafe.h"
+
 const char regmap__front_wait;
 
 static int answer(long result)

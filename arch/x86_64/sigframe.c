@@ -25,8 +25,6 @@ struct moved {
 _Static_assert(offsetof(ucontext_t, uc_sigmask) + 8 == KERNEL_UCONTEXT, "struct ucontext");
 _Static_assert(sizeof(siginfo_t) == 128, "siginfo");
 
-extern const char regmap__sigframe_return[];
-
 bool regmap__stack_holds(const stack_t *stack, uint64_t sp)
 {
 	uint64_t base = (uintptr_t)stack->ss_sp;
