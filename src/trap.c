@@ -342,11 +342,13 @@ OWN_FRAME static enum em_status execute(struct trap *t, uint64_t budget)
  */
 OWN_FRAME static void single_step(struct trap *t)
 {
-	uint8_t code[] = {0xff, 0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}; /* jmp *(%rip) */
+	/* jmp *6(%rip), so that the address is aligned behind the stub's entry: the program's AC may be set */
+	uint8_t code[20] = {0xff, 0x25, 6};
 	uint64_t to = regmap__context_rip(t->uc);
 	const uint8_t *stub = NULL;
 
-	memcpy(code + 6, &to, sizeof(to));
+	_Static_assert((NATIVE_STUB_ENTRY + 12) % 8 == 0, "aligned");
+	memcpy(code + 12, &to, sizeof(to));
 	if (t->cpu.rflags & CPU_TF && regmap__em_tiers() & EM_TIER_NATIVE && !(to >> 47))
 		stub = regmap__code_stub(code, sizeof(code));
 	if (stub)
