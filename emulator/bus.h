@@ -63,6 +63,13 @@ struct bus_ops {
 	void (*unlock)(struct bus *bus, uint64_t address);
 
 	/*
+	 * Around every read and write of one operand that pin() had no host memory for: no code of
+	 * this thread's may come in between that an instruction would not let in. Both may be NULL.
+	 */
+	void (*hold)(struct bus *bus, uint64_t address);
+	void (*let_go)(struct bus *bus);
+
+	/*
 	 * The registers have been committed to @cpu: apply stores to the register page. May be
 	 * NULL.
 	 */

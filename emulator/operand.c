@@ -160,6 +160,24 @@ static bool usable(const struct em *em, const void *host, uint64_t address, unsi
 	       !(((uintptr_t)host ^ address) & (ALIGN - 1));
 }
 
+static enum em_status modify_buffer(struct em *em, uint64_t address, size_t size, unsigned access,
+                                    em_action_fn action)
+{
+	struct bus *bus = em->bus;
+	enum em_status st;
+
+	if (bus->ops->hold)
+		bus->ops->hold(bus, address);
+	if (access & EM_LOCKED)
+		bus->ops->lock(bus, address);
+	st = on_buffer(em, address, size, access, action);
+	if (access & EM_LOCKED)
+		bus->ops->unlock(bus, address);
+	if (bus->ops->let_go)
+		bus->ops->let_go(bus);
+	return st;
+}
+
 enum em_status regmap__em_on_operand(struct em *em, uint64_t address, size_t size, unsigned access,
                                      em_action_fn action)
 {
@@ -183,12 +201,9 @@ enum em_status regmap__em_on_operand(struct em *em, uint64_t address, size_t siz
 		st = check_alignment(em, address, size);
 	if (st)
 		return st;
-	if (access & EM_LOCKED)
-		bus->ops->lock(bus, address);
-	st = on_buffer(em, address, size, access, action);
-	if (access & EM_LOCKED)
-		bus->ops->unlock(bus, address);
-	return st;
+	if ((access & (EM_READ | EM_WRITE)) == (EM_READ | EM_WRITE))
+		return modify_buffer(em, address, size, access, action);
+	return on_buffer(em, address, size, access, action);
 }
 
 void regmap__em_commit(struct em *em)

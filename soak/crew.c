@@ -273,7 +273,6 @@ void soak__crew_start(uint64_t seed)
 		soak__gun_init(m->gun, seed, 2 * i);
 		soak__gun_init(m->gun + 1, seed, 2 * i + 1);
 		m->handler_gun = m->gun + 1;
-		m->handler_gun->unlocked = true;
 		m->stack = malloc(STACK_SIZE);
 	}
 	for (unsigned i = 0; i < CREW; i++) {

@@ -41,7 +41,7 @@ static bool count_alone(void)
 	static const unsigned paths[] = {0, 2};
 	bool good = true;
 
-	for (unsigned i = 0; i < (the_child()->gun->unlocked ? 1u : 2u); i++) {
+	for (unsigned i = 0; i < 2; i++) {
 		const struct path *path = &soak__path[paths[i]];
 		uint64_t before = counter(path->store);
 
@@ -101,8 +101,6 @@ __attribute__((noreturn)) static void be_child(bool by_fork)
 
 	soak__forget_failures();
 	alarm(PATIENCE);
-	/* who came by the bare system call has locks that nobody will open */
-	the_child()->gun->unlocked = !by_fork;
 	good = fire_some(the_child(), BATCH) && count_alone();
 	end(good && (!by_fork || map_something()));
 }

@@ -127,8 +127,6 @@ static bool fire_at_store(struct gun *gun)
 	struct store *store = &soak__store[path->store];
 	size_t base = (size_t)gun->region * REGION, at = base + choose_place(gun, op);
 
-	if (op->kind == LOCKED && store->is_device && gun->unlocked)
-		return true;
 	gun->twin.code = gun->shot.code = op->code;
 	soak__state_random(&gun->random, &gun->twin.in, gun->in);
 	soak__op_aim(op, &gun->random, (uintptr_t)store->twin + at, &gun->twin.in, gun->in);
@@ -179,8 +177,6 @@ static bool fire_counter(struct gun *gun)
 	struct shot *shot = &gun->shot;
 	const char *differs;
 
-	if (gun->unlocked && soak__store[path->store].is_device)
-		return true;
 	shot->code = counter->code;
 	soak__state_random(&gun->random, &shot->in, gun->in);
 	shot->in.gpr[RAX] = 1;
@@ -287,8 +283,6 @@ static bool fire_at_page(struct gun *gun)
 	struct state *in = &gun->shot.in, want;
 	uint64_t sum;
 
-	if (which == 5 && gun->unlocked)
-		return true;
 	gun->shot.code = all[which].code;
 	soak__state_random(&gun->random, in, gun->in);
 	soak__shot(&gun->shot);

@@ -16,11 +16,6 @@ struct gun {
 	struct shot shot, twin;
 	struct random random;
 	unsigned region;
-	/*
-	 * No LOCKed operations on devices and registers: for handlers, which may interrupt one of
-	 * the same thread's half-way, and for children that another thread's lock may have followed.
-	 */
-	bool unlocked;
 	uint64_t done[KINDS];
 	uint64_t counted[SHARED_COUNTERS];
 } __attribute__((aligned(64)));

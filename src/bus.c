@@ -247,6 +247,31 @@ static void bus_unlock(struct bus *bus, uint64_t address)
 	regmap__access_unlock(&((struct window_bus *)bus)->lock);
 }
 
+/*
+ * On silicon no signal comes in the middle of a read-modify-write. Registers are copies until the
+ * commit; ordinary memory is reached in one piece, where it can be.
+ */
+static void bus_hold(struct bus *base, uint64_t address)
+{
+	struct window_bus *bus = (struct window_bus *)base;
+	const struct backing_ops *ops;
+	struct table_hit hit;
+
+	regmap__table_find(address, &hit);
+	ops = hit.window ? window_ops(hit.window) : NULL;
+	if (!ops || ops->claims)
+		return;
+	regmap__pin_take(&bus->held);
+	regmap__pin_note_thread(&bus->held);
+	regmap__pin_note_origin(&bus->held, base->cpu->gpr[CPU_RSP]);
+	regmap__pin_block_signals(&bus->held);
+}
+
+static void bus_let_go(struct bus *bus)
+{
+	regmap__pin_drop(&((struct window_bus *)bus)->held);
+}
+
 void regmap__window_bus_keep(struct window_bus *bus, uint64_t offset, const void *from,
                              size_t length)
 {
@@ -301,6 +326,8 @@ static const struct bus_ops window_bus_ops = {
 	.write = bus_write,
 	.lock = bus_lock,
 	.unlock = bus_unlock,
+	.hold = bus_hold,
+	.let_go = bus_let_go,
 	.commit = bus_commit,
 	.borrow = bus_borrow,
 	.give_back = bus_give_back,
@@ -311,6 +338,7 @@ void regmap__window_bus_end(struct window_bus *bus)
 {
 	regmap__access_unlock(&bus->lock);
 	regmap__scratch_drop(&bus->scratch);
+	regmap__pin_drop(&bus->held);
 	bus_release(&bus->bus);
 }
 
@@ -323,5 +351,7 @@ void regmap__window_bus_init(struct window_bus *bus)
 	bus->lock.at.pin.slot = NULL;
 	bus->lock.word = NULL;
 	bus->scratch.pin.slot = NULL;
+	bus->held.slot = NULL;
+	bus->held.stores = 0;
 	bus_abandon(&bus->bus);
 }

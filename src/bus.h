@@ -14,6 +14,7 @@ struct window_bus {
 	struct access pinned[BUS_PINS]; /* between pin() and release() */
 	unsigned pins;
 	struct access_lock lock; /* between lock() and unlock() */
+	struct pin held;         /* between hold() and let_go() */
 	struct scratch scratch;  /* between borrow() and give_back() */
 	unsigned pending;        /* bytes kept for the register page */
 	unsigned stores;

@@ -182,6 +182,7 @@ void regmap__pin_take(struct pin *pin)
 	set(&slot->origin, 0);
 	set(&slot->tid, 0);
 	set(&slot->claims, claims);
+	pin->blocked = 0;
 	set(&slot->copy, &pin->nonce);
 	set(&pin->nonce, nonce);
 	set(&slot->nonce, nonce);
@@ -196,6 +197,33 @@ static void release(struct slot *slot)
 	set(&slot->key, 0);
 }
 
+/*
+ * Not those that the program's own instructions raise; nor those that end programs by custom, as a
+ * callback may hang; nor libc's own.
+ */
+#define STAYS_OPEN \
+	(SYS_SIGBIT(SIGSEGV) | SYS_SIGBIT(SIGBUS) | SYS_SIGBIT(SIGFPE) | SYS_SIGBIT(SIGILL) | \
+	 SYS_SIGBIT(SIGTRAP) | SYS_SIGBIT(SIGSYS) | SYS_SIGBIT(SIGINT) | SYS_SIGBIT(SIGQUIT) | \
+	 SYS_SIGBIT(SIGTERM) | SYS_SIGBIT(SIGABRT) | SYS_SIGBIT(32) | SYS_SIGBIT(33))
+
+void regmap__pin_block_signals(struct pin *pin)
+{
+	const uint64_t block = ~STAYS_OPEN;
+	uint64_t before;
+
+	sys_sigmask(SIG_BLOCK, &block, &before);
+	pin->blocked = block & ~before;
+}
+
+static void open_again(struct pin *pin)
+{
+	const uint64_t blocked = pin->blocked;
+
+	pin->blocked = 0;
+	if (blocked)
+		sys_sigmask(SIG_UNBLOCK, &blocked, NULL);
+}
+
 void regmap__pin_drop(struct pin *pin)
 {
 	struct slot *slot = pin->slot;
@@ -208,6 +236,7 @@ void regmap__pin_drop(struct pin *pin)
 	if (nonce && get(&slot->nonce) == nonce)
 		release(slot);
 	set(&pin->nonce, 0);
+	open_again(pin);
 }
 
 void regmap__pin_empty(struct pin *pin)
@@ -329,6 +358,7 @@ static void drop_below(struct jump *j, uint64_t sp)
 			continue;
 		set(get(&slot->copy), 0);
 		release(slot);
+		open_again((struct pin *)(frame - offsetof(struct pin, nonce)));
 		if (cut)
 			drop_below(j, frame);
 	}

@@ -34,7 +34,8 @@ enum { PIN_STORES = 1 }; /* added to the window: a store is under way */
 struct pin {
 	struct slot *slot; /* NULL: holds nothing */
 	_Atomic uint64_t nonce;
-	unsigned stores; /* PIN_STORES or 0 */
+	unsigned stores;  /* PIN_STORES or 0 */
+	uint64_t blocked; /* signals that open again when it is dropped or left */
 };
 
 /* Pin the window at an address, aliases not followed. False: there is none, nothing pinned. */
@@ -43,6 +44,8 @@ bool regmap__pin_window(struct pin *pin, uint64_t address, struct table_hit *hit
 void regmap__pin_take(struct pin *pin);
 /* Let the window go, keep the slot. */
 void regmap__pin_empty(struct pin *pin);
+/* Block signals that nobody raised, until the pin (which must hold a slot) is dropped or left. */
+void regmap__pin_block_signals(struct pin *pin);
 /* Dropping twice, or what a jump has dropped, does nothing. */
 void regmap__pin_drop(struct pin *pin);
 

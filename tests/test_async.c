@@ -617,6 +617,109 @@ static void test_async_exceptions_under_a_profiler(void **state)
 	check_handler();
 }
 
+/* ---- An instruction is one ------------------------------------------------------------------- */
+
+static volatile uint64_t ticks;
+
+static void count_tick(int signo)
+{
+	(void)signo;
+	ticks++;
+	__asm__ volatile("incq (%0); lock incq (%0)" : : "r"(DEVICE) : "memory", "cc");
+}
+
+static uint64_t device_counter(void)
+{
+	uint64_t value;
+
+	memcpy(&value, device, sizeof(value));
+	return value;
+}
+
+/* No handler of the same thread's comes between the load and the store, LOCKed or not. */
+static void test_async_nothing_comes_between(void **state)
+{
+	uint64_t mine = 0;
+	timer_t timer;
+
+	(void)state;
+	if (__tsan_init)
+		skip();
+	memset(device, 0, sizeof(device));
+	ticks = 0;
+	assert_ptr_not_equal(signal(SIGPROF, count_tick), SIG_ERR);
+	timer = start_timer();
+	for (; ticks < 2000; mine += 3)
+		__asm__ volatile(
+			"incq (%0); lock addq $1, (%0); addq $1, (%0); decq (%0); incq (%0)"
+			:
+			: "r"(DEVICE)
+			: "memory", "cc");
+	assert_int_equal(timer_delete(timer), 0);
+	signal(SIGPROF, SIG_IGN);
+	assert_int_equal(device_counter(), mine + 2 * ticks);
+}
+
+static sigset_t mask_in_callback;
+static jmp_buf after_callback;
+static bool leave;
+
+static int look_at_mask(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+{
+	(void)ctx, (void)offset, (void)width;
+	*value = 0;
+	pthread_sigmask(SIG_BLOCK, NULL, &mask_in_callback);
+	if (leave)
+		longjmp(after_callback, 1);
+	return 0;
+}
+
+static int take_anything(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+{
+	(void)ctx, (void)offset, (void)width, (void)value;
+	return 0;
+}
+
+static bool is_blocked_now(int signo)
+{
+	sigset_t now;
+
+	pthread_sigmask(SIG_BLOCK, NULL, &now);
+	return sigismember(&now, signo);
+}
+
+/* What a callback leaves by longjmp(), which knows nothing of masks, leaves nothing blocked. */
+static void test_async_read_modify_write_holds_signals(void **state)
+{
+	static const struct regmap_device_ops watched = {look_at_mask, take_anything};
+	struct regmap_config c = {
+		.size = sizeof(c),
+		.guest = DEVICE + AREA,
+		.length = 64,
+		.access = RW,
+		.backing = REGMAP_DEVICE,
+		.ops = &watched,
+	};
+	struct regmap_window *w;
+
+	(void)state;
+	assert_int_equal(regmap_map(&c, &w), 0);
+	__asm__ volatile("movq (%0), %%rax" : : "r"(c.guest) : "rax", "memory");
+	assert_false(sigismember(&mask_in_callback, SIGUSR1));
+	__asm__ volatile("incq (%0)" : : "r"(c.guest) : "memory", "cc");
+	assert_true(sigismember(&mask_in_callback, SIGUSR1));
+	assert_false(sigismember(&mask_in_callback, SIGINT));
+	assert_false(is_blocked_now(SIGUSR1));
+	leave = true;
+	if (!setjmp(after_callback)) {
+		__asm__ volatile("incq (%0)" : : "r"(c.guest) : "memory", "cc");
+		fail();
+	}
+	leave = false;
+	assert_false(is_blocked_now(SIGUSR1));
+	assert_int_equal(regmap_unmap(w), 0);
+}
+
 static int lay_all(void **state)
 {
 	(void)state;
@@ -636,6 +739,7 @@ int main(void)
 		T(profiler_on_the_own_stack),       T(profiler_on_an_alternate_stack),
 		T(itimer_hits_any_thread),          T(exceptions_are_the_programs),
 		T(exceptions_read_the_device_once), T(exceptions_under_a_profiler),
+		T(nothing_comes_between),           T(read_modify_write_holds_signals),
 	};
 
 	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi"))
