@@ -419,7 +419,7 @@ static int start_shell(pid_t *pid, const char *line, const sigset_t *defaults, c
 }
 
 struct running {
-	pid_t pid;
+	pid_t pid; /* 0: waited for */
 	int status;
 	sigset_t mask;
 };
@@ -431,14 +431,17 @@ static void await(struct running *run)
 			run->status = -1;
 			break;
 		}
+	run->pid = 0;
 }
 
 /* The waiting thread is cancelled. */
-static void abandon(void *arg)
+static void abandon(struct running *run) __attribute__((nothrow));
+static void abandon(struct running *run)
 {
-	struct running *run = arg;
 	int state;
 
+	if (!run->pid)
+		return;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 	kill(run->pid, SIGKILL);
 	await(run);
@@ -449,7 +452,8 @@ static void abandon(void *arg)
 
 static int run_shell(const char *line)
 {
-	struct running run = {.status = 127 << 8}; /* as if the shell could not be executed */
+	/* as if the shell could not be executed */
+	struct running run __attribute__((cleanup(abandon))) = {.status = 127 << 8};
 	sigset_t child, defaults;
 	int error;
 
@@ -458,11 +462,10 @@ static int run_shell(const char *line)
 	shell_begins(&defaults);
 	sigprocmask(SIG_BLOCK, &child, &run.mask);
 	error = start_shell(&run.pid, line, &defaults, &run.mask);
-	if (!error) {
-		pthread_cleanup_push(abandon, &run);
+	if (error)
+		run.pid = 0;
+	else
 		await(&run);
-		pthread_cleanup_pop(0);
-	}
 	shell_ended();
 	sigprocmask(SIG_SETMASK, &run.mask, NULL);
 	if (error)
