@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Every system call that the library makes in the handler. */
+/*
+ * Every system call that the library makes, in one range of addresses: syscall user dispatch lets
+ * those through (calls.h).
+ */
+#include "calls.h"
+#include "frame.def"
 
 	.text
 	.p2align 4
+	.globl	regmap__calls_begin, regmap__calls_end
+	.hidden	regmap__calls_begin, regmap__calls_end
+regmap__calls_begin:
 
 	/* long regmap__syscall(long number, long a, long b, long c, long d, long e, long f) */
 	.globl	regmap__syscall
@@ -23,40 +31,7 @@ regmap__syscall:
 	.cfi_endproc
 	.size	regmap__syscall, . - regmap__syscall
 
-/*
- * Unwinders know a signal frame by these two instructions (libgcc, libunwind, gdb compare the
- * bytes) or by the CFI below. RSP points at the ucontext here: its uc_mcontext.gregs begin at 40.
- */
-#define GREG(column, index) GREG_AT(column, (40 + 8 * (index)))
-/* DW_CFA_expression column, DW_OP_breg7 offset (signed LEB128 in two bytes) */
-#define GREG_AT(column, at) \
-	.cfi_escape 0x10, column, 3, 0x77, ((at) & 0x7f) | 0x80, (at) >> 7
-
-	.macro	signal_frame
-	.cfi_startproc
-	.cfi_signal_frame
-	/* DW_CFA_def_cfa_expression: DW_OP_breg7 160 (gregs[REG_RSP]), DW_OP_deref */
-	.cfi_escape 0x0f, 4, 0x77, 0xa0, 1, 0x06
-	GREG(8, 0)
-	GREG(9, 1)
-	GREG(10, 2)
-	GREG(11, 3)
-	GREG(12, 4)
-	GREG(13, 5)
-	GREG(14, 6)
-	GREG(15, 7)
-	GREG(5, 8)
-	GREG(4, 9)
-	GREG(6, 10)
-	GREG(3, 11)
-	GREG(1, 12)
-	GREG(0, 13)
-	GREG(2, 14)
-	GREG(7, 15)
-	GREG(16, 16)
-	nop	/* unwinders look up the byte before a return address */
-	.endm
-
+	/* How an unwinder finds out that a handler is returning: frame.def */
 	.p2align 4
 	signal_frame
 	.globl	regmap__restore_rt
@@ -68,18 +43,90 @@ regmap__restore_rt:
 	.cfi_endproc
 	.size	regmap__restore_rt, . - regmap__restore_rt
 
-	/* The same for a frame that sigframe.c has moved: something is left to do first. */
+	/*
+	 * The program's own call, made from here: its registers, but RSP, which points at a struct
+	 * call_block. What SYSCALL leaves in RCX is the address to return to, so
+	 * that RCX is free for the jump. Nothing here changes flags.
+	 */
 	.p2align 4
-	signal_frame
-	.globl	regmap__sigframe_return
-	.hidden	regmap__sigframe_return
-	.type	regmap__sigframe_return, @function
-regmap__sigframe_return:
-	mov	%rsp, %rdi
-	call	regmap__sigframe_returned
-	mov	$15, %rax
+	.globl	regmap__calls_pass, regmap__calls_pass_child, regmap__calls_pass_32
+	.hidden	regmap__calls_pass, regmap__calls_pass_child, regmap__calls_pass_32
+	.type	regmap__calls_pass, @function
+regmap__calls_pass:
+	.cfi_startproc
+	/* DW_CFA_def_cfa_expression: DW_OP_breg7 56, DW_OP_deref; RIP: DW_OP_breg7 0 */
+	.cfi_escape 0x0f, 3, 0x77, 56, 0x06
+	.cfi_escape 0x10, 16, 2, 0x77, 0
 	syscall
+1:	mov	8(%rsp), %rdi
+	mov	16(%rsp), %rsi
+	mov	24(%rsp), %rdx
+	mov	32(%rsp), %r10
+	mov	40(%rsp), %r8
+	mov	48(%rsp), %r9
+	lea	CALL_RETURNED(%r11), %r11
+	mov	(%rsp), %rcx
+	.cfi_register rip, rcx
+	mov	56(%rsp), %rsp
+	.cfi_def_cfa rsp, 0
+	jmp	*%rcx
 	.cfi_endproc
-	.size	regmap__sigframe_return, . - regmap__sigframe_return
+
+	/* The new thread or process begins without dispatch: it switches that on. */
+	.type	regmap__calls_pass_child, @function
+regmap__calls_pass_child:
+	.cfi_startproc
+	/* DW_CFA_def_cfa_expression: DW_OP_breg7 56, DW_OP_deref; RIP: DW_OP_breg7 0 */
+	.cfi_escape 0x0f, 3, 0x77, 56, 0x06
+	.cfi_escape 0x10, 16, 2, 0x77, 0
+	syscall
+	mov	%rax, %rcx
+	jrcxz	2f
+	jmp	1b
+2:	mov	$157, %eax	/* prctl */
+	mov	$59, %edi	/* PR_SET_SYSCALL_USER_DISPATCH */
+	mov	$1, %esi	/* PR_SYS_DISPATCH_ON */
+	lea	regmap__calls_begin(%rip), %rdx
+	mov	$(regmap__calls_end - regmap__calls_begin), %r10d
+	mov	$0, %r8d
+	syscall
+	mov	$0, %eax
+	jmp	1b
+	.cfi_endproc
+
+	/* INT 0x80 keeps all registers, so that none is free: RSP points at struct iret. */
+	.type	regmap__calls_pass_32, @function
+regmap__calls_pass_32:
+	.cfi_startproc
+	/* DW_CFA_def_cfa_expression: DW_OP_breg7 24, DW_OP_deref; RIP: DW_OP_breg7 0 */
+	.cfi_escape 0x0f, 3, 0x77, 24, 0x06
+	.cfi_escape 0x10, 16, 2, 0x77, 0
+	int	$0x80
+	iretq
+	.cfi_endproc
+
+regmap__calls_end:
+
+	/*
+	 * bool regmap__calls_dispatched(void): sched_yield() returns 0, unless it is dispatched: see
+	 * regmap__call_is_probe().
+	 */
+	.p2align 4
+	.globl	regmap__calls_dispatched
+	.hidden	regmap__calls_dispatched
+	.type	regmap__calls_dispatched, @function
+regmap__calls_dispatched:
+	.cfi_startproc
+	endbr64
+	mov	$24, %eax
+	syscall
+	.globl	regmap__calls_probed
+	.hidden	regmap__calls_probed
+regmap__calls_probed:
+	test	%rax, %rax
+	setnz	%al
+	ret
+	.cfi_endproc
+	.size	regmap__calls_dispatched, . - regmap__calls_dispatched
 
 	.section .note.GNU-stack, "", @progbits

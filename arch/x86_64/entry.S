@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Where the kernel enters the handler of trap.c. It returns to calls.S. */
+#include "frame.def"
+
 	.text
 
 	/*
@@ -27,6 +29,19 @@ regmap__signal_entry:
 	jmp	1b
 	.cfi_endproc
 	.size	regmap__signal_entry, . - regmap__signal_entry
+
+	/* The same for a frame that sigframe.c has moved: something is left to do first. */
+	.p2align 4
+	signal_frame
+	.globl	regmap__sigframe_return
+	.hidden	regmap__sigframe_return
+	.type	regmap__sigframe_return, @function
+regmap__sigframe_return:
+	mov	%rsp, %rdi
+	call	regmap__sigframe_returned
+	jmp	regmap__restore_rt
+	.cfi_endproc
+	.size	regmap__sigframe_return, . - regmap__sigframe_return
 
 	/*
 	 * void regmap__sigframe_run(int signo, siginfo_t *info, void *ucontext, void *handler,

@@ -37,7 +37,7 @@ __attribute__((noreturn)) void regmap__sigframe_run(int signo, siginfo_t *info, 
                                                     void *handler, void *start);
 /* What a handler that was run like that returns to: defined by the chain. Then comes sigreturn. */
 void regmap__sigframe_returned(void *ucontext);
-/* calls.S: where the handler on a moved frame returns to. Only its address is of use. */
+/* entry.S: where the handler on a moved frame returns to. Only its address is of use. */
 void regmap__sigframe_return(void);
 
 #endif

@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 
-/* One instruction for all, in calls.S, so that it can be told from the program's. */
+/* One instruction for all, in calls.S: a thread may have its other system calls dispatched. */
 long regmap__syscall(long number, long a, long b, long c, long d, long e, long f);
 
 static inline long sys_call6(long number, long a, long b, long c, long d, long e, long f)
