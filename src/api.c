@@ -57,6 +57,16 @@ static int start_once(void)
 	return err;
 }
 
+int regmap__start(void)
+{
+	int err;
+
+	regmap__maplock_take();
+	err = start_once();
+	regmap__maplock_release();
+	return err;
+}
+
 static int signal_stacks_locked(size_t bytes)
 {
 	int err = start_once();
@@ -409,7 +419,7 @@ int regmap_translate(uint64_t guest, void **host)
 	X(EADDRINUSE, "the program has something mapped there (see stderr): go elsewhere") \
 	X(ENOMEM, "out of memory or of mappings: see vm.max_map_count") \
 	X(ELOOP, "an alias of itself, or more than 8 in a chain: let it name the original") \
-	X(ENOSYS, "the processor or the kernel has no XSAVE: the register page needs it") \
+	X(ENOSYS, "no XSAVE for the register page, or no user dispatch for regmap_syscalls()") \
 	X(ENOENT, "no /proc, where existing threads are found: only new ones get signal stacks") \
 	X(EDEADLK, "two callbacks unmap the windows of each other: do it after the callback") \
 	X(EFAULT, "a byte lies in no window: map one there first") \

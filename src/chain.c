@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The kernel's dispositions of four signals are ours; the program's wishes live in a table. */
+/* The kernel's dispositions of some signals are ours; the program's wishes live in a table. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdatomic.h>
@@ -18,9 +18,14 @@
 #include "process.h"
 #include "sigmask.h"
 #include "stacks.h"
+#include "syscalls.h"
 
 #include "sigsafe.h"
 
+/* Exceptions: blocked, they would kill */
+#define SYNCHRONOUS \
+	(SYS_SIGBIT(SIGSEGV) | SYS_SIGBIT(SIGBUS) | SYS_SIGBIT(SIGFPE) | SYS_SIGBIT(SIGILL) | \
+	 SYS_SIGBIT(SIGTRAP))
 #define OUR_SIGNALS (HELD_SIGNALS | STAND_INS | SYS_SIGBIT(SIGFPE) | SYS_SIGBIT(SIGILL))
 /* What the kernel keeps of sa_flags (and so reads back). */
 #define KERNEL_FLAGS \
@@ -54,6 +59,7 @@ __attribute__((used)) static const char *const front[] = {
 	&regmap__front_kin,
 	&regmap__front_wait,
 	&regmap__front_exec,
+	&regmap__front_jump,
 };
 
 __attribute__((constructor)) static void find_next(void)
@@ -64,10 +70,10 @@ __attribute__((constructor)) static void find_next(void)
 
 /* The table */
 
-/* All signals are blocked by the owner, so that no handler ever waits for its own thread. */
+/* Signals are blocked by the owner, so that no handler ever waits for its own thread. */
 static void table_lock(uint64_t *mask)
 {
-	const uint64_t all = ~0ULL;
+	const uint64_t all = ALL_BUT_DISPATCH;
 
 	regmap__fork_notice();
 	sys_sigmask(SIG_SETMASK, &all, mask);
@@ -117,11 +123,14 @@ static int set_kernel(int signo, uint64_t flags, uint64_t mask)
 
 /*
  * An empty sa_mask and SA_NODEFER: device callbacks run with the program's own mask. SA_RESTART is
- * the program's choice, because system calls that a kill() interrupts show it.
+ * the program's choice, because system calls that a kill() interrupts show it. A SIGSYS that is
+ * sent has to wait until the one before has got to the program, or they would pile up; and so have
+ * other signals, whose handlers make system calls.
  */
 static int set_openly(int signo)
 {
-	return set_kernel(signo, SA_NODEFER | restart_flag(&wish[signo]), 0);
+	return set_kernel(signo, (signo == SIGSYS ? 0 : SA_NODEFER) | restart_flag(&wish[signo]),
+	                  signo == SIGSYS ? ~SYNCHRONOUS : 0);
 }
 
 /* No access to a window comes as @signo: the kernel can do all that the program wishes. */
@@ -231,6 +240,17 @@ int regmap__chain_install(void)
 	return error;
 }
 
+int regmap__chain_take_back(int signo)
+{
+	uint64_t mask;
+	int error;
+
+	table_lock(&mask);
+	error = adopt(signo);
+	table_unlock(&mask);
+	return error;
+}
+
 /* The program's wishes: sigaction() and kin */
 
 static void to_libc(const struct sys_sigaction *from, struct sigaction *to)
@@ -252,24 +272,44 @@ static void from_libc(const struct sigaction *from, struct sys_sigaction *to)
 	to->mask &= ~UNBLOCKABLE;
 }
 
-static int change_wish(int signo, const struct sigaction *set, struct sigaction *old)
+static void swap_wish(int signo, const struct sys_sigaction *set, struct sys_sigaction *old)
 {
-	struct sys_sigaction before, after;
 	uint64_t mask;
 
-	if (set)
-		from_libc(set, &after);
 	table_lock(&mask);
-	before = wish[signo];
+	*old = wish[signo];
 	if (set) {
-		wish[signo] = after;
+		wish[signo] = *set;
 		foreign &= ~SYS_SIGBIT(signo);
 		show_wish(signo);
 	}
 	table_unlock(&mask);
+}
+
+static int change_wish(int signo, const struct sigaction *set, struct sigaction *old)
+{
+	struct sys_sigaction before, after;
+
+	if (set)
+		from_libc(set, &after);
+	swap_wish(signo, set ? &after : NULL, &before);
 	if (old)
 		to_libc(&before, old);
 	return 0;
+}
+
+bool regmap__chain_wish(int signo, const struct sys_sigaction *set, struct sys_sigaction *old)
+{
+	struct sys_sigaction after;
+
+	if (!is_ours(signo) || regmap__in_vfork_child())
+		return false;
+	if (set) {
+		after = *set;
+		after.mask &= ~UNBLOCKABLE;
+	}
+	swap_wish(signo, set ? &after : NULL, old);
+	return true;
 }
 
 /* Straight to the kernel. What the child has not changed is as the parent wishes it. */
@@ -350,30 +390,37 @@ NO_TSAN REGMAP_API int sigaction(int signo, const struct sigaction *restrict set
 struct visit {
 	bool hidden;   /* the program sees no alternate stack: it is one of ours, */
 	stack_t stack; /* this one */
+	bool sent_sys; /* a SIGSYS that may be in a dispatched call's place */
 };
 
 _Static_assert(sizeof(struct visit) <= SIGFRAME_EXTRA, "it lies in a moved frame");
 
 /*
  * Ours adds nothing to the mask under which the signal came. That is not the one in the context,
- * which a sigsuspend() will go back to.
+ * which a sigsuspend() will go back to. Only to SIGSYS it adds: there the context has to do.
  */
-static uint64_t mask_now(void)
+static uint64_t without_ours(uint64_t kernel, int signo, void *ucontext)
+{
+	return signo == SIGSYS ? *regmap__context_mask(ucontext) : kernel;
+}
+
+static uint64_t mask_under(int signo, void *ucontext)
 {
 	uint64_t kernel;
 
 	sys_sigmask(SIG_BLOCK, NULL, &kernel);
-	return kernel;
+	return without_ours(kernel, signo, ucontext);
 }
 
-static void begin_visit(struct visit *visit, void *ucontext, uint64_t add)
+static void begin_visit(struct visit *visit, const siginfo_t *info, void *ucontext, uint64_t add)
 {
 	stack_t *stack = regmap__sigframe_stack(ucontext);
 	uint64_t *mask = regmap__context_mask(ucontext);
-	uint64_t kernel = mask_now() | mask_to_kernel(add);
+	uint64_t kernel = mask_under(info->si_signo, ucontext) | mask_to_kernel(add);
 
 	visit->hidden = regmap__stacks_is_ours(stack);
 	visit->stack = *stack;
+	visit->sent_sys = info->si_signo == SIGSYS && info->si_code <= 0;
 	if (visit->hidden)
 		*stack = (stack_t){.ss_flags = SS_DISABLE};
 	*mask = mask_to_program(*mask);
@@ -392,7 +439,11 @@ static void end_visit(const struct visit *visit, void *ucontext)
 
 void regmap__sigframe_returned(void *ucontext)
 {
-	end_visit(regmap__sigframe_extra(ucontext), ucontext);
+	const struct visit *visit = regmap__sigframe_extra(ucontext);
+
+	end_visit(visit, ucontext);
+	if (visit->sent_sys)
+		regmap__syscalls_sent(ucontext);
 }
 
 /* Ours has SA_ONSTACK. The program's may not, or the program knows nothing of that stack. */
@@ -414,10 +465,10 @@ static bool call_handler(int signo, siginfo_t *info, void *ucontext,
 	if (belongs_elsewhere(ucontext, act)) {
 		if (!regmap__sigframe_move(&frame, info, ucontext))
 			return false;
-		begin_visit(regmap__sigframe_extra(frame.ucontext), frame.ucontext, add);
+		begin_visit(regmap__sigframe_extra(frame.ucontext), info, frame.ucontext, add);
 		regmap__sigframe_run(signo, frame.info, frame.ucontext, act->handler, frame.start);
 	}
-	begin_visit(&visit, ucontext, add);
+	begin_visit(&visit, info, ucontext, add);
 	/* The kernel, too, passes all three whatever SA_SIGINFO says. */
 	((handler_fn)act->handler)(signo, info, ucontext);
 	end_visit(&visit, ucontext);
@@ -540,19 +591,25 @@ int regmap__chain_unwrap(siginfo_t *info)
 }
 
 /*
- * What raised it waits at the instruction; a sent one, of which @signo is a stand-in, does not. Each
- * is false where the interrupted stack has no room for the handler's frame.
+ * What raised it waits at the instruction; a sent one, of which @signo is a stand-in, does not. One
+ * that is sent on leaves all signals blocked until sigreturn, or a hail of them would pile up on the
+ * stack. Each is false where the interrupted stack has no room for the handler's frame.
  */
 static bool deliver_sent(int signo, siginfo_t *info, void *ucontext, bool forwarded)
 {
+	const uint64_t all = ~0ULL;
 	struct sys_sigaction act;
 	int came = signo;
+	uint64_t kernel;
 
+	sys_sigmask(SIG_SETMASK, &all, &kernel);
 	signo = regmap__chain_unwrap(info);
-	if (signo == came && mask_holds(mask_now(), signo)) {
+	if (signo == came && mask_holds(without_ours(kernel, signo, ucontext), signo)) {
 		send_on(signo, info);
 		return true;
 	}
+	if (came != SIGSYS)
+		sys_sigmask(SIG_SETMASK, &kernel, NULL);
 	act = take_wish(signo, forwarded);
 	if (act.handler == (void *)SIG_DFL)
 		die(signo, info, ucontext, false);
@@ -560,9 +617,9 @@ static bool deliver_sent(int signo, siginfo_t *info, void *ucontext, bool forwar
 }
 
 /* What we raise ourselves the program may have blocked really; the kernel delivers no such signal. */
-static bool is_blocked(int signo, unsigned how)
+static bool is_blocked(int signo, void *ucontext, unsigned how)
 {
-	uint64_t kernel = mask_now();
+	uint64_t kernel = mask_under(signo, ucontext);
 
 	return mask_holds(kernel, signo) || (!(how & CHAIN_REFAULTS) && kernel & SYS_SIGBIT(signo));
 }
@@ -571,7 +628,7 @@ static bool deliver_raised(int signo, siginfo_t *info, void *ucontext, unsigned 
 {
 	struct sys_sigaction act = {.handler = (void *)SIG_DFL};
 
-	if (!is_blocked(signo, how))
+	if (!is_blocked(signo, ucontext, how))
 		act = take_wish(signo, how & CHAIN_FORWARDED);
 	if (is_handler(&act))
 		return call_handler(signo, info, ucontext, &act);

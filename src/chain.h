@@ -11,10 +11,17 @@
 #include <stdint.h>
 
 /*
- * Put our handler in front for SIGSEGV, SIGBUS, SIGFPE and SIGILL. What stood there becomes the
+ * Put our handler in front for SIGSEGV, SIGBUS, SIGSYS, SIGFPE and SIGILL. What stood there becomes the
  * program's. Called again, it takes back what was set behind our back. 0 or -errno.
  */
 int regmap__chain_install(void);
+/* The same for one of these signals, once installed. 0 or -errno. */
+int regmap__chain_take_back(int signo);
+
+struct sys_sigaction;
+
+/* rt_sigaction() for a signal of ours: true. Nothing is done about others: false. AS-Safe. */
+bool regmap__chain_wish(int signo, const struct sys_sigaction *set, struct sys_sigaction *old);
 
 /*
  * How a signal came. REFAULTS: by the kernel, which would raise it again after the handler.

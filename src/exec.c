@@ -26,6 +26,7 @@
 #include "next.h"
 #include "process.h"
 #include "sigmask.h"
+#include "syscalls.h"
 
 const char regmap__front_exec;
 
@@ -87,6 +88,7 @@ __attribute__((constructor)) static void find_next(void)
 struct aside {
 	uint64_t kernel, believed; /* mask */
 	uint64_t ignored;
+	bool dispatched; /* were this thread's system calls, before SIGSYS was blocked? */
 };
 
 static bool is_alone(void)
@@ -132,9 +134,10 @@ static void look(struct aside *aside)
 	sys_sigmask(SIG_BLOCK, NULL, &aside->kernel);
 	aside->believed = regmap__sigmask_holding() ? regmap__sigmask_believed() : aside->kernel;
 	aside->ignored = regmap__chain_ignored();
+	aside->dispatched = false;
 }
 
-static void step_aside(const struct aside *aside)
+static void step_aside(struct aside *aside)
 {
 	const uint64_t all = ~0ULL;
 
@@ -142,6 +145,8 @@ static void step_aside(const struct aside *aside)
 		regmap__chain_step_aside(aside->ignored);
 	if (!differs(aside))
 		return;
+	if (aside->believed & SYS_SIGBIT(SIGSYS))
+		aside->dispatched = regmap__syscalls_suspend();
 	sys_sigmask(SIG_SETMASK, &all, NULL);
 	move_pending();
 	sys_sigmask(SIG_SETMASK, &aside->believed, NULL);
@@ -156,6 +161,8 @@ static void step_back(const struct aside *aside)
 		regmap__chain_step_back(aside->ignored);
 	if (differs(aside))
 		sys_sigmask(SIG_SETMASK, &aside->kernel, NULL);
+	if (aside->dispatched)
+		regmap__syscalls_resume();
 	errno = kept;
 }
 

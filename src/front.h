@@ -6,6 +6,6 @@
 #ifndef SRC_FRONT_H
 #define SRC_FRONT_H
 
-extern const char regmap__front_kin, regmap__front_wait, regmap__front_exec;
+extern const char regmap__front_kin, regmap__front_wait, regmap__front_exec, regmap__front_jump;
 
 #endif

@@ -15,8 +15,11 @@
 #include <ucontext.h>
 
 #include "../include/regmap/regmap.h"
+#include "front.h"
 #include "next.h"
 #include "pin.h"
+
+const char regmap__front_jump;
 
 typedef void (*jump_fn)(struct __jmp_buf_tag *, int) __attribute__((noreturn));
 

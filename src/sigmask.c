@@ -68,7 +68,7 @@ static void remember(int how, uint64_t wanted, uint64_t before)
 
 /*
  * The kernel does the arithmetic, in one call, so that no handler runs in between. Really blocked
- * are the two only where code that didn't come by here has done that, by a direct system call.
+ * are they only where code that didn't come by here has done that, by a direct system call.
  */
 static int change_mask(int how, const sigset_t *set, sigset_t *old)
 {

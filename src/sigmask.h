@@ -3,8 +3,8 @@
  * The signal mask that the program believes in, where it differs from the kernel's.
  *
  * SIGSEGV and SIGBUS are never really blocked: a window access under a blocked SIGSEGV would kill
- * the process. In their place two other signals are blocked, their stand-ins. So the kernel itself
- * keeps the program's belief, and everything that saves, restores, swaps or inherits a mask carries
+ * the process. Nor is SIGSYS, by which system calls arrive (syscalls.c). In their place three other
+ * signals are blocked, their stand-ins. So the kernel itself keeps the program's belief, and everything that saves, restores, swaps or inherits a mask carries
  * it along: siglongjmp(), swapcontext(), sigsuspend(), handlers' masks, new threads, fork().
  *
  * A SIGSEGV sent to a thread that believes it blocked is sent on as the stand-in. There the kernel
@@ -23,13 +23,18 @@
 
 enum { SIGNALS = 64 };
 /*
- * In the middle of the real-time signals, since programs count from either end. SIGBUS has the lower
- * number, so that two that wait are delivered in the right order.
+ * In the middle of the real-time signals, since programs count from either end. SIGBUS has the
+ * lowest number and SIGSYS the highest, so that those that wait are delivered in the right order.
  */
-enum { STAND_IN_BUS = 51, STAND_IN_SEGV = 52 };
+enum { STAND_IN_BUS = 51, STAND_IN_SEGV = 52, STAND_IN_SYS = 53 };
 
-#define HELD_SIGNALS (SYS_SIGBIT(SIGSEGV) | SYS_SIGBIT(SIGBUS))
-#define STAND_INS (SYS_SIGBIT(STAND_IN_SEGV) | SYS_SIGBIT(STAND_IN_BUS))
+#define HELD_SIGNALS (SYS_SIGBIT(SIGSEGV) | SYS_SIGBIT(SIGBUS) | SYS_SIGBIT(SIGSYS))
+#define STAND_INS (SYS_SIGBIT(STAND_IN_SEGV) | SYS_SIGBIT(STAND_IN_BUS) | SYS_SIGBIT(STAND_IN_SYS))
+/*
+ * To keep handlers away from a lock. A SIGSYS may still dispatch a system call; one that was sent
+ * finds its stand-in blocked, and is kept.
+ */
+#define ALL_BUT_DISPATCH (~SYS_SIGBIT(SIGSYS))
 #define UNBLOCKABLE (SYS_SIGBIT(SIGKILL) | SYS_SIGBIT(SIGSTOP))
 /* Those that libc's own functions keep out of every mask: SIGCANCEL, SIGSETXID; musl has a third. */
 #ifdef __GLIBC__
@@ -55,25 +60,53 @@ static inline void mask_put(sigset_t *set, uint64_t word)
 /* 0: it has none */
 static inline int stand_in_of(int signo)
 {
-	return signo == SIGSEGV ? STAND_IN_SEGV : signo == SIGBUS ? STAND_IN_BUS : 0;
+	switch (signo) {
+	case SIGSEGV: return STAND_IN_SEGV;
+	case SIGBUS: return STAND_IN_BUS;
+	case SIGSYS: return STAND_IN_SYS;
+	default: return 0;
+	}
 }
 
 static inline int stands_for(int signo)
 {
-	return signo == STAND_IN_SEGV ? SIGSEGV : signo == STAND_IN_BUS ? SIGBUS : 0;
+	switch (signo) {
+	case STAND_IN_SEGV: return SIGSEGV;
+	case STAND_IN_BUS: return SIGBUS;
+	case STAND_IN_SYS: return SIGSYS;
+	default: return 0;
+	}
 }
 
 /* The stand-ins of the signals in @mask */
 static inline uint64_t stand_ins_for(uint64_t mask)
 {
 	return (mask & SYS_SIGBIT(SIGSEGV) ? SYS_SIGBIT(STAND_IN_SEGV) : 0) |
-	       (mask & SYS_SIGBIT(SIGBUS) ? SYS_SIGBIT(STAND_IN_BUS) : 0);
+	       (mask & SYS_SIGBIT(SIGBUS) ? SYS_SIGBIT(STAND_IN_BUS) : 0) |
+	       (mask & SYS_SIGBIT(SIGSYS) ? SYS_SIGBIT(STAND_IN_SYS) : 0);
+}
+
+/* The signals whose stand-ins are in @mask */
+static inline uint64_t held_by(uint64_t mask)
+{
+	return (mask & SYS_SIGBIT(STAND_IN_SEGV) ? SYS_SIGBIT(SIGSEGV) : 0) |
+	       (mask & SYS_SIGBIT(STAND_IN_BUS) ? SYS_SIGBIT(SIGBUS) : 0) |
+	       (mask & SYS_SIGBIT(STAND_IN_SYS) ? SYS_SIGBIT(SIGSYS) : 0);
 }
 
 /* What the kernel is to block where the program wants @program blocked */
 static inline uint64_t mask_to_kernel(uint64_t program)
 {
 	return (program & ~(HELD_SIGNALS | STAND_INS)) | stand_ins_for(program);
+}
+
+/*
+ * The same for a mask that may be the kernel's already: from a system call that one of our own
+ * functions had libc make, or one that libc saved.
+ */
+static inline uint64_t mask_opened(uint64_t any)
+{
+	return (any & ~HELD_SIGNALS) | stand_ins_for(any);
 }
 
 /* Is @signo of HELD_SIGNALS believed blocked under this mask of the kernel's? */
@@ -90,13 +123,9 @@ static inline bool mask_holds(uint64_t kernel, int signo)
  */
 static inline uint64_t mask_to_program(uint64_t kernel)
 {
-	const uint64_t neighbours = SYS_SIGBIT(STAND_IN_BUS - 1) | SYS_SIGBIT(STAND_IN_SEGV + 1);
-	uint64_t program = kernel & ~STAND_INS;
+	const uint64_t neighbours = SYS_SIGBIT(STAND_IN_BUS - 1) | SYS_SIGBIT(STAND_IN_SYS + 1);
+	uint64_t program = (kernel & ~STAND_INS) | held_by(kernel);
 
-	if (kernel & SYS_SIGBIT(STAND_IN_SEGV))
-		program |= SYS_SIGBIT(SIGSEGV);
-	if (kernel & SYS_SIGBIT(STAND_IN_BUS))
-		program |= SYS_SIGBIT(SIGBUS);
 	return program | ((kernel & neighbours) == neighbours ? STAND_INS : 0);
 }
 

@@ -22,6 +22,7 @@
 #include "report.h"
 #include "site.h"
 #include "stacks.h"
+#include "syscalls.h"
 #include "trap.h"
 #include "window.h"
 
@@ -527,25 +528,37 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigne
 	return handle_legacy(&t, planned);
 }
 
-static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how)
+/* False: not ours. A device's callback may have changed the alternate stack. */
+static bool emulate(int signo, siginfo_t *info, void *ucontext, unsigned how)
 {
 	unsigned changes = regmap__stacks_changes();
 
+	if (!(signo == SIGSYS ? regmap__syscalls_signal(info, ucontext) :
+	                        handle(signo, info, ucontext, how)))
+		return false;
+	if (regmap__stacks_changes() != changes)
+		regmap__stacks_keep_change(ucontext);
+	return true;
+}
+
+static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how)
+{
 	regmap__fork_notice();
 	if (info->si_code > 0) {
 		if (regmap__guard_fixup(signo, info, ucontext))
 			return;
-		regmap__report_escape();
-		regmap__stacks_give(ucontext);
-		if (handle(signo, info, ucontext, how)) {
-			if (regmap__stacks_changes() != changes)
-				regmap__stacks_keep_change(ucontext);
-			return;
+		if (signo != SIGSYS) {
+			regmap__report_escape();
+			regmap__stacks_give(ucontext);
 		}
+		if (emulate(signo, info, ucontext, how))
+			return;
 	} else if (regmap__stacks_answer(info, ucontext)) {
 		return;
 	}
-	regmap__chain_deliver(signo, info, ucontext, how | CHAIN_REFAULTS);
+	regmap__chain_deliver(signo, info, ucontext, signo == SIGSYS ? how : how | CHAIN_REFAULTS);
+	if (signo == SIGSYS && info->si_code <= 0)
+		regmap__syscalls_sent(ucontext);
 }
 
 void regmap__trap_signal(int signo, void *info, void *ucontext)

@@ -5,5 +5,7 @@
 
 /* Called by the first mapping, under the map lock; idempotent. 0 or -errno. */
 int regmap__trap_install(void);
+/* All that the first mapping makes, under the map lock. 0 or -errno. */
+int regmap__start(void);
 
 #endif

@@ -1512,7 +1512,7 @@ static void create_in_handler(int signo)
 /* What may stand in for SIGSEGV and SIGBUS is libregmap's affair. */
 static uint64_t others(uint64_t mask)
 {
-	return mask & ~(BIT(51) | BIT(52));
+	return mask & ~(BIT(51) | BIT(52) | BIT(53));
 }
 
 static int births(void *arg)

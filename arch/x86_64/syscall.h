@@ -10,18 +10,12 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 
+/* One instruction for all, in calls.S: a thread may have its other system calls dispatched. */
+long regmap__syscall(long number, long a, long b, long c, long d, long e, long f);
+
 static inline long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 {
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long result;
-
-	__asm__ volatile("syscall"
-	                 : "=a"(result)
-	                 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-	                 : "rcx", "r11", "memory");
-	return result;
+	return regmap__syscall(number, a, b, c, d, e, f);
 }
 
 static inline long sys_call(long number, long a, long b, long c, long d)

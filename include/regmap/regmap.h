@@ -268,7 +268,7 @@ REGMAP_API int regmap_translate(uint64_t guest, void **host) REGMAP_MUST_CHECK;
  * The program doesn't see these stacks: sigaltstack() says SS_DISABLE, installs a stack of the
  * program's own all the same, and brings back libregmap's when that is disabled. Faults that are
  * the program's arrive at its handlers on the interrupted stack, as if there were none. Only
- * handlers of other signals than SIGSEGV, SIGBUS, SIGFPE and SIGILL that have SA_ONSTACK do run on
+ * handlers of other signals than SIGSEGV, SIGBUS, SIGSYS, SIGFPE and SIGILL that have SA_ONSTACK do run on
  * them.
  *
  * Threads that exist already are reached by a signal, which may end a wait of theirs with EINTR (as
@@ -282,6 +282,29 @@ REGMAP_API int regmap_translate(uint64_t guest, void **host) REGMAP_MUST_CHECK;
  * Since: 0.1
  */
 REGMAP_API int regmap_signal_stacks(size_t bytes) REGMAP_MUST_CHECK;
+
+/**
+ * regmap_syscalls() - Let the calling thread's system calls reach trapped windows, or no longer.
+ * @on: 1 or 0.
+ *
+ * From then on each system call of the thread arrives as a SIGSYS first. A call with no buffer in a
+ * trapped window is made as ever, by the program's own registers. Buffers in windows are copied:
+ * what the call reads before, what it has written after, as far as its result says it wrote. Devices
+ * see these as regmap_read() and regmap_write() would show them. Which calls know windows is listed
+ * in regmap_syscalls(3); to the others, and where a byte of a buffer can't be accessed, the kernel
+ * says what it says to a bad pointer.
+ *
+ * Threads and processes that the thread creates by pthread_create(), fork() or clone() inherit it;
+ * a program that is executed does not, nor does the child of posix_spawn().
+ *
+ * Each system call then costs two signals: see "make bench".
+ *
+ * Return: 0; -ENOSYS the kernel (or what plays it, such as Valgrind) has no syscall user dispatch;
+ *         what regmap_map() returns where the first window can't be mapped.
+ * Context: MT-Safe. AS-Unsafe. Not from a callback.
+ * Since: 0.1
+ */
+REGMAP_API int regmap_syscalls(int on) REGMAP_MUST_CHECK;
 
 /**
  * regmap_strerror() - One sentence for a return value of this library: what is wrong, what to do.
