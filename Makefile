@@ -195,6 +195,9 @@ $(B)/obj/%.o: %.c $(B)/flags | $(READY)
 	$(call tell,CC,$<)
 	$(Q)$(CC) -fPIE $(LIB_CFLAGS) $(DEP) -c -o $@ $<
 
+# Runs in threads that ThreadSanitizer does not know yet, or no longer.
+$(B)/obj/src/others.o $(B)/pic/src/others.o: MODE_CFLAGS_tsan :=
+
 $(B)/obj/%.S.o: %.S $(B)/flags | $(READY)
 	@mkdir -p $(@D)
 	$(call tell,AS,$<)

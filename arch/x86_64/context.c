@@ -175,11 +175,6 @@ void regmap__context_store_segments(const struct cpu *cpu)
 }
 
 /* glibc's sigset_t is longer than the kernel's; behind the 64 bits lies something else. */
-uint64_t *regmap__context_mask(void *ucontext)
-{
-	return (uint64_t *)((char *)ucontext + offsetof(ucontext_t, uc_sigmask));
-}
-
 struct cpu_regs regmap__context_regs(void *ucontext)
 {
 	uint64_t *gregs = (uint64_t *)((ucontext_t *)ucontext)->uc_mcontext.gregs;

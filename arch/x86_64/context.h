@@ -3,6 +3,9 @@
 #ifndef ARCH_X86_64_CONTEXT_H
 #define ARCH_X86_64_CONTEXT_H
 
+#include <stdint.h>
+#include <ucontext.h>
+
 #include "cpu.h"
 
 /* entry.S: the handler's first instruction; and the restorer. */
@@ -24,7 +27,10 @@ void regmap__context_store_segments(const struct cpu *cpu);
 /* Bytes of vector state that the frame points to, its end mark included. */
 size_t regmap__context_image(const void *ucontext);
 /* The signal mask that sigreturn will set; the kernel's 64 bits. */
-uint64_t *regmap__context_mask(void *ucontext);
+static inline uint64_t *regmap__context_mask(void *ucontext)
+{
+	return (uint64_t *)&((ucontext_t *)ucontext)->uc_sigmask;
+}
 uint64_t regmap__context_rip(const void *ucontext);
 /* Those of the frame. */
 struct cpu_regs regmap__context_regs(void *ucontext);
