@@ -93,7 +93,10 @@ MODE_LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
 # tables that are right at every instruction. Thread-local variables must not be allocated inside
 # the handler, so initial-exec. These come last: whatever CFLAGS say, the library needs them.
 LIB_FLAGS := -Iinclude -fvisibility=hidden -fno-plt $(WARN)
-LIB_NEEDS := -fno-stack-protector -fasynchronous-unwind-tables -fexceptions -ftls-model=initial-exec
+# A libgcc_eh.a for another C library can't be linked (check-musl): EXCEPTIONS=-fno-exceptions does without.
+# Exceptions that leave a device callback are then noticed late, as src/pin.h says.
+EXCEPTIONS := -fexceptions
+LIB_NEEDS := -fno-stack-protector -fasynchronous-unwind-tables $(EXCEPTIONS) -ftls-model=initial-exec
 LIB_CFLAGS = -std=gnu11 $(LIB_FLAGS) $(CPPFLAGS) $(CFLAGS) $(MODE_CFLAGS_$(MODE)) $(LIB_NEEDS)
 LIB_ASFLAGS = -Iinclude -Wa,--noexecstack $(CPPFLAGS) -g
 

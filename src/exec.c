@@ -56,31 +56,56 @@ static int plain_fexecve(int fd, char *const argv[], char *const envp[])
 	return plain_execveat(fd, "", argv, envp, AT_EMPTY_PATH);
 }
 
-/* Bound by weak names: libc.so doesn't export them. _IO_popen() brings __posix_spawn() along. */
+#ifdef __GLIBC__
+/* Bound by a weak name: libc.so doesn't export it. _IO_popen() brings it along. */
 extern __typeof__(execvpe) __execvpe __attribute__((weak));
-extern __typeof__(posix_spawn) __posix_spawn __attribute__((weak));
-extern __typeof__(posix_spawnp) __posix_spawnp __attribute__((weak));
-extern __typeof__(popen) _IO_popen;
+#define plain_execvpe __execvpe
+#else
+
+/* posix_spawnp() brings musl's own into a static program, which comes by execve(), too. */
+#pragma weak execvp
+
+/* False: @directory and @file are too long together. */
+static bool put_path(char path[PATH_MAX], const char *directory, const char *end, const char *file)
+{
+	int length = snprintf(path, PATH_MAX, "%.*s%s%s", (int)(end - directory), directory,
+	                      end == directory ? "" : "/", file);
+
+	return length < PATH_MAX;
+}
+
+static int plain_execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	const char *at = getenv("PATH"), *end;
+	char path[PATH_MAX];
+	bool denied = false;
+
+	if (!*file || strchr(file, '/'))
+		return plain_execve(file, argv, envp);
+	for (at = at ? at : "/usr/local/bin:/bin:/usr/bin"; at; at = *end ? end + 1 : NULL) {
+		end = strchrnul(at, ':');
+		if (!put_path(path, at, end, file))
+			continue;
+		plain_execve(path, argv, envp);
+		if (errno != EACCES && errno != ENOENT && errno != ENOTDIR)
+			return -1;
+		denied |= errno == EACCES;
+	}
+	errno = denied ? EACCES : ENOENT;
+	return -1;
+}
+
+#endif
 
 static __typeof__(execve) *next_execve = plain_execve;
 static __typeof__(execvpe) *next_execvpe;
-static __typeof__(execveat) *next_execveat = plain_execveat;
 static __typeof__(fexecve) *next_fexecve = plain_fexecve;
-static __typeof__(posix_spawn) *next_posix_spawn;
-static __typeof__(posix_spawnp) *next_posix_spawnp;
-static __typeof__(popen) *next_popen = _IO_popen;
-static __typeof__(system) *next_system;
 
 __attribute__((constructor)) static void find_next(void)
 {
 	next_execve = NEXT(execve, plain_execve);
-	next_execvpe = NEXT(execvpe, __execvpe);
-	next_execveat = NEXT(execveat, plain_execveat);
+	next_execvpe = NEXT(execvpe, plain_execvpe);
 	next_fexecve = NEXT(fexecve, plain_fexecve);
-	next_posix_spawn = NEXT(posix_spawn, __posix_spawn);
-	next_posix_spawnp = NEXT(posix_spawnp, __posix_spawnp);
-	next_popen = NEXT(popen, _IO_popen);
-	next_system = NEXT(system, NULL);
 }
 
 /* Stepping aside */
@@ -214,17 +239,6 @@ REGMAP_API int fexecve(int fd, char *const argv[], char *const envp[])
 	return -1;
 }
 
-REGMAP_API int execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags)
-{
-	struct aside aside;
-
-	look(&aside);
-	step_aside(&aside);
-	next_execveat(fd, path, argv, envp, flags);
-	step_back(&aside);
-	return -1;
-}
-
 /* With the NULL at the end */
 static size_t count_arguments(const char *first, va_list rest)
 {
@@ -281,6 +295,43 @@ REGMAP_API int execle(const char *path, const char *first, ...)
 	take_arguments(first, rest, argv);
 	va_end(rest);
 	return execve(path, argv, envp);
+}
+
+/*
+ * musl has no execveat(). Its posix_spawn(), popen() and system() stay in place: there is no other way
+ * to them in a static program.
+ */
+#ifdef __GLIBC__
+
+/* Bound by weak names, too. */
+extern __typeof__(posix_spawn) __posix_spawn __attribute__((weak));
+extern __typeof__(posix_spawnp) __posix_spawnp __attribute__((weak));
+extern __typeof__(popen) _IO_popen;
+
+static __typeof__(execveat) *next_execveat = plain_execveat;
+static __typeof__(posix_spawn) *next_posix_spawn;
+static __typeof__(posix_spawnp) *next_posix_spawnp;
+static __typeof__(popen) *next_popen = _IO_popen;
+static __typeof__(system) *next_system;
+
+__attribute__((constructor)) static void find_next_of_glibc(void)
+{
+	next_execveat = NEXT(execveat, plain_execveat);
+	next_posix_spawn = NEXT(posix_spawn, __posix_spawn);
+	next_posix_spawnp = NEXT(posix_spawnp, __posix_spawnp);
+	next_popen = NEXT(popen, _IO_popen);
+	next_system = NEXT(system, NULL);
+}
+
+REGMAP_API int execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	struct aside aside;
+
+	look(&aside);
+	step_aside(&aside);
+	next_execveat(fd, path, argv, envp, flags);
+	step_back(&aside);
+	return -1;
 }
 
 /* posix_spawn() */
@@ -506,3 +557,5 @@ REGMAP_API FILE *popen(const char *command, const char *modes)
 	step_back(&aside);
 	return stream;
 }
+
+#endif

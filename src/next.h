@@ -20,6 +20,16 @@
 #define __sigaction regmap__plain_sigaction
 #endif
 
+/*
+ * A static program's libc.a gives nothing for a weak name, unless the member that has it is there
+ * anyway. So archives name public functions which those members come along with.
+ */
+#if defined(__PIC__) && !defined(__PIE__)
+#define BRING(...) _Static_assert(1, "the shared library has libc whole")
+#else
+#define BRING(...) __attribute__((used)) static void *const bring[] = {__VA_ARGS__}
+#endif
+
 void *regmap__next(const char *name, void *interceptor, void *inside);
 
 #endif

@@ -87,12 +87,6 @@ static int plain_epoll_pwait(int fd, struct epoll_event *events, int max, int ti
 	return cancellable(SYS_epoll_pwait, fd, (long)events, max, timeout, (long)set, 8);
 }
 
-static int plain_epoll_pwait2(int fd, struct epoll_event *events, int max,
-                              const struct timespec *timeout, const sigset_t *set)
-{
-	return cancellable(SYS_epoll_pwait2, fd, (long)events, max, (long)timeout, (long)set, 8);
-}
-
 static int plain_sigtimedwait(const sigset_t *restrict set, siginfo_t *restrict info,
                               const struct timespec *restrict timeout)
 {
@@ -103,7 +97,6 @@ static __typeof__(sigsuspend) *next_sigsuspend = plain_sigsuspend;
 static __typeof__(pselect) *next_pselect = plain_pselect;
 static __typeof__(ppoll) *next_ppoll = plain_ppoll;
 static __typeof__(epoll_pwait) *next_epoll_pwait = plain_epoll_pwait;
-static __typeof__(epoll_pwait2) *next_epoll_pwait2 = plain_epoll_pwait2;
 static __typeof__(sigtimedwait) *next_sigtimedwait = plain_sigtimedwait;
 
 __attribute__((constructor)) static void find_next(void)
@@ -112,7 +105,6 @@ __attribute__((constructor)) static void find_next(void)
 	next_pselect = NEXT(pselect, plain_pselect);
 	next_ppoll = NEXT(ppoll, plain_ppoll);
 	next_epoll_pwait = NEXT(epoll_pwait, plain_epoll_pwait);
-	next_epoll_pwait2 = NEXT(epoll_pwait2, plain_epoll_pwait2);
 	next_sigtimedwait = NEXT(sigtimedwait, plain_sigtimedwait);
 }
 
@@ -152,6 +144,37 @@ REGMAP_API int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *ti
 	return next_ppoll(fds, count, timeout, mask_for_kernel(set, &copy));
 }
 
+REGMAP_API int epoll_pwait(int fd, struct epoll_event *events, int max, int timeout,
+                           const sigset_t *set)
+{
+	sigset_t copy;
+
+	return next_epoll_pwait(fd, events, max, timeout, mask_for_kernel(set, &copy));
+}
+
+#ifdef __GLIBC__ /* musl has none of these */
+
+static int plain_epoll_pwait2(int fd, struct epoll_event *events, int max,
+                              const struct timespec *timeout, const sigset_t *set)
+{
+	return cancellable(SYS_epoll_pwait2, fd, (long)events, max, (long)timeout, (long)set, 8);
+}
+
+static __typeof__(epoll_pwait2) *next_epoll_pwait2 = plain_epoll_pwait2;
+
+__attribute__((constructor)) static void find_next_epoll_pwait2(void)
+{
+	next_epoll_pwait2 = NEXT(epoll_pwait2, plain_epoll_pwait2);
+}
+
+REGMAP_API int epoll_pwait2(int fd, struct epoll_event *events, int max,
+                            const struct timespec *timeout, const sigset_t *set)
+{
+	sigset_t copy;
+
+	return next_epoll_pwait2(fd, events, max, timeout, mask_for_kernel(set, &copy));
+}
+
 /* -D_FORTIFY_SOURCE */
 extern void __chk_fail(void) __attribute__((noreturn));
 REGMAP_API int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
@@ -164,23 +187,7 @@ int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout
 	return ppoll(fds, count, timeout, set);
 }
 
-REGMAP_API int epoll_pwait(int fd, struct epoll_event *events, int max, int timeout,
-                           const sigset_t *set)
-{
-	sigset_t copy;
-
-	return next_epoll_pwait(fd, events, max, timeout, mask_for_kernel(set, &copy));
-}
-
-REGMAP_API int epoll_pwait2(int fd, struct epoll_event *events, int max,
-                            const struct timespec *timeout, const sigset_t *set)
-{
-	sigset_t copy;
-
-	return next_epoll_pwait2(fd, events, max, timeout, mask_for_kernel(set, &copy));
-}
-
-/* sigpause() of two traditions */
+/* sigpause() of two traditions: System V's has the name for itself in musl */
 
 REGMAP_API int bsd_sigpause(int mask) __asm__("sigpause");
 int bsd_sigpause(int mask)
@@ -192,7 +199,12 @@ int bsd_sigpause(int mask)
 	return sigsuspend(&set);
 }
 
-REGMAP_API int xpg_sigpause(int signo) __asm__("__xpg_sigpause");
+#define XPG_SIGPAUSE "__xpg_sigpause"
+#else
+#define XPG_SIGPAUSE "sigpause"
+#endif
+
+REGMAP_API int xpg_sigpause(int signo) __asm__(XPG_SIGPAUSE);
 int xpg_sigpause(int signo)
 {
 	sigset_t set;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <threads.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../arch/x86_64/guard.h"
@@ -26,7 +27,7 @@ typedef int (*thrd_create_fn)(thrd_t *, thrd_start_t, void *);
 
 extern int __pthread_create(pthread_t *, const pthread_attr_t *, posix_fn, void *)
 	__attribute__((weak));
-extern int __thrd_create(thrd_t *, thrd_start_t, void *) __attribute__((weak));
+BRING(timer_create, pthread_exit);
 
 extern void __tsan_init(void) __attribute__((weak));
 
@@ -51,12 +52,25 @@ static pthread_create_fn next_pthread_create(void)
 	return next;
 }
 
+/* These attributes tell both C libraries' pthread_create() that the thread is one of C11's. */
+static int plain_thrd_create(thrd_t *thread, thrd_start_t function, void *arg)
+{
+	const pthread_attr_t *c11 = (const pthread_attr_t *)-1;
+
+	switch (__pthread_create(thread, c11, (posix_fn)(void *)function, arg)) {
+	case 0: return thrd_success;
+	case EAGAIN:
+	case ENOMEM: return thrd_nomem;
+	default: return thrd_error;
+	}
+}
+
 static thrd_create_fn next_thrd_create(void)
 {
 	static _Atomic thrd_create_fn next;
 
 	if (!next)
-		next = NEXT(thrd_create, __thrd_create);
+		next = NEXT(thrd_create, plain_thrd_create);
 	return next;
 }
 
@@ -81,12 +95,52 @@ static void *trapped_top(const pthread_attr_t *attr)
 	return (void *)top;
 }
 
+#ifdef __GLIBC__
+
+enum { C11_INHERITS_MASK = true };
+
+static bool get_sigmask(const pthread_attr_t *attr, sigset_t *mask)
+{
+	return !pthread_attr_getsigmask_np(attr, mask);
+}
+
+static void copy_glibc_attr(pthread_attr_t *to, const pthread_attr_t *from)
+{
+	cpu_set_t cpus;
+	sigset_t mask;
+
+	if (!pthread_attr_getaffinity_np(from, sizeof(cpus), &cpus))
+		pthread_attr_setaffinity_np(to, sizeof(cpus), &cpus);
+	if (get_sigmask(from, &mask))
+		pthread_attr_setsigmask_np(to, &mask);
+}
+
+#else
+
+/* musl 1.2.3 leaves all signals blocked in threads of thrd_create(), SIGSEGV among them. */
+enum { C11_INHERITS_MASK = false };
+
+/* musl's attributes have neither mask nor affinity. */
+
+static bool get_sigmask(const pthread_attr_t *attr, sigset_t *mask)
+{
+	(void)attr;
+	sigemptyset(mask);
+	return false;
+}
+
+static void copy_glibc_attr(pthread_attr_t *to, const pthread_attr_t *from)
+{
+	(void)to;
+	(void)from;
+}
+
+#endif
+
 /* All but the stack. */
 static void copy_attr(pthread_attr_t *to, const pthread_attr_t *from)
 {
 	struct sched_param param;
-	cpu_set_t cpus;
-	sigset_t mask;
 	int value;
 
 	if (!pthread_attr_getdetachstate(from, &value))
@@ -99,10 +153,7 @@ static void copy_attr(pthread_attr_t *to, const pthread_attr_t *from)
 		pthread_attr_setschedparam(to, &param);
 	if (!pthread_attr_getscope(from, &value))
 		pthread_attr_setscope(to, value);
-	if (!pthread_attr_getaffinity_np(from, sizeof(cpus), &cpus))
-		pthread_attr_setaffinity_np(to, sizeof(cpus), &cpus);
-	if (!pthread_attr_getsigmask_np(from, &mask))
-		pthread_attr_setsigmask_np(to, &mask);
+	copy_glibc_attr(to, from);
 }
 
 static int create(pthread_t *thread, const pthread_attr_t *attr, posix_fn begin,
@@ -126,7 +177,7 @@ static bool has_mask(const pthread_attr_t *attr, uint64_t *mask)
 {
 	sigset_t set;
 
-	if (!regmap__sigmask_holding() || !attr || pthread_attr_getsigmask_np(attr, &set))
+	if (!regmap__sigmask_holding() || !attr || !get_sigmask(attr, &set))
 		return false;
 	*mask = mask_of(&set) & ~LIBC_SIGNALS & ~UNBLOCKABLE;
 	return true;
@@ -235,11 +286,15 @@ REGMAP_API int thrd_create(thrd_t *thread, thrd_start_t function, void *arg)
 	struct start *start;
 	int err;
 
-	if (is_plain())
+	if (is_plain() && C11_INHERITS_MASK)
 		return next_thrd_create()(thread, function, arg);
 	start = prepare(NULL, (void *)function, arg);
 	if (!start)
 		return thrd_nomem;
+	if (!C11_INHERITS_MASK) {
+		start->masked = true;
+		start->mask = regmap__sigmask_believed();
+	}
 	err = next_thrd_create()(thread, begin_c11, start);
 	if (err != thrd_success)
 		discard(start);

@@ -11,9 +11,13 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <threads.h>
+#include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 enum { PAGE = 4096, THREADS = 3, ROUNDS = 2000, RW = REGMAP_READ | REGMAP_WRITE };
@@ -212,6 +216,85 @@ static void try_threads(void)
 	CHECK(host == THREADS * ROUNDS && device[3] == THREADS * ROUNDS);
 }
 
+static int count_c11(void *arg)
+{
+	count(arg);
+	return 7;
+}
+
+static void try_c11(void)
+{
+	uint64_t before = device[3];
+	thrd_t thread;
+	int result = 0;
+
+	CHECK(thrd_create(&thread, count_c11, NULL) == thrd_success);
+	CHECK(thrd_join(thread, &result) == thrd_success);
+	CHECK(result == 7 && device[3] == before + ROUNDS);
+}
+
+static jmp_buf plain_escape;
+
+static void try_jumps(void)
+{
+	volatile int round = 0;
+
+	CHECK(setjmp(plain_escape) == round);
+	if (round++ == 0)
+		longjmp(plain_escape, 0); /* which says 1 */
+	CHECK(_setjmp(plain_escape) == (round == 2 ? 0 : 42));
+	if (round++ == 2)
+		_longjmp(plain_escape, 42);
+#ifdef __GLIBC__
+	ucontext_t here;
+
+	CHECK(getcontext(&here) == 0);
+	if (round++ == 4)
+		setcontext(&here);
+	CHECK(round == 6);
+#endif
+}
+
+/* With SIGSEGV blocked, which none of them must find amiss. */
+static void try_programs(void)
+{
+	char *const argv[] = {"sh", "-c", "exit 5", NULL};
+	sigset_t set;
+	char word[8] = "";
+	int status = -1;
+	FILE *stream;
+	pid_t pid;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGSEGV);
+	CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+	CHECK((status = system("exit 3")) >= 0 && WEXITSTATUS(status) == 3);
+	CHECK((stream = popen("echo word", "r")) && fgets(word, sizeof(word), stream));
+	CHECK(!strcmp(word, "word\n") && pclose(stream) == 0);
+	CHECK(posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ) == 0);
+	CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 5);
+	CHECK(posix_spawnp(&pid, "sh", NULL, NULL, argv, environ) == 0);
+	CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 5);
+	if (!(pid = fork())) {
+		execvp("sh", argv);
+		_exit(1);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 5);
+	AT(uint8_t, HOST) = 9;
+	CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+}
+
+static void try_waiting(void)
+{
+	const struct timespec soon = {0, 1000};
+	sigset_t set;
+
+	sigemptyset(&set);
+	CHECK(pselect(0, NULL, NULL, NULL, &soon, &set) == 0);
+	sigaddset(&set, SIGSEGV);
+	CHECK(sigtimedwait(&set, NULL, &soon) == -1 && errno == EAGAIN);
+}
+
 static void try_fork(void)
 {
 	int status = -1;
@@ -235,6 +318,10 @@ int main(void)
 	try_signals();
 	try_mask();
 	try_threads();
+	try_c11();
+	try_jumps();
+	try_programs();
+	try_waiting();
 	try_fork();
 	puts("alone: all right");
 	return 0;
