@@ -414,7 +414,7 @@ int regmap_translate(uint64_t guest, void **host)
 /* --- errors --- */
 
 #define ERRORS(X) \
-	X(EINVAL, "a wrong argument: see regmap_map(3) for what each member may be") \
+	X(EINVAL, "a wrong argument: see the manual page of the function for what each may be") \
 	X(EEXIST, "the range equals or crosses another window: nest them or keep them apart") \
 	X(EADDRINUSE, "the program has something mapped there (see stderr): go elsewhere") \
 	X(ENOMEM, "out of memory or of mappings: see vm.max_map_count") \
