@@ -68,9 +68,11 @@ static bool map_something(void)
 		.backing = REGMAP_RAM,
 	};
 	struct regmap_window *window;
+	int err = regmap_map(&c, &window);
 
-	if (regmap_map(&c, &window))
-		return soak__failed("regmap_map", "", "a child's own", 1, 0);
+	if (err)
+		return soak__failed("regmap_map", regmap_strerror(err), "a child's own",
+		                    (uint64_t)-err, 0);
 	*(volatile uint32_t *)(uintptr_t)c.guest = 1;
 	if (regmap_unmap(window))
 		return soak__failed("regmap_unmap", "", "a child's own", 1, 0);

@@ -87,7 +87,7 @@ enum { SEEN = 1024, DEPTH = 16 };
 
 struct search {
 	const struct slot *origin;
-	bool unmaps; /* follow these waits only */
+	unsigned kinds; /* of the waits to follow: a bit each */
 	uint64_t seen[SEEN / 64];
 };
 
@@ -116,8 +116,8 @@ static uint64_t follow(struct search *s, const struct slot *thread, unsigned dep
 		uint32_t turns = get(&slot->turns);
 		uint64_t waits = get(&slot->waits), found;
 
-		if (!waits || (s->unmaps && (waits & KIND) != FOR_ALL) ||
-		    !same_thread(slot, thread) || !is_new(s, i))
+		if (!waits || !(s->kinds >> (waits & KIND) & 1) || !same_thread(slot, thread) ||
+		    !is_new(s, i))
 			continue;
 		found = trace(s, slot, waits, depth + 1);
 		if (found)
@@ -141,9 +141,19 @@ static uint64_t trace(struct search *s, const struct slot *waiter, uint64_t wait
 	return 0;
 }
 
-static uint64_t circle(const struct slot *waiter, uint64_t waits, bool unmaps)
+/*
+ * Who waits for stores gives way first: a handler may LOCK what its thread was storing to. Its
+ * turn to LOCK then comes, so who waits for that doesn't count on those who wait for stores; an unmap
+ * counts on none but unmaps.
+ */
+static uint64_t circle(const struct slot *waiter, uint64_t waits)
 {
-	struct search s = {.origin = waiter, .unmaps = unmaps};
+	static const unsigned kinds[] = {
+		[FOR_HOLDER] = 1 << FOR_HOLDER | 1 << FOR_ALL,
+		[FOR_STORES] = 1 << FOR_HOLDER | 1 << FOR_STORES | 1 << FOR_ALL,
+		[FOR_ALL] = 1 << FOR_ALL,
+	};
+	struct search s = {.origin = waiter, .kinds = kinds[waits & KIND]};
 
 	return trace(&s, waiter, waits, 0);
 }
@@ -170,7 +180,7 @@ static bool is_vain(const struct slot *waiter, uint64_t waits, unsigned round, u
 		return true;
 	if (round < SLEEPS || round % LOOK)
 		return false;
-	now = *before = circle(waiter, waits, false);
+	now = *before = circle(waiter, waits);
 	return now && now == was;
 }
 
@@ -244,22 +254,44 @@ enum gate regmap__gate_wait(struct pin *pin, struct regmap_window *window)
 	return await_holder(pin->slot, &window->lock) ? GATE_WAITED : GATE_GAVE_UP;
 }
 
-bool regmap__lock_take(struct pin *pin, _Atomic uint64_t *word, struct regmap_window *window)
+static bool take(struct pin *pin, _Atomic uint64_t *word)
 {
-	uint64_t none, mine = get(&pin->nonce), waits = what(window, FOR_STORES);
+	uint64_t none, mine = get(&pin->nonce);
 
-	regmap__pin_note_waiter(pin);
 	do {
 		if (!await_holder(pin->slot, word))
 			return false;
 		none = 0;
 	} while (!atomic_compare_exchange_strong(word, &none, mine));
-	if (!window)
-		return true;
-	announce(pin->slot, waits);
-	await_all(pin->slot, waits);
-	announce(pin->slot, 0);
 	return true;
+}
+
+static bool await_stores(struct pin *pin, const struct regmap_window *window)
+{
+	uint64_t waits = what(window, FOR_STORES);
+	bool over;
+
+	announce(pin->slot, waits);
+	over = await_all(pin->slot, waits);
+	announce(pin->slot, 0);
+	return over;
+}
+
+/* In a circle, the others go first, for a while. */
+bool regmap__lock_take(struct pin *pin, _Atomic uint64_t *word, struct regmap_window *window)
+{
+	enum { TRIES = 64, PAUSES = 8 };
+
+	regmap__pin_note_waiter(pin);
+	for (unsigned tries = 0;; tries++) {
+		if (!take(pin, word))
+			return false;
+		if (!window || await_stores(pin, window) || tries == TRIES)
+			return true;
+		forget(word, get(&pin->nonce));
+		for (unsigned i = 0; i < PAUSES; i++)
+			regmap__back_off(SLEEPS);
+	}
 }
 
 void regmap__lock_drop(const struct pin *pin, _Atomic uint64_t *word)
@@ -278,7 +310,7 @@ bool regmap__drain_announce(struct pin *pin, const struct regmap_window *window)
 
 	regmap__pin_take(pin);
 	announce(pin->slot, waits);
-	if (!circle(pin->slot, waits, true))
+	if (!circle(pin->slot, waits))
 		return true;
 	regmap__pin_drop(pin);
 	return false;

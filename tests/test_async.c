@@ -13,6 +13,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -628,6 +629,13 @@ static void count_tick(int signo)
 	__asm__ volatile("incq (%0); lock incq (%0)" : : "r"(DEVICE) : "memory", "cc");
 }
 
+static void count_tick_locked(int signo)
+{
+	(void)signo;
+	ticks++;
+	__asm__ volatile("lock incq (%0)" : : "r"(DEVICE) : "memory", "cc");
+}
+
 static uint64_t device_counter(void)
 {
 	uint64_t value;
@@ -658,6 +666,45 @@ static void test_async_nothing_comes_between(void **state)
 	assert_int_equal(timer_delete(timer), 0);
 	signal(SIGPROF, SIG_IGN);
 	assert_int_equal(device_counter(), mine + 2 * ticks);
+}
+
+static atomic_bool over;
+
+static void *lock_until_over(void *count)
+{
+	while (!atomic_load(&over)) {
+		__asm__ volatile("lock incq (%0)" : : "r"(DEVICE) : "memory", "cc");
+		++*(uint64_t *)count;
+	}
+	return NULL;
+}
+
+/*
+ * A handler that LOCKs the device which its thread was storing to, while another thread has the
+ * lock and waits for the store: each gets its turn, and none is lost.
+ */
+static void test_async_locks_in_handlers_of_stores(void **state)
+{
+	uint64_t others = 0;
+	pthread_t thread;
+	timer_t timer;
+
+	(void)state;
+	if (__tsan_init)
+		skip();
+	memset(device, 0, sizeof(device));
+	ticks = 0;
+	atomic_store(&over, false);
+	assert_ptr_not_equal(signal(SIGPROF, count_tick_locked), SIG_ERR);
+	assert_int_equal(pthread_create(&thread, NULL, lock_until_over, &others), 0);
+	timer = start_timer();
+	while (ticks < 300)
+		__asm__ volatile("movq $1, 64(%0)" : : "r"(DEVICE) : "memory");
+	assert_int_equal(timer_delete(timer), 0);
+	signal(SIGPROF, SIG_IGN);
+	atomic_store(&over, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(device_counter(), others + ticks);
 }
 
 static sigset_t mask_in_callback;
@@ -739,7 +786,8 @@ int main(void)
 		T(profiler_on_the_own_stack),       T(profiler_on_an_alternate_stack),
 		T(itimer_hits_any_thread),          T(exceptions_are_the_programs),
 		T(exceptions_read_the_device_once), T(exceptions_under_a_profiler),
-		T(nothing_comes_between),           T(read_modify_write_holds_signals),
+		T(nothing_comes_between),           T(locks_in_handlers_of_stores),
+		T(read_modify_write_holds_signals),
 	};
 
 	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi"))
