@@ -11,6 +11,7 @@
 
 enum { SPINS = 64, YIELDS = 64, SLEEPS = SPINS + YIELDS };
 /* Of rounds: how often to look for a circle; when to give up (the kernel adds to each sleep). */
+enum { IMPATIENT = 1u << 31 /* in the turns of a slot: it has waited in vain */ };
 enum { LOOK = 8, PATIENCE = SLEEPS + 10000 };
 
 /* struct slot.waits: where what is waited for stands, and its kind. */
@@ -167,17 +168,19 @@ static uint64_t what(const void *where, unsigned kind)
 
 static void announce(struct slot *waiter, uint64_t waits)
 {
-	set(&waiter->turns, get(&waiter->turns) + 1);
+	set(&waiter->turns, (get(&waiter->turns) & ~IMPATIENT) + 1);
 	set(&waiter->waits, waits);
 }
 
 /* Nothing better can be expected than to go on. */
-static bool is_vain(const struct slot *waiter, uint64_t waits, unsigned round, uint64_t *before)
+static bool is_vain(struct slot *waiter, uint64_t waits, unsigned round, uint64_t *before)
 {
 	uint64_t now, was = *before;
 
-	if (round >= PATIENCE)
+	if (round >= PATIENCE) {
+		set(&waiter->turns, get(&waiter->turns) | IMPATIENT);
 		return true;
+	}
 	if (round < SLEEPS || round % LOOK)
 		return false;
 	now = *before = circle(waiter, waits);
@@ -272,7 +275,7 @@ static bool await_stores(struct pin *pin, const struct regmap_window *window)
 	bool over;
 
 	announce(pin->slot, waits);
-	over = await_all(pin->slot, waits);
+	over = await_all(pin->slot, waits) || get(&pin->slot->turns) & IMPATIENT;
 	announce(pin->slot, 0);
 	return over;
 }
