@@ -22,10 +22,6 @@
 
 #include "sigsafe.h"
 
-/* Exceptions: blocked, they would kill */
-#define SYNCHRONOUS \
-	(SYS_SIGBIT(SIGSEGV) | SYS_SIGBIT(SIGBUS) | SYS_SIGBIT(SIGFPE) | SYS_SIGBIT(SIGILL) | \
-	 SYS_SIGBIT(SIGTRAP))
 #define OUR_SIGNALS (HELD_SIGNALS | STAND_INS | SYS_SIGBIT(SIGFPE) | SYS_SIGBIT(SIGILL))
 /* What the kernel keeps of sa_flags (and so reads back). */
 #define KERNEL_FLAGS \

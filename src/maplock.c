@@ -11,11 +11,10 @@
 #include "access.h"
 #include "fork.h"
 #include "reserve.h"
+#include "sigmask.h"
 #include "table.h"
 
-#define BIT SYS_SIGBIT
-#define STAYS_OPEN \
-	(BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGSYS))
+#define STAYS_OPEN (SYNCHRONOUS | SYS_SIGBIT(SIGSYS))
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic uint64_t owner; /* thread key; 0: nobody, and nothing is half-changed */

@@ -13,6 +13,7 @@
 #include "../arch/x86_64/scratch.h"
 #include "../arch/x86_64/syscall.h"
 #include "gate.h"
+#include "sigmask.h"
 #include "sigsafe.h"
 
 /*
@@ -202,9 +203,8 @@ static void release(struct slot *slot)
  * callback may hang; nor libc's own.
  */
 #define STAYS_OPEN \
-	(SYS_SIGBIT(SIGSEGV) | SYS_SIGBIT(SIGBUS) | SYS_SIGBIT(SIGFPE) | SYS_SIGBIT(SIGILL) | \
-	 SYS_SIGBIT(SIGTRAP) | SYS_SIGBIT(SIGSYS) | SYS_SIGBIT(SIGINT) | SYS_SIGBIT(SIGQUIT) | \
-	 SYS_SIGBIT(SIGTERM) | SYS_SIGBIT(SIGABRT) | SYS_SIGBIT(32) | SYS_SIGBIT(33))
+	(SYNCHRONOUS | SYS_SIGBIT(SIGSYS) | SYS_SIGBIT(SIGINT) | SYS_SIGBIT(SIGQUIT) | \
+	 SYS_SIGBIT(SIGTERM) | SYS_SIGBIT(SIGABRT) | LIBC_SIGNALS)
 
 void regmap__pin_block_signals(struct pin *pin)
 {
