@@ -239,62 +239,60 @@ REGMAP_API int fexecve(int fd, char *const argv[], char *const envp[])
 	return -1;
 }
 
-/* With the NULL at the end */
-static size_t count_arguments(const char *first, va_list rest)
+typedef int exec_fn(const char *, char *const[], char *const[]);
+
+/* The arguments up to NULL; behind that the environment, if there is one. */
+static int exec_list(exec_fn *exec, const char *name, const char *first, va_list rest,
+                     bool with_env)
 {
 	size_t count = 1;
+	va_list again;
 
-	for (const char *at = first; at; at = va_arg(rest, const char *))
+	va_copy(again, rest);
+	for (const char *at = first; at; at = va_arg(again, const char *))
 		count++;
-	return count;
-}
+	char *const *envp = with_env ? va_arg(again, char *const *) : environ;
+	va_end(again);
 
-static void take_arguments(const char *first, va_list rest, char **argv)
-{
+	char *argv[count], **to = argv;
+
 	for (const char *at = first; at; at = va_arg(rest, const char *))
-		*argv++ = (char *)(uintptr_t)at;
-	*argv = NULL;
+		*to++ = (char *)(uintptr_t)at;
+	*to = NULL;
+	return exec(name, argv, envp);
 }
 
 REGMAP_API int execl(const char *path, const char *first, ...)
 {
 	va_list rest;
+	int result;
 
 	va_start(rest, first);
-	char *argv[count_arguments(first, rest)];
+	result = exec_list(execve, path, first, rest, false);
 	va_end(rest);
-	va_start(rest, first);
-	take_arguments(first, rest, argv);
-	va_end(rest);
-	return execve(path, argv, environ);
+	return result;
 }
 
 REGMAP_API int execlp(const char *file, const char *first, ...)
 {
 	va_list rest;
+	int result;
 
 	va_start(rest, first);
-	char *argv[count_arguments(first, rest)];
+	result = exec_list(execvpe, file, first, rest, false);
 	va_end(rest);
-	va_start(rest, first);
-	take_arguments(first, rest, argv);
-	va_end(rest);
-	return execvpe(file, argv, environ);
+	return result;
 }
 
 REGMAP_API int execle(const char *path, const char *first, ...)
 {
-	char *const *envp;
 	va_list rest;
+	int result;
 
 	va_start(rest, first);
-	char *argv[count_arguments(first, rest)];
-	envp = va_arg(rest, char *const *);
+	result = exec_list(execve, path, first, rest, true);
 	va_end(rest);
-	va_start(rest, first);
-	take_arguments(first, rest, argv);
-	va_end(rest);
-	return execve(path, argv, envp);
+	return result;
 }
 
 /*
