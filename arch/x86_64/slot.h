@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The layout that generated code, assembly and C agree on: see docs/patching.md.
+ *
+ * A *site* is an instruction of the program's that accesses windows. When it is patched, a jump
+ * stands in its place that leads to its *slot*: code of ours that does the same and jumps back.
+ *
+ *   inline part   the access itself on the window's host memory, by way of a *view*; no C
+ *   call part     lea -128(%rsp), %rsp; call *entry(%rip); lea 128(%rsp), %rsp; jmp next
+ *   original      the program's own instruction, moved here, and a jump to the next one: it faults
+ *                 where the address isn't for us, or where C would rather have it by the fault path
+ */
+#ifndef ARCH_X86_64_SLOT_H
+#define ARCH_X86_64_SLOT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * A stretch of guest addresses and where it really is: host memory of a window, or (delta 0) a gap
+ * between windows. An access of 2^k bytes at start + n may be made at start + n + delta if
+ * n < limit[rights][k], unsigned; 0: never. Type-stable memory. It dies by its limits becoming 0,
+ * then a membarrier, then waiting until no lane is busy; only after that start and delta change.
+ */
+enum { VIEW_READ, VIEW_WRITE, VIEW_BOTH, VIEW_RIGHTS };
+enum { VIEW_SIZES = 7 }; /* 1 to 64 bytes */
+struct view {
+	_Alignas(64) _Atomic uint64_t start;
+	_Atomic uint64_t delta;
+	_Atomic uint64_t limit[VIEW_RIGHTS][VIEW_SIZES];
+	_Atomic uint64_t last; /* inclusive; C only */
+};
+
+/* One per thread that runs inline parts. Found by thread-local storage, in memory that is never freed. */
+struct lane {
+	_Alignas(64) _Atomic uint64_t busy; /* 1 from before a view is looked at until after the access */
+	_Atomic uint64_t count;             /* accesses from slots, where they are counted */
+	_Atomic uint64_t key;               /* the thread's FS base; 0: free */
+	uint64_t spare[5];
+};
+
+/*
+ * The program may have changed its FS base. So generated code compares the magic first, 32 bits of
+ * chance: what doesn't match (or faults) has no lane, and takes the call part or the original.
+ */
+struct lane_tls {
+	uint32_t magic, unused;
+	struct lane *lane;
+};
+
+/* The data of one slot: private writable memory within 2 GB of its code. */
+struct slot_cell {
+	_Alignas(64) const void *entry;  /* regmap__slot_call(); finds the cell by the CALL's own operand */
+	const struct view *_Atomic view; /* the last one; NULL: none yet */
+	uint64_t site, next;             /* guest addresses: of the instruction and behind it */
+	uint64_t start;                  /* of the slot's code */
+	uint64_t original;               /* of that part; 0: there is none */
+	const struct plan *plan;         /* of the instruction, with its bytes */
+	uint64_t spare;
+};
+
+/* What regmap__slot_call() lays on the stack, below the red zone, for C. */
+struct slot_frame {
+	uint64_t gpr[16]; /* in encoding order; RSP as at the site */
+	uint64_t flags;
+	uint64_t rip;    /* the site: what unwinders find */
+	uint64_t target; /* where to go on; 0: behind the CALL, and RSP is unchanged */
+	struct slot_cell *cell;
+};
+
+/* --- slot.c: generating --- */
+
+/* What follows the site lets us do without: nobody reads these before they are written. */
+struct slot_dead {
+	uint64_t flags; /* CPU_* status flags */
+	uint16_t gpr;   /* bit per register, all 64 bits of it */
+};
+
+struct slot_request {
+	const struct plan *plan;
+	uint64_t site;
+	uint64_t code, cell; /* where the slot's code will run, where its cell is: within 2 GB */
+	struct slot_dead dead;
+	int32_t tls;    /* FS-relative offset of this process's struct lane_tls */
+	uint32_t magic; /* its value */
+	bool count;     /* lane.count */
+	bool inline_access; /* false: only a call part */
+};
+
+enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 24 };
+
+/* What is what in a slot's code, for regmap__slot_roll(). Written by regmap__slot_generate(). */
+struct slot_map {
+	uint16_t length;   /* of the code */
+	uint16_t access;   /* offset of the access in the inline part; 0xffff: there is none */
+	uint16_t call;     /* of the call part */
+	uint16_t returned; /* of what follows the CALL */
+	uint16_t original; /* of the original; 0xffff: none */
+	uint16_t steps;
+	/* From this offset on, up to the next step's, what has been saved where: slot.c's own */
+	struct {
+		uint16_t offset;
+		uint16_t state;
+	} step[SLOT_STEPS];
+	uint8_t scratch[4]; /* registers that the inline part borrows; slot.c's own */
+	uint8_t scratches;
+};
+
+/*
+ * Make a slot's code into @to. Returns its length, or 0: this instruction can't have a slot, and *why
+ * (a static string) says why. Fills in cell->start, ->original, ->site and ->next. AS-Safe.
+ */
+size_t regmap__slot_generate(const struct slot_request *request, uint8_t to[SLOT_CODE_MOST],
+                             struct slot_map *map, struct slot_cell *cell, const char **why);
+
+/* What is dead behind an instruction: decodes from @code on, at most @length bytes. AS-Safe. */
+struct slot_dead regmap__slot_dead(const uint8_t *code, size_t length);
+
+/*
+ * The same instruction on the register that a register-page site names by an absolute address, of
+ * the same length: one instruction. False: there is no such equivalent. AS-Safe.
+ */
+bool regmap__slot_in_place(const struct plan *plan, uint8_t to[15]);
+
+/*
+ * A thread was interrupted in a slot, at code + @offset. Make its registers, flags and RIP what they
+ * were at the site, or will be behind it, and its lane idle: *rip becomes cell->site or
+ * cell->next. AS-Safe.
+ */
+struct cpu_regs;
+void regmap__slot_roll(const struct slot_map *map, const struct slot_cell *cell, unsigned offset,
+                       const struct cpu_regs *regs, uint64_t *rip);
+
+/* --- slotcall.S --- */
+
+/* Called by slots; see struct slot_frame. Never from C. */
+void regmap__slot_call(void);
+extern const uint8_t regmap__slot_call_end[];
+
+#endif
