@@ -193,10 +193,16 @@ $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(FLAGS)' | cmp -s - $@ || printf '%s\n' '$(FLAGS)' >$@
 
-$(B)/obj/%.o: %.c $(B)/flags | $(READY)
+# Memory functions of the library's own: arch/x86_64/mem.S says why. Sanitizers stand in front of libc's.
+OBJCOPY ?= objcopy
+MEM_SYMS := arch/x86_64/mem.syms
+own_mem = $(if $(filter rel cov,$(MODE)),$(Q)$(OBJCOPY) --redefine-syms=$(MEM_SYMS) $@)
+
+$(B)/obj/%.o: %.c $(B)/flags $(MEM_SYMS) | $(READY)
 	@mkdir -p $(@D)
 	$(call tell,CC,$<)
 	$(Q)$(CC) -fPIE $(LIB_CFLAGS) $(DEP) -c -o $@ $<
+	$(own_mem)
 
 # Runs in threads that ThreadSanitizer does not know yet, or no longer.
 $(B)/obj/src/others.o $(B)/pic/src/others.o: MODE_CFLAGS_tsan :=
@@ -206,10 +212,11 @@ $(B)/obj/%.S.o: %.S $(B)/flags | $(READY)
 	$(call tell,AS,$<)
 	$(Q)$(CC) -fPIE $(LIB_ASFLAGS) $(DEP) -c -o $@ $<
 
-$(B)/pic/%.o: %.c $(B)/flags | $(READY)
+$(B)/pic/%.o: %.c $(B)/flags $(MEM_SYMS) | $(READY)
 	@mkdir -p $(@D)
 	$(call tell,CC,$< (PIC))
 	$(Q)$(CC) -fPIC $(LIB_CFLAGS) $(DEP) -c -o $@ $<
+	$(own_mem)
 
 $(B)/pic/%.S.o: %.S $(B)/flags | $(READY)
 	@mkdir -p $(@D)
@@ -245,6 +252,7 @@ GRAPH_CFLAGS = -ffunction-sections -fdata-sections $(if $(findstring clang,$(CC)
 $(B)/graph/%.o: %.c $(B)/flags | $(READY)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -fPIE $(LIB_CFLAGS) $(GRAPH_CFLAGS) $(DEP) -c -o $@ $<
+	$(own_mem)
 
 $(B)/graph/%.S.o: %.S $(B)/flags | $(READY)
 	@mkdir -p $(@D)
