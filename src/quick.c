@@ -2,6 +2,7 @@
 #include "quick.h"
 
 #include "bus.h"
+#include "gate.h"
 #include "sigsafe.h"
 
 enum { RIGHTS = EM_READ | EM_WRITE, GENERAL = 4 /* REGMAP_GENERAL */, PAGE_0_END = 0x1000 };
@@ -161,24 +162,73 @@ static enum quick on_device(const struct quick_access *q, struct access *at, boo
 	return modify_device(q);
 }
 
+/* --- host memory --- */
+
+/* What is in the way of an access that is made at once: it takes the way of access.c. */
+static inline bool is_plain(const struct quick_access *q, const struct table_hit *hit)
+{
+	unsigned missing = q->plan->access & RIGHTS & ~hit->window->access;
+
+	return !missing && hit->last - q->address >= q->plan->size - 1u &&
+	       window_ops(hit->window)->host;
+}
+
+static inline bool may_store(const struct access *at, struct regmap_window *w)
+{
+	return !at->pin.stores || gate_is_open(w);
+}
+
+/* regmap__access_begin() for the commonest case. False: nothing is pinned. */
+static inline bool pin_host(const struct quick_access *q, struct access *at)
+{
+	struct regmap_window *w;
+	struct table_hit hit;
+
+	regmap__table_find(q->address, &hit);
+	w = hit.window;
+	if (!w || !pin_take_home(&at->pin, regmap__thread_key()))
+		return false;
+	at->pin.stores = q->plan->access & EM_WRITE ? PIN_STORES : 0;
+	atomic_exchange(&at->pin.slot->window, (uintptr_t)w | at->pin.stores);
+	if (regmap__table_unchanged(hit.version) && is_plain(q, &hit) && may_store(at, w)) {
+		at->host = window_ops(w)->host(w, q->address - window_start(w));
+		return true;
+	}
+	pin_release_home(&at->pin);
+	return false;
+}
+
 /* --- all together --- */
+
+static enum quick on_window(const struct quick_access *q, bool general_only)
+{
+	const struct plan *p = q->plan;
+	ENDING_ACCESS at;
+
+	at.pin.slot = NULL;
+	regmap__access_begin(&at, q->address, p->size, p->access & RIGHTS);
+	regmap__pin_note_origin(&at.pin, stack_pointer(q));
+	if (!at.window || at.refusal || at.length != p->size)
+		return QUICK_NO;
+	if (!at.host)
+		return on_device(q, &at, general_only);
+	return regmap__em_quick(p, q->regs, at.host) ? QUICK_DONE : QUICK_NO;
+}
 
 enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                             uint64_t address, bool general_only, struct quick_failure *failure)
 {
 	const struct quick_access q = {plan, regs, rip, address, failure};
-	ENDING_ACCESS at;
+	struct access at;
+	bool done;
 
-	at.pin.slot = NULL;
 	if (address / 8 <= FIELD_RFLAGS)
 		return on_registers(&q);
-	regmap__access_begin(&at, address, plan->size, plan->access & RIGHTS);
-	regmap__pin_note_origin(&at.pin, stack_pointer(&q));
-	if (!at.window || at.refusal || at.length != plan->size)
-		return QUICK_NO;
-	if (!at.host)
-		return on_device(&q, &at, general_only);
-	return regmap__em_quick(plan, regs, at.host) ? QUICK_DONE : QUICK_NO;
+	if (!pin_host(&q, &at))
+		return on_window(&q, general_only);
+	done = regmap__em_quick(plan, regs, at.host);
+	pin_release_home(&at.pin);
+	return done ? QUICK_DONE : QUICK_NO;
 }
 
 enum quick regmap__quick(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,

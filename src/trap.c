@@ -49,10 +49,10 @@ struct trap {
 	void *uc;
 	struct cpu_trap raised; /* number and error code of the exception */
 	uint64_t rip;
-	struct plan plan;
+	const struct plan *plan;
 	uint8_t code[EM_MAX_LENGTH];
-	unsigned have; /* bytes of code */
-	bool fresh;    /* the plan isn't remembered */
+	unsigned have;       /* bytes of code */
+	struct plan decoded; /* where the plan is that isn't remembered */
 	struct cpu cpu;
 	struct em_fault fault;
 };
@@ -108,7 +108,7 @@ static enum em_status plan(struct trap *t)
 	enum em_status status;
 
 	regmap__canary_lend(&kept);
-	status = regmap__em_plan(&t->plan, t->code, t->have, regmap__em_tiers());
+	status = regmap__em_plan(&t->decoded, t->code, t->have, regmap__em_tiers());
 	regmap__canary_take_back(&kept);
 	return status;
 }
@@ -116,8 +116,8 @@ static enum em_status plan(struct trap *t)
 /* Without a footprint, but for the byte that faulted: the report says what to do. */
 static enum em_status hidden(struct trap *t)
 {
-	memset(&t->plan, 0, sizeof(t->plan));
-	t->plan.refusal = regmap__hidden_refusal;
+	memset(&t->decoded, 0, sizeof(t->decoded));
+	t->decoded.refusal = regmap__hidden_refusal;
 	return EM_UNIMPLEMENTED;
 }
 
@@ -146,39 +146,78 @@ static enum em_status decode(struct trap *t)
  * Is it the same, but for a breakpoint? One byte alone proves nothing: only where no file says what
  * the breakpoint hides, it is taken for what it was.
  */
-static bool same_behind_breakpoint(struct trap *t)
+OWN_FRAME static bool same_behind_breakpoint(const struct trap *t, const struct plan *plan)
 {
-	const uint8_t *bytes = t->plan.bytes;
-	uint8_t first;
+	uint8_t code[EM_MAX_LENGTH], first;
 
-	if (t->code[0] != HIDDEN_INT3)
+	if (!fetch(t->rip, code, plan->length))
 		return false;
-	if (t->have == 1 && regmap__hidden_find(t->rip, &first) && first != bytes[0])
-		return false;
-	t->code[0] = bytes[0];
-	return !memcmp(t->code, bytes, t->have);
+	if (code[0] == HIDDEN_INT3) {
+		if (plan->length == 1 && regmap__hidden_find(t->rip, &first) &&
+		    first != plan->bytes[0])
+			return false;
+		code[0] = plan->bytes[0];
+	}
+	return !memcmp(code, plan->bytes, plan->length);
 }
 
-static bool remembered(struct trap *t)
+/* @word: the aligned words of the code, as many as the plan's bytes need. */
+static bool same_code(const struct plan *plan, const uint64_t word[WORDS], unsigned shift)
 {
-	if (!regmap__site_find(t->rip, &t->plan))
-		return false;
-	t->have = t->plan.length;
-	if (!fetch_code(t))
-		return false;
-	return !memcmp(t->code, t->plan.bytes, t->have) || same_behind_breakpoint(t);
+	unsigned bits = plan->length * 8u;
+	uint64_t low = word[0], high = word[1], plan_low, plan_high;
+
+	if (shift) {
+		low = word[0] >> shift | word[1] << (64 - shift);
+		high = word[1] >> shift | word[2] << (64 - shift);
+	}
+	memcpy(&plan_low, plan->bytes, sizeof(plan_low));
+	memcpy(&plan_high, plan->bytes + 8, sizeof(plan_high));
+	low ^= plan_low;
+	high ^= plan_high;
+	return bits <= 64 ? !(low << (64 - bits)) : !(low | high << (128 - bits));
+}
+
+static bool is_of_site(const struct trap *t, const struct plan *plan)
+{
+	uint64_t word[WORDS] = {0}, at = t->rip & -(uint64_t)sizeof(word[0]);
+	unsigned ahead = (unsigned)(t->rip - at), n = (ahead + plan->length + 7u) / 8;
+	struct cpu_trap trap;
+
+	return (!regmap__guard_load(word, (const void *)at, n, &trap) &&
+	        same_code(plan, word, ahead * 8)) ||
+	       same_behind_breakpoint(t, plan);
+}
+
+static const struct plan *remembered(const struct trap *t)
+{
+	const struct plan *plan;
+
+	for (unsigned way = 0; (plan = site_next(t->rip, &way));)
+		if (is_of_site(t, plan))
+			return plan;
+	return NULL;
 }
 
 static enum em_status find_plan(struct trap *t)
 {
-	t->fresh = !remembered(t);
-	return t->fresh ? decode(t) : EM_OK;
+	t->plan = remembered(t);
+	if (t->plan)
+		return EM_OK;
+	t->decoded.length = 0;
+	t->plan = &t->decoded;
+	return decode(t);
 }
 
-static void remember(const struct trap *t)
+static bool is_fresh(const struct trap *t)
 {
-	if (t->fresh)
-		regmap__site_remember(t->rip, &t->plan);
+	return t->plan == &t->decoded;
+}
+
+static void remember(struct trap *t)
+{
+	if (is_fresh(t))
+		t->plan = regmap__site_remember(t->rip, &t->decoded);
 }
 
 /* Is it ours? */
@@ -234,8 +273,8 @@ static struct em_range faulting_byte(const struct trap *t)
 /* Of an instruction that we can't do, too, as far as it could be decoded. */
 static void find_footprint(const struct trap *t, struct em_footprint *footprint)
 {
-	regmap__em_footprint(&t->plan, &t->cpu, footprint);
-	if (!t->plan.length && t->raised.number == TRAP_PAGE) {
+	regmap__em_footprint(t->plan, &t->cpu, footprint);
+	if (!t->plan->length && t->raised.number == TRAP_PAGE) {
 		footprint->count = 1;
 		footprint->range[0] = faulting_byte(t);
 	}
@@ -272,8 +311,8 @@ OWN_FRAME static void report(const struct trap *t, enum em_status status, int si
 		.fault = &t->fault,
 		.range = blamed_range(t),
 		.cpu = &t->cpu,
-		.bytes = t->code,
-		.length = t->plan.length ? t->plan.length : t->have,
+		.bytes = t->plan->length ? t->plan->bytes : t->code,
+		.length = t->plan->length ? t->plan->length : t->have,
 		.signo = signo,
 		.ucontext = t->uc,
 	};
@@ -333,7 +372,7 @@ OWN_FRAME static enum em_status execute(struct trap *t, uint64_t budget)
 	struct window_bus bus __attribute__((cleanup(regmap__window_bus_end)));
 
 	regmap__window_bus_init(&bus);
-	return regmap__em_execute(&t->plan, &t->cpu, &bus.bus, budget, &t->fault);
+	return regmap__em_execute(t->plan, &t->cpu, &bus.bus, budget, &t->fault);
 }
 
 /*
@@ -401,7 +440,7 @@ static bool is_canonical(uint64_t address)
  */
 OWN_FRAME static bool could_be_general_protection(const struct trap *t)
 {
-	unsigned align = t->plan.align ? t->plan.align : 1;
+	unsigned align = t->plan->align ? t->plan->align : 1;
 	struct em_footprint footprint;
 
 	find_footprint(t, &footprint);
@@ -419,7 +458,7 @@ OWN_FRAME static bool could_be_general_protection(const struct trap *t)
 static bool was_of_other_code(const struct trap *t)
 {
 	if (t->raised.number != TRAP_PAGE)
-		return t->plan.length && !could_be_general_protection(t);
+		return t->plan->length && !could_be_general_protection(t);
 	return regmap__window_meets(faulting_byte(t).address, 1);
 }
 
@@ -468,7 +507,7 @@ static bool handle_planned(struct trap *t, enum em_status planned, uint8_t *lega
 		return true;
 	}
 	memset(&t->fault, 0, sizeof(t->fault));
-	t->fault.reason = t->plan.refusal;
+	t->fault.reason = t->plan->refusal;
 	refuse(t, EM_UNIMPLEMENTED);
 	return true;
 }
@@ -483,12 +522,12 @@ static enum quick quickly(struct trap *t, struct quick_failure *failure)
 	uint64_t address, fault = (uintptr_t)t->info->si_addr;
 
 	if (t->raised.number != TRAP_PAGE ||
-	    !regmap__em_quick_address(&t->plan, &regs, t->rip, &address) ||
-	    fault - address >= t->plan.size)
+	    !regmap__em_quick_address(t->plan, &regs, t->rip, &address) ||
+	    fault - address >= t->plan->size)
 		return QUICK_NO;
-	if (t->fresh && regmap__window_meets(fault, 1))
+	if (is_fresh(t) && regmap__window_meets(fault, 1))
 		remember(t); /* not after it: a device's callback need not come back */
-	return regmap__quick_at(&t->plan, &regs, t->rip, address, false, failure);
+	return regmap__quick_at(t->plan, &regs, t->rip, address, false, failure);
 }
 
 OWN_FRAME static void fail_quickly(struct trap *t, const struct quick_failure *failure)
@@ -505,7 +544,7 @@ OWN_FRAME static bool carry_out_quickly(struct trap *t)
 	struct quick_failure failure;
 
 	switch (quickly(t, &failure)) {
-	case QUICK_DONE: regmap__context_advance(t->uc, t->rip + t->plan.length); return true;
+	case QUICK_DONE: regmap__context_advance(t->uc, t->rip + t->plan->length); return true;
 	case QUICK_FAILED: fail_quickly(t, &failure); return true;
 	default: return false;
 	}
