@@ -23,14 +23,24 @@ static uint64_t stack_pointer(const struct quick_access *q)
 
 enum { FIELD_RIP = 16, FIELD_RFLAGS = 17 };
 
-static bool is_registers(uint64_t address, size_t size)
+enum { FIELDS_END = (FIELD_RFLAGS + 1) * 8 };
+
+/* Are all of these fields the register page's, and whole? Found out once per version of the table. */
+static inline bool are_registers(void)
 {
+	static _Atomic uint64_t valid; /* version + 1 */
+	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
 	const struct backing_ops *ops;
 	struct table_hit hit;
 
-	regmap__table_find(address, &hit);
+	if (atomic_load_explicit(&valid, memory_order_relaxed) == version + 1)
+		return true;
+	regmap__table_find(0, &hit);
 	ops = hit.window ? window_ops(hit.window) : NULL;
-	return ops && ops->claims && hit.last - address >= size - 1;
+	if (!ops || !ops->claims || hit.last < FIELDS_END - 1 || hit.version != version)
+		return false;
+	atomic_store_explicit(&valid, version + 1, memory_order_relaxed);
+	return true;
 }
 
 static uint64_t get_field(const struct quick_access *q, unsigned field)
@@ -58,7 +68,7 @@ static enum quick on_registers(const struct quick_access *q)
 	uint64_t value;
 
 	if (skip + p->size > 8 || field > (p->access & EM_WRITE ? FIELD_RIP - 1 : FIELD_RFLAGS) ||
-	    !is_registers(q->address, p->size))
+	    !are_registers())
 		return QUICK_NO;
 	value = get_field(q, field);
 	if (!regmap__em_quick(p, q->regs, (uint8_t *)&value + skip))
@@ -143,6 +153,7 @@ static bool is_one_piece(const struct access *at, size_t size)
 	return ops->piece && ops->piece(at->address, size) == size;
 }
 
+/* What the access finds, pinned, is a device, if anything. */
 static enum quick on_device(const struct quick_access *q, struct access *at, bool general_only)
 {
 	const struct plan *p = q->plan;
@@ -162,71 +173,138 @@ static enum quick on_device(const struct quick_access *q, struct access *at, boo
 	return modify_device(q);
 }
 
-/* --- host memory --- */
+/* --- finding the window --- */
 
-/* What is in the way of an access that is made at once: it takes the way of access.c. */
-static inline bool is_plain(const struct quick_access *q, const struct table_hit *hit)
+/*
+ * Where a thread's last access was, as a rule the next one is. This belongs to who has claimed the
+ * home slot of the same number, and holds for one version of the table.
+ */
+struct hint {
+	_Alignas(64) uint64_t valid; /* version + 1; 0 while it is being written */
+	uint64_t first, last;
+	struct regmap_window *window;
+};
+static struct hint hints[PIN_HOMES];
+
+/* A handler may end it in the middle, by a jump. */
+static void take_hint(struct hint *hint, uint64_t first, const struct table_hit *hit)
 {
-	unsigned missing = q->plan->access & RIGHTS & ~hit->window->access;
-
-	return !missing && hit->last - q->address >= q->plan->size - 1u &&
-	       window_ops(hit->window)->host;
+	hint->valid = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	hint->first = first;
+	hint->last = hit->last;
+	hint->window = hit->window;
+	atomic_signal_fence(memory_order_seq_cst);
+	hint->valid = hit->version + 1;
 }
 
-static inline bool may_store(const struct access *at, struct regmap_window *w)
+/* Does it tell all about so many bytes? */
+static inline bool is_good(const struct hint *hint, uint64_t address, size_t size)
 {
-	return !at->pin.stores || gate_is_open(w);
+	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_relaxed);
+
+	return hint->valid == version + 1 && address >= hint->first && address <= hint->last &&
+	       hint->last - address >= size - 1;
+}
+
+/* A window that all of the bytes lie in. NULL: another case. */
+static inline struct regmap_window *find_window(struct hint *hint, uint64_t address, size_t size)
+{
+	const struct backing_ops *ops;
+	struct table_hit hit;
+
+	if (is_good(hint, address, size))
+		return hint->window;
+	regmap__table_find(address, &hit);
+	ops = hit.window ? window_ops(hit.window) : NULL;
+	if (!ops || ops->claims || ops->forward)
+		return NULL;
+	take_hint(hint, address, &hit);
+	return hit.last - address >= size - 1 ? hit.window : NULL;
+}
+
+/* The hint's window is pinned: is it still there, and does it allow the access at once? */
+static inline bool is_open(const struct hint *hint, unsigned access)
+{
+	struct regmap_window *w = hint->window;
+
+	return regmap__table_unchanged(hint->valid - 1) && !(access & RIGHTS & ~w->access) &&
+	       (!(access & EM_WRITE) || gate_is_open(w));
 }
 
 /* regmap__access_begin() for the commonest case. False: nothing is pinned. */
-static inline bool pin_host(const struct quick_access *q, struct access *at)
+static inline bool begin(const struct plan *p, uint64_t address, struct access *at)
 {
 	struct regmap_window *w;
-	struct table_hit hit;
+	struct hint *hint;
 
-	regmap__table_find(q->address, &hit);
-	w = hit.window;
-	if (!w || !pin_take_home(&at->pin, regmap__thread_key()))
+	if (!pin_take_home(&at->pin, regmap__thread_key()))
 		return false;
-	at->pin.stores = q->plan->access & EM_WRITE ? PIN_STORES : 0;
-	atomic_exchange(&at->pin.slot->window, (uintptr_t)w | at->pin.stores);
-	if (regmap__table_unchanged(hit.version) && is_plain(q, &hit) && may_store(at, w)) {
-		at->host = window_ops(w)->host(w, q->address - window_start(w));
-		return true;
+	hint = &hints[at->pin.slot - regmap__home_slots];
+	w = at->window = find_window(hint, address, p->size);
+	if (w) {
+		at->pin.stores = p->access & EM_WRITE ? PIN_STORES : 0;
+		atomic_exchange(&at->pin.slot->window, (uintptr_t)w | at->pin.stores);
+		if (is_open(hint, p->access))
+			return true;
 	}
 	pin_release_home(&at->pin);
 	return false;
 }
 
-/* --- all together --- */
+static inline void end(struct access *at)
+{
+	if (at->pin.slot)
+		regmap__access_end(at);
+}
 
-static enum quick on_window(const struct quick_access *q, bool general_only)
+/* What begin() has begun, on a window without host memory. */
+static enum quick on_window(const struct quick_access *q, struct access *at, bool general_only)
+{
+	const struct backing_ops *ops = window_ops(at->window);
+
+	if (ops->refuses && ops->refuses(at->window, q->plan->access & RIGHTS))
+		return QUICK_NO;
+	at->address = q->address;
+	at->length = q->plan->size;
+	at->host = NULL;
+	regmap__pin_note_origin(&at->pin, stack_pointer(q));
+	return on_device(q, at, general_only);
+}
+
+/* What takes more: a second access on the way, an alias, a store that has to wait. */
+static enum quick anywhere(const struct quick_access *q, struct access *at, bool general_only)
 {
 	const struct plan *p = q->plan;
-	ENDING_ACCESS at;
 
-	at.pin.slot = NULL;
-	regmap__access_begin(&at, q->address, p->size, p->access & RIGHTS);
-	regmap__pin_note_origin(&at.pin, stack_pointer(q));
-	if (!at.window || at.refusal || at.length != p->size)
+	regmap__access_begin(at, q->address, p->size, p->access & RIGHTS);
+	regmap__pin_note_origin(&at->pin, stack_pointer(q));
+	if (!at->window || at->refusal || at->length != p->size)
 		return QUICK_NO;
-	if (!at.host)
-		return on_device(q, &at, general_only);
-	return regmap__em_quick(p, q->regs, at.host) ? QUICK_DONE : QUICK_NO;
+	if (!at->host)
+		return on_device(q, at, general_only);
+	return regmap__em_quick(p, q->regs, at->host) ? QUICK_DONE : QUICK_NO;
 }
+
+/* --- all together --- */
 
 enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                             uint64_t address, bool general_only, struct quick_failure *failure)
 {
 	const struct quick_access q = {plan, regs, rip, address, failure};
-	struct access at;
+	struct access at __attribute__((cleanup(end)));
+	struct regmap_window *w;
 	bool done;
 
-	if (address / 8 <= FIELD_RFLAGS)
+	at.pin.slot = NULL;
+	if (address < FIELDS_END)
 		return on_registers(&q);
-	if (!pin_host(&q, &at))
-		return on_window(&q, general_only);
-	done = regmap__em_quick(plan, regs, at.host);
+	if (!begin(plan, address, &at))
+		return anywhere(&q, &at, general_only);
+	w = at.window;
+	if (!window_ops(w)->host)
+		return on_window(&q, &at, general_only);
+	done = regmap__em_quick(plan, regs, window_ops(w)->host(w, address - window_start(w)));
 	pin_release_home(&at.pin);
 	return done ? QUICK_DONE : QUICK_NO;
 }

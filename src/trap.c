@@ -146,14 +146,14 @@ static enum em_status decode(struct trap *t)
  * Is it the same, but for a breakpoint? One byte alone proves nothing: only where no file says what
  * the breakpoint hides, it is taken for what it was.
  */
-OWN_FRAME static bool same_behind_breakpoint(const struct trap *t, const struct plan *plan)
+OWN_FRAME static bool same_behind_breakpoint(uint64_t rip, const struct plan *plan)
 {
 	uint8_t code[EM_MAX_LENGTH], first;
 
-	if (!fetch(t->rip, code, plan->length))
+	if (!fetch(rip, code, plan->length))
 		return false;
 	if (code[0] == HIDDEN_INT3) {
-		if (plan->length == 1 && regmap__hidden_find(t->rip, &first) &&
+		if (plan->length == 1 && regmap__hidden_find(rip, &first) &&
 		    first != plan->bytes[0])
 			return false;
 		code[0] = plan->bytes[0];
@@ -162,7 +162,7 @@ OWN_FRAME static bool same_behind_breakpoint(const struct trap *t, const struct 
 }
 
 /* @word: the aligned words of the code, as many as the plan's bytes need. */
-static bool same_code(const struct plan *plan, const uint64_t word[WORDS], unsigned shift)
+static inline bool same_code(const struct plan *plan, const uint64_t word[WORDS], unsigned shift)
 {
 	unsigned bits = plan->length * 8u;
 	uint64_t low = word[0], high = word[1], plan_low, plan_high;
@@ -178,30 +178,29 @@ static bool same_code(const struct plan *plan, const uint64_t word[WORDS], unsig
 	return bits <= 64 ? !(low << (64 - bits)) : !(low | high << (128 - bits));
 }
 
-static bool is_of_site(const struct trap *t, const struct plan *plan)
+static inline bool is_of_site(uint64_t rip, const struct plan *plan)
 {
-	uint64_t word[WORDS] = {0}, at = t->rip & -(uint64_t)sizeof(word[0]);
-	unsigned ahead = (unsigned)(t->rip - at), n = (ahead + plan->length + 7u) / 8;
+	uint64_t word[WORDS] = {0}, at = rip & -(uint64_t)sizeof(word[0]);
+	unsigned ahead = (unsigned)(rip - at), n = (ahead + plan->length + 7u) / 8;
 	struct cpu_trap trap;
 
 	return (!regmap__guard_load(word, (const void *)at, n, &trap) &&
 	        same_code(plan, word, ahead * 8)) ||
-	       same_behind_breakpoint(t, plan);
+	       same_behind_breakpoint(rip, plan);
 }
 
-static const struct plan *remembered(const struct trap *t)
+static inline const struct plan *remembered(uint64_t rip)
 {
 	const struct plan *plan;
 
-	for (unsigned way = 0; (plan = site_next(t->rip, &way));)
-		if (is_of_site(t, plan))
+	for (unsigned way = 0; (plan = site_next(rip, &way));)
+		if (is_of_site(rip, plan))
 			return plan;
 	return NULL;
 }
 
 static enum em_status find_plan(struct trap *t)
 {
-	t->plan = remembered(t);
 	if (t->plan)
 		return EM_OK;
 	t->decoded.length = 0;
@@ -512,11 +511,7 @@ static bool handle_planned(struct trap *t, enum em_status planned, uint8_t *lega
 	return true;
 }
 
-/*
- * Most integer instructions need neither a copy of the registers nor a footprint: see "make bench"
- * for what that saves.
- */
-static enum quick quickly(struct trap *t, struct quick_failure *failure)
+static enum quick on_general_registers(struct trap *t, struct quick_failure *failure)
 {
 	struct cpu_regs regs = regmap__context_regs(t->uc);
 	uint64_t address, fault = (uintptr_t)t->info->si_addr;
@@ -539,11 +534,15 @@ OWN_FRAME static void fail_quickly(struct trap *t, const struct quick_failure *f
 	refuse(t, failure->status);
 }
 
+/*
+ * Most integer instructions need neither a copy of the registers nor a footprint: see "make bench"
+ * for what that saves.
+ */
 OWN_FRAME static bool carry_out_quickly(struct trap *t)
 {
 	struct quick_failure failure;
 
-	switch (quickly(t, &failure)) {
+	switch (on_general_registers(t, &failure)) {
 	case QUICK_DONE: regmap__context_advance(t->uc, t->rip + t->plan->length); return true;
 	case QUICK_FAILED: fail_quickly(t, &failure); return true;
 	default: return false;
@@ -557,8 +556,9 @@ OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)
 	return handle_planned(t, planned, legacy);
 }
 
-/* False: not ours. */
-OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigned how)
+/* False: not ours. @plan: the one that is remembered, or NULL. */
+OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigned how,
+                             const struct plan *plan)
 {
 	struct trap t;
 	enum em_status planned;
@@ -567,34 +567,86 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigne
 	t.how = how;
 	t.info = info;
 	t.uc = ucontext;
+	t.plan = plan;
 	regmap__context_get_trap(ucontext, &t.raised);
 	if (!could_be_access(&t))
 		return false;
 	t.rip = regmap__context_rip(ucontext);
 	planned = find_plan(&t);
-	if (planned == EM_OK && carry_out_quickly(&t))
+	if (!plan && planned == EM_OK && carry_out_quickly(&t))
 		return true;
 	if (regmap__context_has_header(ucontext))
 		return handle_planned(&t, planned, NULL);
 	return handle_legacy(&t, planned);
 }
 
-/* False: not ours. A device's callback may have changed the alternate stack. */
-static bool emulate(int signo, siginfo_t *info, void *ucontext, unsigned how)
+OWN_FRAME static void fail(int signo, siginfo_t *info, void *ucontext, unsigned how,
+                           const struct plan *plan, const struct quick_failure *failure)
+{
+	struct trap t = {.signo = signo, .how = how, .info = info, .uc = ucontext, .plan = plan};
+
+	t.rip = regmap__context_rip(ucontext);
+	regmap__context_get_trap(ucontext, &t.raised);
+	fail_quickly(&t, failure);
+}
+
+/*
+ * The short way of a site that is remembered. Between two accesses the kernel's code has been all
+ * over the caches: each line, each call and each locked operation less is felt here.
+ */
+static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned how,
+                           const struct plan **found)
+{
+	uint64_t address, rip, at = (uintptr_t)info->si_addr;
+	struct quick_failure failure;
+	struct cpu_regs regs;
+	struct cpu_trap raised;
+	const struct plan *plan;
+	unsigned changes;
+	enum quick quick;
+
+	regmap__context_get_trap(ucontext, &raised);
+	if ((signo != SIGSEGV && signo != SIGBUS) || raised.number != TRAP_PAGE ||
+	    raised.error & PF_FETCH)
+		return false;
+	rip = regmap__context_rip(ucontext);
+	*found = plan = remembered(rip);
+	if (!plan)
+		return false;
+	regs = regmap__context_regs(ucontext);
+	if (!regmap__em_quick_address(plan, &regs, rip, &address) || at - address >= plan->size)
+		return false;
+	changes = regmap__stacks_changes();
+	quick = regmap__quick_at(plan, &regs, rip, address, false, &failure);
+	if (regmap__stacks_changes() != changes) /* by a device's callback */
+		regmap__stacks_keep_change(ucontext);
+	switch (quick) {
+	case QUICK_DONE: regmap__context_advance(ucontext, rip + plan->length); return true;
+	case QUICK_FAILED: fail(signo, info, ucontext, how, plan, &failure); return true;
+	default: return false;
+	}
+}
+
+/*
+ * False: not ours. @plan: of the site, or NULL. A device's callback may have changed the alternate
+ * stack.
+ */
+static bool emulate(int signo, siginfo_t *info, void *ucontext, unsigned how,
+                    const struct plan *plan)
 {
 	unsigned changes = regmap__stacks_changes();
 
 	if (!(signo == SIGSYS ? regmap__syscalls_signal(info, ucontext) :
-	                        handle(signo, info, ucontext, how)))
+	                        handle(signo, info, ucontext, how, plan)))
 		return false;
 	if (regmap__stacks_changes() != changes)
 		regmap__stacks_keep_change(ucontext);
 	return true;
 }
 
-static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how)
+OWN_FRAME static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how,
+                              const struct plan *plan)
 {
-	regmap__fork_notice();
 	if (info->si_code > 0) {
 		if (regmap__guard_fixup(signo, info, ucontext))
 			return;
@@ -602,7 +654,7 @@ static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how)
 			regmap__report_escape();
 			regmap__stacks_give(ucontext);
 		}
-		if (emulate(signo, info, ucontext, how))
+		if (emulate(signo, info, ucontext, how, plan))
 			return;
 	} else if (regmap__stacks_answer(info, ucontext)) {
 		return;
@@ -612,16 +664,27 @@ static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how)
 		regmap__syscalls_sent(ucontext);
 }
 
+/* No site that is remembered lies in a guarded routine, so those need not be asked before. */
+static inline void receive_quickly(int signo, siginfo_t *info, void *ucontext, unsigned how)
+{
+	const struct plan *plan = NULL;
+
+	regmap__fork_notice();
+	if (info->si_code <= 0 || !report_is_idle() || regmap__stacks_enabled() ||
+	    !express(signo, info, ucontext, how, &plan))
+		receive(signo, info, ucontext, how, plan);
+}
+
 void regmap__trap_signal(int signo, void *info, void *ucontext)
 {
 	uint64_t kept;
 
 	if (__builtin_return_address(0) == (void *)regmap__restore_rt) {
-		receive(signo, info, ucontext, 0);
+		receive_quickly(signo, info, ucontext, 0);
 		return;
 	}
 	regmap__chain_forwarded_begin(ucontext, &kept);
-	receive(signo, info, ucontext, CHAIN_FORWARDED);
+	receive_quickly(signo, info, ucontext, CHAIN_FORWARDED);
 	regmap__chain_forwarded_end(ucontext, &kept);
 }
 
