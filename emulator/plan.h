@@ -72,6 +72,7 @@ struct em_native {
 	uint8_t rsp;         /* the register that stands in for RSP, or EM_NO_REG */
 	uint8_t fop_modrm;   /* for the x87 opcode register */
 	uint8_t load, save;  /* XSTATE_* that go in and come out */
+	bool plain;          /* no general register but @base, no flags */
 };
 
 /* How elements of an operand are switched. */

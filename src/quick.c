@@ -309,6 +309,24 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 	return done ? QUICK_DONE : QUICK_NO;
 }
 
+enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs,
+                                uint64_t address, uint8_t *xsave, uint64_t xfeatures)
+{
+	struct regmap_window *w;
+	struct access at;
+	bool done = false;
+
+	if (!begin(plan, address, &at))
+		return QUICK_NO;
+	w = at.window;
+	if (window_ops(w)->host)
+		done = regmap__em_quick_native(plan, regs, address,
+		                               window_ops(w)->host(w, address - window_start(w)),
+		                               xsave, xfeatures);
+	pin_release_home(&at.pin);
+	return done ? QUICK_DONE : QUICK_NO;
+}
+
 enum quick regmap__quick(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                          bool general_only, struct quick_failure *failure)
 {

@@ -34,5 +34,12 @@ enum quick regmap__quick(const struct plan *plan, const struct cpu_regs *regs, u
 /* The same, where it is known already what regmap__em_quick_address() says. */
 enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                             uint64_t address, bool general_only, struct quick_failure *failure);
+/*
+ * Of vector instructions those with an operand in host memory, on an image of the vector state:
+ * struct cpu says what the last two are. @address: what regmap__em_quick_native_address() says.
+ * QUICK_DONE or QUICK_NO.
+ */
+enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs,
+                                uint64_t address, uint8_t *xsave, uint64_t xfeatures);
 
 #endif

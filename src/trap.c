@@ -590,6 +590,20 @@ OWN_FRAME static void fail(int signo, siginfo_t *info, void *ucontext, unsigned 
 	fail_quickly(&t, failure);
 }
 
+static bool express_vector(const struct plan *plan, const struct cpu_regs *regs, void *ucontext,
+                           uint64_t rip, uint64_t at)
+{
+	uint64_t address, xfeatures;
+	uint8_t *xsave = regmap__context_vector(ucontext, &xfeatures);
+
+	if (!xsave || !regmap__em_quick_native_address(plan, regs, rip, &address) ||
+	    at - address >= plan->size ||
+	    regmap__quick_vector(plan, regs, address, xsave, xfeatures) != QUICK_DONE)
+		return false;
+	regmap__context_advance(ucontext, rip + plan->length);
+	return true;
+}
+
 /*
  * The short way of a site that is remembered. Between two accesses the kernel's code has been all
  * over the caches: each line, each call and each locked operation less is felt here.
@@ -614,6 +628,8 @@ static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned 
 	if (!plan)
 		return false;
 	regs = regmap__context_regs(ucontext);
+	if (plan->kind == EM_NATIVE)
+		return express_vector(plan, &regs, ucontext, rip, at);
 	if (!regmap__em_quick_address(plan, &regs, rip, &address) || at - address >= plan->size)
 		return false;
 	changes = regmap__stacks_changes();

@@ -87,6 +87,18 @@ size_t regmap__context_image(const void *ucontext)
 	return sw.magic1 == SW_MAGIC1 ? sw.extended_size : FXSAVE_SIZE;
 }
 
+uint8_t *regmap__context_vector(const void *ucontext, uint64_t *xfeatures)
+{
+	const uint8_t *image = image_of(ucontext);
+	struct sw_bytes sw;
+
+	if (!image)
+		return NULL;
+	memcpy(&sw, image + SW_BYTES, sizeof(sw));
+	*xfeatures = sw.xfeatures & ~(uint64_t)XSTATE_PKRU;
+	return sw.magic1 == SW_MAGIC1 ? (uint8_t *)image : NULL;
+}
+
 static void load_image(struct cpu *cpu, const uint8_t *image)
 {
 	struct sw_bytes sw;

@@ -24,6 +24,8 @@ void regmap__context_store(const struct cpu *cpu, void *ucontext, bool done);
 /* FS and GS as cpu->dirty says. The last act of a handler: libc doesn't work any more after it. */
 void regmap__context_store_segments(const struct cpu *cpu);
 
+/* The image of the vector state, where it has an XSAVE header: as in struct cpu. NULL: it has none. */
+uint8_t *regmap__context_vector(const void *ucontext, uint64_t *xfeatures);
 /* Bytes of vector state that the frame points to, its end mark included. */
 size_t regmap__context_image(const void *ucontext);
 /* The signal mask that sigreturn will set; the kernel's 64 bits. */
