@@ -107,6 +107,11 @@ void regmap__pin_take(struct pin *pin);
 void regmap__pin_empty(struct pin *pin);
 /* Block signals that nobody raised, until the pin (which must hold a slot) is dropped or left. */
 void regmap__pin_block_signals(struct pin *pin);
+/* The signals stay blocked after the drop: the caller's return from a handler opens them. */
+static inline void regmap__pin_leave_blocked(struct pin *pin)
+{
+	pin->blocked = 0;
+}
 /* Dropping twice, or what a jump has dropped, does nothing. */
 void regmap__pin_drop(struct pin *pin);
 

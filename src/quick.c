@@ -132,7 +132,7 @@ static enum em_status modify(const struct quick_access *q, struct bus *bus)
 	return status;
 }
 
-static enum quick modify_device(const struct quick_access *q)
+static enum quick modify_device(const struct quick_access *q, unsigned how)
 {
 	struct window_bus bus __attribute__((cleanup(regmap__window_bus_end)));
 	bool locked = q->plan->access & EM_LOCKED;
@@ -143,7 +143,11 @@ static enum quick modify_device(const struct quick_access *q)
 	if (locked)
 		bus.bus.ops->lock(&bus.bus, q->address);
 	q->failure->status = modify(q, &bus.bus);
-	return q->failure->status ? QUICK_FAILED : QUICK_DONE;
+	if (q->failure->status)
+		return QUICK_FAILED;
+	if (how & QUICK_RETURNS)
+		regmap__pin_leave_blocked(&bus.held);
+	return QUICK_DONE;
 }
 
 static bool is_one_piece(const struct access *at, size_t size)
@@ -154,14 +158,14 @@ static bool is_one_piece(const struct access *at, size_t size)
 }
 
 /* What the access finds, pinned, is a device, if anything. */
-static enum quick on_device(const struct quick_access *q, struct access *at, bool general_only)
+static enum quick on_device(const struct quick_access *q, struct access *at, unsigned how)
 {
 	const struct plan *p = q->plan;
 
 	/* what the device gives may make a division fault */
 	if (p->compiled.divides || !is_one_piece(at, p->size))
 		return QUICK_NO;
-	if (general_only && !(at->window->flags & GENERAL))
+	if (how & QUICK_GENERAL && !(at->window->flags & GENERAL))
 		return QUICK_VECTOR;
 	if (!(p->access & EM_WRITE))
 		return read_device(q, at);
@@ -170,7 +174,7 @@ static enum quick on_device(const struct quick_access *q, struct access *at, boo
 	if (q->address < PAGE_0_END) /* somebody may map the register page meanwhile */
 		return QUICK_NO;
 	regmap__access_end(at);
-	return modify_device(q);
+	return modify_device(q, how);
 }
 
 /* --- finding the window --- */
@@ -259,7 +263,7 @@ static inline void end(struct access *at)
 }
 
 /* What begin() has begun, on a window without host memory. */
-static enum quick on_window(const struct quick_access *q, struct access *at, bool general_only)
+static enum quick on_window(const struct quick_access *q, struct access *at, unsigned how)
 {
 	const struct backing_ops *ops = window_ops(at->window);
 
@@ -269,11 +273,11 @@ static enum quick on_window(const struct quick_access *q, struct access *at, boo
 	at->length = q->plan->size;
 	at->host = NULL;
 	regmap__pin_note_origin(&at->pin, stack_pointer(q));
-	return on_device(q, at, general_only);
+	return on_device(q, at, how);
 }
 
 /* What takes more: a second access on the way, an alias, a store that has to wait. */
-static enum quick anywhere(const struct quick_access *q, struct access *at, bool general_only)
+static enum quick anywhere(const struct quick_access *q, struct access *at, unsigned how)
 {
 	const struct plan *p = q->plan;
 
@@ -282,14 +286,14 @@ static enum quick anywhere(const struct quick_access *q, struct access *at, bool
 	if (!at->window || at->refusal || at->length != p->size)
 		return QUICK_NO;
 	if (!at->host)
-		return on_device(q, at, general_only);
+		return on_device(q, at, how);
 	return regmap__em_quick(p, q->regs, at->host) ? QUICK_DONE : QUICK_NO;
 }
 
 /* --- all together --- */
 
 enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
-                            uint64_t address, bool general_only, struct quick_failure *failure)
+                            uint64_t address, unsigned how, struct quick_failure *failure)
 {
 	const struct quick_access q = {plan, regs, rip, address, failure};
 	struct access at __attribute__((cleanup(end)));
@@ -300,10 +304,10 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 	if (address < FIELDS_END)
 		return on_registers(&q);
 	if (!begin(plan, address, &at))
-		return anywhere(&q, &at, general_only);
+		return anywhere(&q, &at, how);
 	w = at.window;
 	if (!window_ops(w)->host)
-		return on_window(&q, &at, general_only);
+		return on_window(&q, &at, how);
 	done = regmap__em_quick(plan, regs, window_ops(w)->host(w, address - window_start(w)));
 	pin_release_home(&at.pin);
 	return done ? QUICK_DONE : QUICK_NO;
@@ -334,5 +338,6 @@ enum quick regmap__quick(const struct plan *plan, const struct cpu_regs *regs, u
 
 	if (!regmap__em_quick_address(plan, regs, rip, &address))
 		return QUICK_NO;
-	return regmap__quick_at(plan, regs, rip, address, general_only, failure);
+	return regmap__quick_at(plan, regs, rip, address, general_only ? QUICK_GENERAL : 0,
+	                        failure);
 }

@@ -31,9 +31,14 @@ struct quick_failure {
  */
 enum quick regmap__quick(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                          bool general_only, struct quick_failure *failure);
-/* The same, where it is known already what regmap__em_quick_address() says. */
+/*
+ * The same, where it is known already what regmap__em_quick_address() says. QUICK_RETURNS: after
+ * QUICK_DONE the caller does nothing but return from the signal handler, which puts the signal mask
+ * back; so that may be left as it is.
+ */
+enum { QUICK_GENERAL = 1 /* general_only */, QUICK_RETURNS = 2 };
 enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
-                            uint64_t address, bool general_only, struct quick_failure *failure);
+                            uint64_t address, unsigned how, struct quick_failure *failure);
 /*
  * Of vector instructions those with an operand in host memory, on an image of the vector state:
  * struct cpu says what the last two are. @address: what regmap__em_quick_native_address() says.

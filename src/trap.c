@@ -522,7 +522,7 @@ static enum quick on_general_registers(struct trap *t, struct quick_failure *fai
 		return QUICK_NO;
 	if (is_fresh(t) && regmap__window_meets(fault, 1))
 		remember(t); /* not after it: a device's callback need not come back */
-	return regmap__quick_at(t->plan, &regs, t->rip, address, false, failure);
+	return regmap__quick_at(t->plan, &regs, t->rip, address, 0, failure);
 }
 
 OWN_FRAME static void fail_quickly(struct trap *t, const struct quick_failure *failure)
@@ -633,7 +633,8 @@ static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned 
 	if (!regmap__em_quick_address(plan, &regs, rip, &address) || at - address >= plan->size)
 		return false;
 	changes = regmap__stacks_changes();
-	quick = regmap__quick_at(plan, &regs, rip, address, false, &failure);
+	quick = regmap__quick_at(plan, &regs, rip, address,
+	                         how & CHAIN_FORWARDED ? 0 : QUICK_RETURNS, &failure);
 	if (regmap__stacks_changes() != changes) /* by a device's callback */
 		regmap__stacks_keep_change(ucontext);
 	switch (quick) {
