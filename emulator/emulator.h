@@ -67,6 +67,18 @@ bool regmap__em_quick_address(const struct plan *plan, const struct cpu_regs *re
                               uint64_t *address);
 /* True: all is done but for RIP. False: nothing is, take the long way. */
 bool regmap__em_quick(const struct plan *plan, const struct cpu_regs *regs, void *operand);
+/* The same in two steps: the registers don't change before the second. False: it faults. */
+struct alu;
+bool regmap__em_quick_compute(const struct plan *plan, const struct cpu_regs *regs, void *operand,
+                              struct alu *results);
+void regmap__em_quick_store(const struct plan *plan, const struct cpu_regs *regs,
+                            const struct alu *results);
+
+/* The same for vector instructions, which run on the image of the vector state. */
+bool regmap__em_quick_native_address(const struct plan *plan, const struct cpu_regs *regs,
+                                     uint64_t rip, uint64_t *address);
+bool regmap__em_quick_native(const struct plan *plan, const struct cpu_regs *regs, uint64_t address,
+                             void *operand, uint8_t *xsave, uint64_t xfeatures);
 
 /* The instruction as text (Intel syntax). Returns its length. */
 size_t regmap__em_format(const uint8_t *bytes, size_t length, uint64_t rip, char *to, size_t size);

@@ -131,6 +131,22 @@ static uint8_t alignment(const struct plan *p, const struct em_decoded *d)
 	}
 }
 
+/* Vector and mask registers alone, and MXCSR. */
+static bool is_plain(const struct em_decoded *d)
+{
+	for (int i = 0; i < d->insn.operand_count; i++) {
+		const ZydisDecodedOperand *op = &d->op[i];
+
+		if (op->type == ZYDIS_OPERAND_TYPE_MEMORY && i != d->mem)
+			return false;
+		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    !is_vector(ZydisRegisterGetClass(op->reg.value)) &&
+		    op->reg.value != ZYDIS_REGISTER_MXCSR)
+			return false;
+	}
+	return true;
+}
+
 static bool fill(struct plan *p, const struct em_decoded *d)
 {
 	struct em_native *n = &p->native;
@@ -141,6 +157,7 @@ static bool fill(struct plan *p, const struct em_decoded *d)
 	p->align = alignment(p, d);
 	n->load = (uint8_t)c;
 	n->save = (uint8_t)(c & XSTATE_X87 || changes_state(d) ? c : 0);
+	n->plain = is_plain(d);
 	n->stub = regmap__code_stub(n->code, n->code_length);
 	return true;
 }
@@ -203,6 +220,7 @@ static bool prepare(struct em *em, struct native *n, void *operand)
 	n->xsave = em->cpu->xsave;
 	n->load = e->load & em->cpu->xfeatures;
 	n->save = e->save & em->cpu->xfeatures;
+	n->plain = NULL;
 	return true;
 }
 
@@ -220,6 +238,66 @@ static void take_results(struct em *em, const struct native *n)
 		em->gpr[e->rsp] = old_stand_in;
 	}
 	em->rflags = (em->rflags & ~(uint64_t)CPU_STATUS) | (n->flags & CPU_STATUS);
+}
+
+bool regmap__em_quick_native_address(const struct plan *p, const struct cpu_regs *r, uint64_t rip,
+                                     uint64_t *address)
+{
+	const struct em_mem *m = &p->mem;
+
+	if (p->kind != EM_NATIVE || m->segment || m->address32 || p->native.load & XSTATE_X87 ||
+	    !p->native.stub || p->size > 64 || p->size & (p->size - 1) ||
+	    *r->flags & (CPU_AC | CPU_TF))
+		return false;
+	*address = regmap__em_offset_by(p, r, rip);
+	return true;
+}
+
+static void load_gprs(struct native *n, const struct em_native *e, const struct cpu_regs *r,
+                      void *operand)
+{
+	for (unsigned i = 0; i < 16; i++)
+		n->gpr[i] = r->value[r->at[i]];
+	if (e->rsp != EM_NO_REG)
+		n->gpr[e->rsp] = n->gpr[CPU_RSP];
+	n->gpr[e->base] = (uintptr_t)operand;
+	n->flags = (*r->flags & CPU_STATUS) | 0x202;
+}
+
+static void store_gprs(const struct native *n, const struct em_native *e, const struct cpu_regs *r)
+{
+	for (unsigned i = 0; i < 16; i++)
+		if (i != e->base && i != e->rsp && i != CPU_RSP)
+			r->value[r->at[i]] = n->gpr[i];
+	if (e->rsp != EM_NO_REG)
+		r->value[r->at[CPU_RSP]] = n->gpr[e->rsp];
+	*r->flags = (*r->flags & ~(uint64_t)CPU_STATUS) | (n->flags & CPU_STATUS);
+}
+
+/*
+ * What alignment the instruction wants, it must find at the host's address, too. An exception leaves
+ * state behind that leads to the same exception again.
+ */
+bool regmap__em_quick_native(const struct plan *p, const struct cpu_regs *r, uint64_t address,
+                             void *operand, uint8_t *xsave, uint64_t xfeatures)
+{
+	const struct em_native *e = &p->native;
+	struct native n;
+
+	if (((uintptr_t)operand ^ address) & (p->size - 1u))
+		return false;
+	n.code = e->stub;
+	n.xsave = xsave;
+	n.load = e->load & xfeatures;
+	n.save = e->save & xfeatures;
+	n.plain = e->plain ? operand : NULL;
+	if (!n.plain)
+		load_gprs(&n, e, r, operand);
+	if (regmap__native_run(&n))
+		return false;
+	if (!n.plain)
+		store_gprs(&n, e, r);
+	return true;
 }
 
 /*

@@ -58,6 +58,7 @@ struct em_compiled {
 	uint8_t out;        /* enum em_out */
 	bool b_imm, c_imm;  /* the slot holds imm instead */
 	bool flags;         /* the status flags are written */
+	bool divides;       /* the operand's value may make it fault */
 	bool move;          /* slot B is all that it knows, no flags either: regmap__alu_move() */
 };
 
@@ -71,6 +72,7 @@ struct em_native {
 	uint8_t rsp;         /* the register that stands in for RSP, or EM_NO_REG */
 	uint8_t fop_modrm;   /* for the x87 opcode register */
 	uint8_t load, save;  /* XSTATE_* that go in and come out */
+	bool plain;          /* no general register but @base, no flags */
 };
 
 /* How elements of an operand are switched. */

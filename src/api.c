@@ -9,6 +9,7 @@
 #include "gate.h"
 #include "maplock.h"
 #include "reserve.h"
+#include "site.h"
 #include "stacks.h"
 #include "thread.h"
 #include "trap.h"
@@ -40,6 +41,8 @@ static int start(void)
 		return err;
 	err = emulator ? 0 : regmap__em_init(wanted_tiers());
 	emulator = !err;
+	if (emulator)
+		regmap__site_init();
 	return err;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A device model: callbacks. */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -56,6 +57,17 @@ static int negative(int err)
 	return err == INT_MIN ? -INT_MAX : err;
 }
 
+/* 1, 2, 4 or 8 bytes. */
+static void move(void *to, const void *from, size_t width)
+{
+	switch (width) {
+	case 1: memcpy(to, from, 1); break;
+	case 2: memcpy(to, from, 2); break;
+	case 4: memcpy(to, from, 4); break;
+	default: memcpy(to, from, 8);
+	}
+}
+
 /*
  * The callback is the program's: it may set errno, which the interrupted program is not to notice,
  * and may even take its own window away.
@@ -69,7 +81,7 @@ static int device_read(const struct access *at, struct window_bus *bus, void *to
 	(void)bus;
 	err = w->device.ops->read(w->device.ctx, offset, (unsigned)at->length, &value);
 	set_errno(saved);
-	memcpy(to, &value, at->length);
+	move(to, &value, at->length);
 	return negative(err);
 }
 
@@ -80,7 +92,7 @@ static int device_write(const struct access *at, struct window_bus *bus, const v
 	int saved = get_errno(), err;
 
 	(void)bus;
-	memcpy(&value, from, at->length);
+	move(&value, from, at->length);
 	err = w->device.ops->write(w->device.ctx, offset, (unsigned)at->length, value);
 	set_errno(saved);
 	return negative(err);

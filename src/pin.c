@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "pin.h"
 
 #include <asm/prctl.h>
@@ -16,20 +17,18 @@
 #include "sigmask.h"
 #include "sigsafe.h"
 
-/*
- * Threads start looking at one of the first HOMES slots, so that a drain has few to look at; a
- * further block is added, for good, when all slots are taken.
- */
-enum { SLOTS = 1024, HOME_BITS = 7, HOMES = 1 << HOME_BITS, BLOCKS = 64 };
+/* A further block of slots is added, for good, when all are taken. */
+enum { SLOTS = 1024, BLOCKS = 64 };
 
 _Static_assert(sizeof(struct slot) == 64, "a cache line");
 
-static struct slot first_block[SLOTS];
-static struct slot *_Atomic block[BLOCKS] = {first_block};
-static _Atomic unsigned top;          /* no slot from here on was ever claimed */
-static _Atomic unsigned reach[HOMES]; /* how far from home its threads' claims ever went */
-static void *_Atomic scratch[SLOTS];  /* memory that belongs to a slot of the first block */
-static _Atomic long process;          /* the id of the one that owns this memory */
+struct slot regmap__home_slots[SLOTS];
+static struct slot *_Atomic block[BLOCKS] = {regmap__home_slots};
+static _Atomic unsigned top = PIN_HOMES; /* no slot from here on was ever claimed */
+/* How far from home its threads' claims ever went, beyond home itself. */
+static _Atomic unsigned reach[PIN_HOMES];
+static void *_Atomic scratch[SLOTS]; /* memory that belongs to a slot of the first block */
+static _Atomic long process;         /* the id of the one that owns this memory */
 
 #define get(p) atomic_load_explicit(p, memory_order_acquire)
 #define set(p, v) atomic_store_explicit(p, v, memory_order_release)
@@ -144,15 +143,10 @@ static void widen(_Atomic unsigned *bound, unsigned to)
 		;
 }
 
-static unsigned home_of(uint64_t key)
-{
-	return (unsigned)((key * 0x9e3779b97f4a7c15) >> (64 - HOME_BITS));
-}
-
 /* The n-th slot that a thread looks at. */
 static unsigned nth_slot(uint64_t key, unsigned n)
 {
-	return n / SLOTS * SLOTS + (home_of(key) + n) % SLOTS;
+	return n / SLOTS * SLOTS + (pin_home_of(key) + n) % SLOTS;
 }
 
 static unsigned claim_any(uint64_t key)
@@ -166,7 +160,7 @@ static unsigned claim_any(uint64_t key)
 			if (!claim(regmap__slot_at(i), key))
 				continue;
 			widen(&top, i + 1);
-			widen(&reach[home_of(key)], n + 1);
+			widen(&reach[pin_home_of(key)], n);
 			return i;
 		}
 	}
@@ -174,20 +168,13 @@ static unsigned claim_any(uint64_t key)
 
 void regmap__pin_take(struct pin *pin)
 {
-	unsigned i = claim_any(regmap__thread_key());
-	struct slot *slot = regmap__slot_at(i);
-	uint64_t claims = get(&slot->claims) + 1, nonce = claims << 16 | i;
+	uint64_t key = regmap__thread_key();
+	unsigned i;
 
-	set(&slot->window, 0);
-	set(&slot->waits, 0);
-	set(&slot->origin, 0);
-	set(&slot->tid, 0);
-	set(&slot->claims, claims);
-	pin->blocked = 0;
-	set(&slot->copy, &pin->nonce);
-	set(&pin->nonce, nonce);
-	set(&slot->nonce, nonce);
-	pin->slot = slot;
+	if (pin_take_home(pin, key))
+		return;
+	i = claim_any(key);
+	pin_fill(pin, regmap__slot_at(i), i);
 }
 
 static void release(struct slot *slot)
@@ -344,7 +331,7 @@ static bool is_below(struct jump *j, uint64_t address, uint64_t sp)
  */
 static void drop_below(struct jump *j, uint64_t sp)
 {
-	for (unsigned n = 0; n < get(&reach[home_of(j->key)]); n++) {
+	for (unsigned n = 0; n <= get(&reach[pin_home_of(j->key)]); n++) {
 		struct slot *slot = regmap__slot_at(nth_slot(j->key, n));
 		uint64_t nonce = get(&slot->nonce), origin = get(&slot->origin);
 		uint64_t frame = (uintptr_t)get(&slot->copy);

@@ -38,6 +38,67 @@ struct pin {
 	uint64_t blocked; /* signals that open again when it is dropped or left */
 };
 
+/*
+ * Threads start looking at one of the first so many slots, so that a drain has few to look at; the
+ * first that a thread looks at is its home, which it finds free as a rule.
+ */
+enum { PIN_HOME_BITS = 7, PIN_HOMES = 1 << PIN_HOME_BITS };
+extern struct slot regmap__home_slots[];
+
+static inline unsigned pin_home_of(uint64_t key)
+{
+	return (unsigned)((key * 0x9e3779b97f4a7c15) >> (64 - PIN_HOME_BITS));
+}
+
+/* The slot is claimed by now, by a thread whose handlers see nonce 0 and leave it alone. */
+static inline void pin_fill(struct pin *pin, struct slot *slot, unsigned i)
+{
+	uint64_t claims = atomic_load_explicit(&slot->claims, memory_order_acquire) + 1;
+	uint64_t nonce = claims << 16 | i;
+
+	atomic_store_explicit(&slot->window, 0, memory_order_release);
+	atomic_store_explicit(&slot->waits, 0, memory_order_release);
+	atomic_store_explicit(&slot->origin, 0, memory_order_release);
+	atomic_store_explicit(&slot->tid, 0, memory_order_release);
+	atomic_store_explicit(&slot->claims, claims, memory_order_release);
+	pin->blocked = 0;
+	atomic_store_explicit(&slot->copy, &pin->nonce, memory_order_release);
+	atomic_store_explicit(&pin->nonce, nonce, memory_order_release);
+	atomic_store_explicit(&slot->nonce, nonce, memory_order_release);
+	pin->slot = slot;
+}
+
+/* Claim the home slot; false: it isn't free. */
+static inline bool pin_take_home(struct pin *pin, uint64_t key)
+{
+	unsigned home = pin_home_of(key);
+	struct slot *slot = &regmap__home_slots[home];
+	uint64_t owner = 0;
+
+	if (atomic_load_explicit(&slot->key, memory_order_relaxed) ||
+	    !atomic_compare_exchange_strong(&slot->key, &owner, key))
+		return false;
+	pin_fill(pin, slot, home);
+	return true;
+}
+
+/* Nobody but its frame has dropped it, and it has blocked no signals. */
+static inline void pin_release_home(struct pin *pin)
+{
+	struct slot *slot = pin->slot;
+
+	pin->slot = NULL;
+	atomic_store_explicit(&slot->window, 0, memory_order_release);
+	atomic_store_explicit(&slot->waits, 0, memory_order_release);
+	atomic_store_explicit(&slot->nonce, 0, memory_order_release);
+	atomic_store_explicit(&slot->key, 0, memory_order_release);
+	atomic_store_explicit(&pin->nonce, 0, memory_order_release);
+}
+
+/* A name for the calling thread, never 0. AS-Safe. */
+uint64_t regmap__thread_key(void);
+uint32_t regmap__thread_id(void);
+
 /* Pin the window at an address, aliases not followed. False: there is none, nothing pinned. */
 bool regmap__pin_window(struct pin *pin, uint64_t address, struct table_hit *hit);
 /* Claim a slot that pins nothing. */
@@ -46,6 +107,11 @@ void regmap__pin_take(struct pin *pin);
 void regmap__pin_empty(struct pin *pin);
 /* Block signals that nobody raised, until the pin (which must hold a slot) is dropped or left. */
 void regmap__pin_block_signals(struct pin *pin);
+/* The signals stay blocked after the drop: the caller's return from a handler opens them. */
+static inline void regmap__pin_leave_blocked(struct pin *pin)
+{
+	pin->blocked = 0;
+}
 /* Dropping twice, or what a jump has dropped, does nothing. */
 void regmap__pin_drop(struct pin *pin);
 
@@ -71,10 +137,6 @@ static inline unsigned slot_of_nonce(uint64_t nonce)
 bool regmap__slot_is_lost(const struct slot *slot, uint64_t nonce);
 /* Has the thread that made the claim ended? System calls: for those who have waited long. */
 bool regmap__slot_is_dead(const struct slot *slot);
-
-/* A name for the calling thread, never 0. AS-Safe. */
-uint64_t regmap__thread_key(void);
-uint32_t regmap__thread_id(void);
 
 /*
  * BUS_SCRATCH bytes for one execution that needs more than a signal stack has; recycled

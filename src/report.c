@@ -22,7 +22,7 @@ static bool silent;
 static size_t stack_needed; /* for the unwinder, and a signal if it faults */
 
 /* All of these belong to the thread whose id is in owner. */
-static atomic_int owner;
+atomic_int regmap__report_owner;
 static char buffer[BUFFER];
 static struct frame frames[FRAMES];
 static unsigned frame_count;
@@ -470,7 +470,7 @@ static bool acquire(int me)
 	int seen = 0;
 
 	for (int i = 0; i < PATIENCE; i++, seen = 0) {
-		if (atomic_compare_exchange_strong(&owner, &seen, me))
+		if (atomic_compare_exchange_strong(&regmap__report_owner, &seen, me))
 			return true;
 		if (seen == me)
 			return false;
@@ -531,12 +531,12 @@ void regmap__report(const struct report *r)
 		report_with_libc(r);
 	else
 		compose_and_write(r);
-	atomic_store(&owner, 0);
+	atomic_store(&regmap__report_owner, 0);
 }
 
 void regmap__report_forget_others(void)
 {
-	atomic_store(&owner, 0);
+	atomic_store(&regmap__report_owner, 0);
 }
 
 __attribute__((noinline)) static void jump(void)
@@ -546,7 +546,7 @@ __attribute__((noinline)) static void jump(void)
 
 void regmap__report_escape(void)
 {
-	int who = atomic_load_explicit(&owner, memory_order_relaxed);
+	int who = atomic_load_explicit(&regmap__report_owner, memory_order_relaxed);
 
 	if (who && who == thread_id() && escapable)
 		jump();

@@ -6,6 +6,8 @@
 #ifndef SRC_REPORT_H
 #define SRC_REPORT_H
 
+#include <stdatomic.h>
+
 #include "../emulator/emulator.h"
 
 struct report {
@@ -28,6 +30,12 @@ void regmap__report(const struct report *report);
  * report itself, in this thread, it continues behind the place that faulted and doesn't return.
  */
 void regmap__report_escape(void);
+/* Is nobody writing a report? Then there is nothing to escape from. */
+extern atomic_int regmap__report_owner; /* the thread's id */
+static inline bool report_is_idle(void)
+{
+	return !atomic_load_explicit(&regmap__report_owner, memory_order_relaxed);
+}
 /* In a new child: nobody is in the middle of a report. AS-Safe. */
 void regmap__report_forget_others(void);
 

@@ -44,13 +44,13 @@ typedef int (*sigaltstack_fn)(const stack_t *, stack_t *);
 
 static struct chunk chunks[CHUNKS];
 static atomic_uint chunk_count;
-static atomic_size_t wanted; /* bytes of a stack; 0: nobody asked */
+atomic_size_t regmap__stacks_wanted;
 static struct life *life;
 static uint64_t forker;
 static unsigned spare;    /* free ones among the carved that are large enough */
 static unsigned handed;   /* out since dead owners were looked for */
 static unsigned patience; /* how many may be before that is done again */
-static atomic_uint changes;
+atomic_uint regmap__stacks_change_count;
 
 /* ThreadSanitizer asks for the stack while it isn't ready to be told of function calls. */
 #define EARLY __attribute__((no_sanitize("thread")))
@@ -134,13 +134,13 @@ bool regmap__stacks_is_ours(const stack_t *stack)
 
 static bool large_enough(const struct chunk *c)
 {
-	return c->size >= atomic_load_explicit(&wanted, memory_order_relaxed);
+	return c->size >= atomic_load_explicit(&regmap__stacks_wanted, memory_order_relaxed);
 }
 
 static bool add_chunk(void)
 {
 	unsigned n = atomic_load(&chunk_count);
-	size_t size = atomic_load(&wanted), most = (size_t)FEWEST << (n < 8 ? n : 8);
+	size_t size = atomic_load(&regmap__stacks_wanted), most = (size_t)FEWEST << (n < 8 ? n : 8);
 	size_t owners = (most * sizeof(uint64_t) + PAGE - 1) & ~(size_t)(PAGE - 1);
 	long base;
 
@@ -319,7 +319,8 @@ static bool has_enough(const stack_t *stack)
 {
 	if (is_none(stack))
 		return false;
-	return stack->ss_size >= atomic_load(&wanted) || !regmap__stacks_is_ours(stack);
+	return stack->ss_size >= atomic_load(&regmap__stacks_wanted) ||
+	       !regmap__stacks_is_ours(stack);
 }
 
 static int give_me(void)
@@ -349,17 +350,12 @@ int regmap__stacks_enable(size_t bytes)
 	if (err)
 		return err;
 	pool_lock(&mask);
-	if (size > atomic_load(&wanted)) {
-		atomic_store(&wanted, size);
+	if (size > atomic_load(&regmap__stacks_wanted)) {
+		atomic_store(&regmap__stacks_wanted, size);
 		bury_the_dead();
 	}
 	pool_unlock(&mask);
 	return give_me();
-}
-
-bool regmap__stacks_enabled(void)
-{
-	return atomic_load_explicit(&wanted, memory_order_acquire);
 }
 
 void regmap__stacks_before_fork(void)
@@ -396,7 +392,7 @@ static void set_owner(const stack_t *stack, uint64_t owner)
 
 	pool_lock(&mask);
 	*owner_of((uintptr_t)stack->ss_sp) = owner;
-	spare += !owner && stack->ss_size >= atomic_load(&wanted);
+	spare += !owner && stack->ss_size >= atomic_load(&regmap__stacks_wanted);
 	pool_unlock(&mask);
 }
 
@@ -509,8 +505,8 @@ static int change(const stack_t *set, stack_t *old)
 EARLY REGMAP_API int sigaltstack(const stack_t *restrict set, stack_t *restrict old)
 {
 	if (set)
-		atomic_fetch_add(&changes, 1);
-	return atomic_load(&wanted) ? change(set, old) : next_sigaltstack(set, old);
+		atomic_fetch_add(&regmap__stacks_change_count, 1);
+	return atomic_load(&regmap__stacks_wanted) ? change(set, old) : next_sigaltstack(set, old);
 }
 
 /* The handler's side */
@@ -535,11 +531,6 @@ bool regmap__stacks_answer(const siginfo_t *info, void *ucontext)
 	sys_sigmask(SIG_SETMASK, &all, NULL);
 	regmap__stacks_give(ucontext);
 	return true;
-}
-
-unsigned regmap__stacks_changes(void)
-{
-	return atomic_load_explicit(&changes, memory_order_relaxed);
 }
 
 /* Disabled may be what SS_AUTODISARM made of it while the handler runs. */

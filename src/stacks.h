@@ -11,6 +11,7 @@
 #define SRC_STACKS_H
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,7 +23,12 @@ enum { STACKS_DEFAULT = 128 << 10, STACKS_FOOTPRINT = 8192 };
  * -ENOMEM. Not in the handler.
  */
 int regmap__stacks_enable(size_t bytes);
-bool regmap__stacks_enabled(void);
+extern atomic_size_t regmap__stacks_wanted; /* bytes of a stack; 0: nobody asked */
+static inline bool regmap__stacks_enabled(void)
+{
+	return atomic_load_explicit(&regmap__stacks_wanted, memory_order_acquire);
+}
+
 /* Around fork(): the child keeps the stack of the thread that forked. */
 void regmap__stacks_before_fork(void);
 void regmap__stacks_after_fork(void);
@@ -50,7 +56,12 @@ void regmap__stacks_give(void *ucontext);
 bool regmap__stacks_answer(const siginfo_t *info, void *ucontext);
 bool regmap__stacks_is_ours(const stack_t *stack);
 /* Alternate stacks set by this process until now; a callback may have set one. */
-unsigned regmap__stacks_changes(void);
+extern atomic_uint regmap__stacks_change_count;
+static inline unsigned regmap__stacks_changes(void)
+{
+	return atomic_load_explicit(&regmap__stacks_change_count, memory_order_relaxed);
+}
+
 /* Let the one that a callback has set outlive the handler. */
 void regmap__stacks_keep_change(void *ucontext);
 

@@ -36,7 +36,7 @@ struct position {
 };
 
 static struct root *_Atomic the_root;
-static _Atomic uint64_t the_version;
+_Atomic uint64_t regmap__table_version;
 
 static struct chunk *free_chunks;
 static struct root *free_roots; /* all of the present capacity */
@@ -124,16 +124,11 @@ void regmap__table_find(uint64_t address, struct table_hit *hit)
 	bool ok;
 
 	do {
-		hit->version = get(&the_version);
+		hit->version = get(&regmap__table_version);
 		ok = find_in(get(&the_root), address, hit);
 		if (ok && __builtin_expect(address < 0x1000, 0))
 			heed_claims(address, hit);
-	} while (!ok || get(&the_version) != hit->version);
-}
-
-bool regmap__table_unchanged(uint64_t version)
-{
-	return atomic_load(&the_version) == version;
+	} while (!ok || get(&regmap__table_version) != hit->version);
 }
 
 /* The window that ends last below an address in a gap: the outermost of those that start last. */
@@ -162,9 +157,9 @@ uint64_t regmap__table_gap_first(uint64_t address)
 	bool ok;
 
 	do {
-		version = get(&the_version);
+		version = get(&regmap__table_version);
 		ok = gap_first_in(get(&the_root), address, &first);
-	} while (!ok || get(&the_version) != version);
+	} while (!ok || get(&regmap__table_version) != version);
 	return first;
 }
 
@@ -460,7 +455,7 @@ static void publish(struct root *root)
 	struct root *old = get(&the_root);
 
 	set(&the_root, root);
-	atomic_fetch_add(&the_version, 1);
+	atomic_fetch_add(&regmap__table_version, 1);
 	if (old && old->capacity == root_capacity) {
 		old->next_free = free_roots;
 		free_roots = old;

@@ -78,7 +78,11 @@ void regmap__table_find(uint64_t address, struct table_hit *hit);
 /* The first byte of the gap around an address that lies in no window. AS-Safe. */
 uint64_t regmap__table_gap_first(uint64_t address);
 /* Still that version? Ordered (seq_cst) after a pin. */
-bool regmap__table_unchanged(uint64_t version);
+extern _Atomic uint64_t regmap__table_version;
+static inline bool regmap__table_unchanged(uint64_t version)
+{
+	return atomic_load(&regmap__table_version) == version;
+}
 
 /* The rest under the map lock. */
 

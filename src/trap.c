@@ -19,6 +19,7 @@
 #include "chain.h"
 #include "fork.h"
 #include "hidden.h"
+#include "quick.h"
 #include "report.h"
 #include "site.h"
 #include "stacks.h"
@@ -48,10 +49,10 @@ struct trap {
 	void *uc;
 	struct cpu_trap raised; /* number and error code of the exception */
 	uint64_t rip;
-	struct plan plan;
+	const struct plan *plan;
 	uint8_t code[EM_MAX_LENGTH];
-	unsigned have; /* bytes of code */
-	bool fresh;    /* the plan isn't remembered */
+	unsigned have;       /* bytes of code */
+	struct plan decoded; /* where the plan is that isn't remembered */
 	struct cpu cpu;
 	struct em_fault fault;
 };
@@ -107,7 +108,7 @@ static enum em_status plan(struct trap *t)
 	enum em_status status;
 
 	regmap__canary_lend(&kept);
-	status = regmap__em_plan(&t->plan, t->code, t->have, regmap__em_tiers());
+	status = regmap__em_plan(&t->decoded, t->code, t->have, regmap__em_tiers());
 	regmap__canary_take_back(&kept);
 	return status;
 }
@@ -115,8 +116,8 @@ static enum em_status plan(struct trap *t)
 /* Without a footprint, but for the byte that faulted: the report says what to do. */
 static enum em_status hidden(struct trap *t)
 {
-	memset(&t->plan, 0, sizeof(t->plan));
-	t->plan.refusal = regmap__hidden_refusal;
+	memset(&t->decoded, 0, sizeof(t->decoded));
+	t->decoded.refusal = regmap__hidden_refusal;
 	return EM_UNIMPLEMENTED;
 }
 
@@ -145,39 +146,77 @@ static enum em_status decode(struct trap *t)
  * Is it the same, but for a breakpoint? One byte alone proves nothing: only where no file says what
  * the breakpoint hides, it is taken for what it was.
  */
-static bool same_behind_breakpoint(struct trap *t)
+OWN_FRAME static bool same_behind_breakpoint(uint64_t rip, const struct plan *plan)
 {
-	const uint8_t *bytes = t->plan.bytes;
-	uint8_t first;
+	uint8_t code[EM_MAX_LENGTH], first;
 
-	if (t->code[0] != HIDDEN_INT3)
+	if (!fetch(rip, code, plan->length))
 		return false;
-	if (t->have == 1 && regmap__hidden_find(t->rip, &first) && first != bytes[0])
-		return false;
-	t->code[0] = bytes[0];
-	return !memcmp(t->code, bytes, t->have);
+	if (code[0] == HIDDEN_INT3) {
+		if (plan->length == 1 && regmap__hidden_find(rip, &first) &&
+		    first != plan->bytes[0])
+			return false;
+		code[0] = plan->bytes[0];
+	}
+	return !memcmp(code, plan->bytes, plan->length);
 }
 
-static bool remembered(struct trap *t)
+/* @word: the aligned words of the code, as many as the plan's bytes need. */
+static inline bool same_code(const struct plan *plan, const uint64_t word[WORDS], unsigned shift)
 {
-	if (!regmap__site_find(t->rip, &t->plan))
-		return false;
-	t->have = t->plan.length;
-	if (!fetch_code(t))
-		return false;
-	return !memcmp(t->code, t->plan.bytes, t->have) || same_behind_breakpoint(t);
+	unsigned bits = plan->length * 8u;
+	uint64_t low = word[0], high = word[1], plan_low, plan_high;
+
+	if (shift) {
+		low = word[0] >> shift | word[1] << (64 - shift);
+		high = word[1] >> shift | word[2] << (64 - shift);
+	}
+	memcpy(&plan_low, plan->bytes, sizeof(plan_low));
+	memcpy(&plan_high, plan->bytes + 8, sizeof(plan_high));
+	low ^= plan_low;
+	high ^= plan_high;
+	return bits <= 64 ? !(low << (64 - bits)) : !(low | high << (128 - bits));
+}
+
+static inline bool is_of_site(uint64_t rip, const struct plan *plan)
+{
+	uint64_t word[WORDS] = {0}, at = rip & -(uint64_t)sizeof(word[0]);
+	unsigned ahead = (unsigned)(rip - at), n = (ahead + plan->length + 7u) / 8;
+	struct cpu_trap trap;
+
+	return (!regmap__guard_load(word, (const void *)at, n, &trap) &&
+	        same_code(plan, word, ahead * 8)) ||
+	       same_behind_breakpoint(rip, plan);
+}
+
+static inline const struct plan *remembered(uint64_t rip)
+{
+	const struct plan *plan;
+
+	for (unsigned way = 0; (plan = site_next(rip, &way));)
+		if (is_of_site(rip, plan))
+			return plan;
+	return NULL;
 }
 
 static enum em_status find_plan(struct trap *t)
 {
-	t->fresh = !remembered(t);
-	return t->fresh ? decode(t) : EM_OK;
+	if (t->plan)
+		return EM_OK;
+	t->decoded.length = 0;
+	t->plan = &t->decoded;
+	return decode(t);
 }
 
-static void remember(const struct trap *t)
+static bool is_fresh(const struct trap *t)
 {
-	if (t->fresh)
-		regmap__site_remember(t->rip, &t->plan);
+	return t->plan == &t->decoded;
+}
+
+static void remember(struct trap *t)
+{
+	if (is_fresh(t))
+		t->plan = regmap__site_remember(t->rip, &t->decoded);
 }
 
 /* Is it ours? */
@@ -233,8 +272,8 @@ static struct em_range faulting_byte(const struct trap *t)
 /* Of an instruction that we can't do, too, as far as it could be decoded. */
 static void find_footprint(const struct trap *t, struct em_footprint *footprint)
 {
-	regmap__em_footprint(&t->plan, &t->cpu, footprint);
-	if (!t->plan.length && t->raised.number == TRAP_PAGE) {
+	regmap__em_footprint(t->plan, &t->cpu, footprint);
+	if (!t->plan->length && t->raised.number == TRAP_PAGE) {
 		footprint->count = 1;
 		footprint->range[0] = faulting_byte(t);
 	}
@@ -271,8 +310,8 @@ OWN_FRAME static void report(const struct trap *t, enum em_status status, int si
 		.fault = &t->fault,
 		.range = blamed_range(t),
 		.cpu = &t->cpu,
-		.bytes = t->code,
-		.length = t->plan.length ? t->plan.length : t->have,
+		.bytes = t->plan->length ? t->plan->bytes : t->code,
+		.length = t->plan->length ? t->plan->length : t->have,
 		.signo = signo,
 		.ucontext = t->uc,
 	};
@@ -332,7 +371,7 @@ OWN_FRAME static enum em_status execute(struct trap *t, uint64_t budget)
 	struct window_bus bus __attribute__((cleanup(regmap__window_bus_end)));
 
 	regmap__window_bus_init(&bus);
-	return regmap__em_execute(&t->plan, &t->cpu, &bus.bus, budget, &t->fault);
+	return regmap__em_execute(t->plan, &t->cpu, &bus.bus, budget, &t->fault);
 }
 
 /*
@@ -400,7 +439,7 @@ static bool is_canonical(uint64_t address)
  */
 OWN_FRAME static bool could_be_general_protection(const struct trap *t)
 {
-	unsigned align = t->plan.align ? t->plan.align : 1;
+	unsigned align = t->plan->align ? t->plan->align : 1;
 	struct em_footprint footprint;
 
 	find_footprint(t, &footprint);
@@ -418,7 +457,7 @@ OWN_FRAME static bool could_be_general_protection(const struct trap *t)
 static bool was_of_other_code(const struct trap *t)
 {
 	if (t->raised.number != TRAP_PAGE)
-		return t->plan.length && !could_be_general_protection(t);
+		return t->plan->length && !could_be_general_protection(t);
 	return regmap__window_meets(faulting_byte(t).address, 1);
 }
 
@@ -467,36 +506,47 @@ static bool handle_planned(struct trap *t, enum em_status planned, uint8_t *lega
 		return true;
 	}
 	memset(&t->fault, 0, sizeof(t->fault));
-	t->fault.reason = t->plan.refusal;
+	t->fault.reason = t->plan->refusal;
 	refuse(t, EM_UNIMPLEMENTED);
 	return true;
 }
 
-/*
- * Integer instructions on a window that is memory need neither a copy of the registers nor a
- * footprint: see "make bench" for what that saves.
- */
-OWN_FRAME static bool carry_out_quickly(struct trap *t)
+static enum quick on_general_registers(struct trap *t, struct quick_failure *failure)
 {
 	struct cpu_regs regs = regmap__context_regs(t->uc);
 	uint64_t address, fault = (uintptr_t)t->info->si_addr;
-	struct access at;
-	bool done;
 
 	if (t->raised.number != TRAP_PAGE ||
-	    !regmap__em_quick_address(&t->plan, &regs, t->rip, &address) ||
-	    fault - address >= t->plan.size)
-		return false;
-	regmap__access_begin(&at, address, t->plan.size, t->plan.access & (EM_READ | EM_WRITE));
-	regmap__pin_note_origin(&at.pin, regs.value[regs.at[CPU_RSP]]);
-	done = at.window && at.host && at.length == t->plan.size &&
-	       regmap__em_quick(&t->plan, &regs, at.host);
-	regmap__access_end(&at);
-	if (!done)
-		return false;
-	remember(t);
-	regmap__context_advance(t->uc, t->rip + t->plan.length);
-	return true;
+	    !regmap__em_quick_address(t->plan, &regs, t->rip, &address) ||
+	    fault - address >= t->plan->size)
+		return QUICK_NO;
+	if (is_fresh(t) && regmap__window_meets(fault, 1))
+		remember(t); /* not after it: a device's callback need not come back */
+	return regmap__quick_at(t->plan, &regs, t->rip, address, 0, failure);
+}
+
+OWN_FRAME static void fail_quickly(struct trap *t, const struct quick_failure *failure)
+{
+	uint8_t legacy[XSAVE_LEGACY] __attribute__((aligned(64)));
+
+	regmap__context_load(&t->cpu, t->uc, legacy);
+	t->fault = failure->fault;
+	refuse(t, failure->status);
+}
+
+/*
+ * Most integer instructions need neither a copy of the registers nor a footprint: see "make bench"
+ * for what that saves.
+ */
+OWN_FRAME static bool carry_out_quickly(struct trap *t)
+{
+	struct quick_failure failure;
+
+	switch (on_general_registers(t, &failure)) {
+	case QUICK_DONE: regmap__context_advance(t->uc, t->rip + t->plan->length); return true;
+	case QUICK_FAILED: fail_quickly(t, &failure); return true;
+	default: return false;
+	}
 }
 
 OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)
@@ -506,8 +556,9 @@ OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)
 	return handle_planned(t, planned, legacy);
 }
 
-/* False: not ours. */
-OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigned how)
+/* False: not ours. @plan: the one that is remembered, or NULL. */
+OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigned how,
+                             const struct plan *plan)
 {
 	struct trap t;
 	enum em_status planned;
@@ -516,34 +567,103 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigne
 	t.how = how;
 	t.info = info;
 	t.uc = ucontext;
+	t.plan = plan;
 	regmap__context_get_trap(ucontext, &t.raised);
 	if (!could_be_access(&t))
 		return false;
 	t.rip = regmap__context_rip(ucontext);
 	planned = find_plan(&t);
-	if (planned == EM_OK && carry_out_quickly(&t))
+	if (!plan && planned == EM_OK && carry_out_quickly(&t))
 		return true;
 	if (regmap__context_has_header(ucontext))
 		return handle_planned(&t, planned, NULL);
 	return handle_legacy(&t, planned);
 }
 
-/* False: not ours. A device's callback may have changed the alternate stack. */
-static bool emulate(int signo, siginfo_t *info, void *ucontext, unsigned how)
+OWN_FRAME static void fail(int signo, siginfo_t *info, void *ucontext, unsigned how,
+                           const struct plan *plan, const struct quick_failure *failure)
+{
+	struct trap t = {.signo = signo, .how = how, .info = info, .uc = ucontext, .plan = plan};
+
+	t.rip = regmap__context_rip(ucontext);
+	regmap__context_get_trap(ucontext, &t.raised);
+	fail_quickly(&t, failure);
+}
+
+static bool express_vector(const struct plan *plan, const struct cpu_regs *regs, void *ucontext,
+                           uint64_t rip, uint64_t at)
+{
+	uint64_t address, xfeatures;
+	uint8_t *xsave = regmap__context_vector(ucontext, &xfeatures);
+
+	if (!xsave || !regmap__em_quick_native_address(plan, regs, rip, &address) ||
+	    at - address >= plan->size ||
+	    regmap__quick_vector(plan, regs, address, xsave, xfeatures) != QUICK_DONE)
+		return false;
+	regmap__context_advance(ucontext, rip + plan->length);
+	return true;
+}
+
+/*
+ * The short way of a site that is remembered. Between two accesses the kernel's code has been all
+ * over the caches: each line, each call and each locked operation less is felt here.
+ */
+static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned how,
+                           const struct plan **found)
+{
+	uint64_t address, rip, at = (uintptr_t)info->si_addr;
+	struct quick_failure failure;
+	struct cpu_regs regs;
+	struct cpu_trap raised;
+	const struct plan *plan;
+	unsigned changes;
+	enum quick quick;
+
+	regmap__context_get_trap(ucontext, &raised);
+	if ((signo != SIGSEGV && signo != SIGBUS) || raised.number != TRAP_PAGE ||
+	    raised.error & PF_FETCH)
+		return false;
+	rip = regmap__context_rip(ucontext);
+	*found = plan = remembered(rip);
+	if (!plan)
+		return false;
+	regs = regmap__context_regs(ucontext);
+	if (plan->kind == EM_NATIVE)
+		return express_vector(plan, &regs, ucontext, rip, at);
+	if (!regmap__em_quick_address(plan, &regs, rip, &address) || at - address >= plan->size)
+		return false;
+	changes = regmap__stacks_changes();
+	quick = regmap__quick_at(plan, &regs, rip, address,
+	                         how & CHAIN_FORWARDED ? 0 : QUICK_RETURNS, &failure);
+	if (regmap__stacks_changes() != changes) /* by a device's callback */
+		regmap__stacks_keep_change(ucontext);
+	switch (quick) {
+	case QUICK_DONE: regmap__context_advance(ucontext, rip + plan->length); return true;
+	case QUICK_FAILED: fail(signo, info, ucontext, how, plan, &failure); return true;
+	default: return false;
+	}
+}
+
+/*
+ * False: not ours. @plan: of the site, or NULL. A device's callback may have changed the alternate
+ * stack.
+ */
+static bool emulate(int signo, siginfo_t *info, void *ucontext, unsigned how,
+                    const struct plan *plan)
 {
 	unsigned changes = regmap__stacks_changes();
 
 	if (!(signo == SIGSYS ? regmap__syscalls_signal(info, ucontext) :
-	                        handle(signo, info, ucontext, how)))
+	                        handle(signo, info, ucontext, how, plan)))
 		return false;
 	if (regmap__stacks_changes() != changes)
 		regmap__stacks_keep_change(ucontext);
 	return true;
 }
 
-static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how)
+OWN_FRAME static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how,
+                              const struct plan *plan)
 {
-	regmap__fork_notice();
 	if (info->si_code > 0) {
 		if (regmap__guard_fixup(signo, info, ucontext))
 			return;
@@ -551,7 +671,7 @@ static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how)
 			regmap__report_escape();
 			regmap__stacks_give(ucontext);
 		}
-		if (emulate(signo, info, ucontext, how))
+		if (emulate(signo, info, ucontext, how, plan))
 			return;
 	} else if (regmap__stacks_answer(info, ucontext)) {
 		return;
@@ -561,16 +681,27 @@ static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how)
 		regmap__syscalls_sent(ucontext);
 }
 
+/* No site that is remembered lies in a guarded routine, so those need not be asked before. */
+static inline void receive_quickly(int signo, siginfo_t *info, void *ucontext, unsigned how)
+{
+	const struct plan *plan = NULL;
+
+	regmap__fork_notice();
+	if (info->si_code <= 0 || !report_is_idle() || regmap__stacks_enabled() ||
+	    !express(signo, info, ucontext, how, &plan))
+		receive(signo, info, ucontext, how, plan);
+}
+
 void regmap__trap_signal(int signo, void *info, void *ucontext)
 {
 	uint64_t kept;
 
 	if (__builtin_return_address(0) == (void *)regmap__restore_rt) {
-		receive(signo, info, ucontext, 0);
+		receive_quickly(signo, info, ucontext, 0);
 		return;
 	}
 	regmap__chain_forwarded_begin(ucontext, &kept);
-	receive(signo, info, ucontext, CHAIN_FORWARDED);
+	receive_quickly(signo, info, ucontext, CHAIN_FORWARDED);
 	regmap__chain_forwarded_end(ucontext, &kept);
 }
 

@@ -22,8 +22,7 @@ struct sw_bytes {
 	uint32_t xstate_size;
 };
 
-/* gregs index of each register in encoding order */
-static const uint8_t greg_of[16] = {
+const uint8_t regmap__context_order[16] = {
 	REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
 	REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
 };
@@ -88,6 +87,18 @@ size_t regmap__context_image(const void *ucontext)
 	return sw.magic1 == SW_MAGIC1 ? sw.extended_size : FXSAVE_SIZE;
 }
 
+uint8_t *regmap__context_vector(const void *ucontext, uint64_t *xfeatures)
+{
+	const uint8_t *image = image_of(ucontext);
+	struct sw_bytes sw;
+
+	if (!image)
+		return NULL;
+	memcpy(&sw, image + SW_BYTES, sizeof(sw));
+	*xfeatures = sw.xfeatures & ~(uint64_t)XSTATE_PKRU;
+	return sw.magic1 == SW_MAGIC1 ? (uint8_t *)image : NULL;
+}
+
 static void load_image(struct cpu *cpu, const uint8_t *image)
 {
 	struct sw_bytes sw;
@@ -114,7 +125,7 @@ void regmap__context_load(struct cpu *cpu, const void *ucontext, uint8_t *legacy
 	const greg_t *regs = ((const ucontext_t *)ucontext)->uc_mcontext.gregs;
 
 	for (unsigned i = 0; i < 16; i++)
-		cpu->gpr[i] = (uint64_t)regs[greg_of[i]];
+		cpu->gpr[i] = (uint64_t)regs[regmap__context_order[i]];
 	cpu->rip = (uint64_t)regs[REG_RIP];
 	cpu->rflags = (uint64_t)regs[REG_EFL] & ~(uint64_t)CPU_RF;
 	cpu->dirty = 0;
@@ -131,7 +142,7 @@ void regmap__context_store(const struct cpu *cpu, void *ucontext, bool done)
 	uint64_t rf = done ? 0 : (uint64_t)m->gregs[REG_EFL] & CPU_RF;
 
 	for (unsigned i = 0; i < 16; i++)
-		m->gregs[greg_of[i]] = (greg_t)cpu->gpr[i];
+		m->gregs[regmap__context_order[i]] = (greg_t)cpu->gpr[i];
 	m->gregs[REG_RIP] = (greg_t)cpu->rip;
 	m->gregs[REG_EFL] = (greg_t)(cpu->rflags | rf);
 	if (m->fpregs && cpu->xsave != (uint8_t *)m->fpregs)
@@ -175,33 +186,6 @@ void regmap__context_store_segments(const struct cpu *cpu)
 }
 
 /* glibc's sigset_t is longer than the kernel's; behind the 64 bits lies something else. */
-struct cpu_regs regmap__context_regs(void *ucontext)
-{
-	uint64_t *gregs = (uint64_t *)((ucontext_t *)ucontext)->uc_mcontext.gregs;
-
-	return (struct cpu_regs){gregs, greg_of, gregs + REG_EFL};
-}
-
-void regmap__context_advance(void *ucontext, uint64_t rip)
-{
-	greg_t *gregs = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
-
-	gregs[REG_RIP] = (greg_t)rip;
-	gregs[REG_EFL] &= ~(greg_t)CPU_RF;
-}
-
-uint64_t regmap__context_rip(const void *ucontext)
-{
-	return (uint64_t)((const ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP];
-}
-
-void regmap__context_get_trap(const void *ucontext, struct cpu_trap *trap)
-{
-	const greg_t *regs = ((const ucontext_t *)ucontext)->uc_mcontext.gregs;
-
-	trap->number = (uint64_t)regs[REG_TRAPNO];
-	trap->error = (uint64_t)regs[REG_ERR];
-}
 
 void regmap__context_set_trap(void *ucontext, const struct cpu_trap *trap)
 {

@@ -24,6 +24,8 @@ void regmap__context_store(const struct cpu *cpu, void *ucontext, bool done);
 /* FS and GS as cpu->dirty says. The last act of a handler: libc doesn't work any more after it. */
 void regmap__context_store_segments(const struct cpu *cpu);
 
+/* The image of the vector state, where it has an XSAVE header: as in struct cpu. NULL: it has none. */
+uint8_t *regmap__context_vector(const void *ucontext, uint64_t *xfeatures);
 /* Bytes of vector state that the frame points to, its end mark included. */
 size_t regmap__context_image(const void *ucontext);
 /* The signal mask that sigreturn will set; the kernel's 64 bits. */
@@ -31,13 +33,40 @@ static inline uint64_t *regmap__context_mask(void *ucontext)
 {
 	return (uint64_t *)&((ucontext_t *)ucontext)->uc_sigmask;
 }
-uint64_t regmap__context_rip(const void *ucontext);
+static inline uint64_t regmap__context_rip(const void *ucontext)
+{
+	return (uint64_t)((const ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP];
+}
+
+/* gregs index of each register in encoding order */
+extern const uint8_t regmap__context_order[16];
+
 /* Those of the frame. */
-struct cpu_regs regmap__context_regs(void *ucontext);
+static inline struct cpu_regs regmap__context_regs(void *ucontext)
+{
+	uint64_t *gregs = (uint64_t *)((ucontext_t *)ucontext)->uc_mcontext.gregs;
+
+	return (struct cpu_regs){gregs, regmap__context_order, gregs + REG_EFL};
+}
+
 /* The instruction is done, and the registers show it. */
-void regmap__context_advance(void *ucontext, uint64_t rip);
+static inline void regmap__context_advance(void *ucontext, uint64_t rip)
+{
+	greg_t *gregs = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
+
+	gregs[REG_RIP] = (greg_t)rip;
+	gregs[REG_EFL] &= ~(greg_t)CPU_RF;
+}
+
 /* The exception behind a signal (trapno, error code), and how to show another one. */
-void regmap__context_get_trap(const void *ucontext, struct cpu_trap *trap);
+static inline void regmap__context_get_trap(const void *ucontext, struct cpu_trap *trap)
+{
+	const greg_t *regs = ((const ucontext_t *)ucontext)->uc_mcontext.gregs;
+
+	trap->number = (uint64_t)regs[REG_TRAPNO];
+	trap->error = (uint64_t)regs[REG_ERR];
+}
+
 void regmap__context_set_trap(void *ucontext, const struct cpu_trap *trap);
 /* Bytes left below @here on the alternate stack; SIZE_MAX if it isn't on that. */
 size_t regmap__context_stack_left(const void *ucontext, const void *here);

@@ -43,6 +43,27 @@ regmap__copy_bytes:
 	.cfi_endproc
 	.size	regmap__copy_bytes, . - regmap__copy_bytes
 
+	/* int regmap__load_words(uint64_t rdi[3], rsi aligned, size_t rdx 1..3, rcx unused, trap r8) */
+	.globl	regmap__load_words
+	.hidden	regmap__load_words
+	.type	regmap__load_words, @function
+regmap__load_words:
+	.cfi_startproc
+	endbr64
+	mov	(%rsi), %rax
+	mov	%rax, (%rdi)
+	cmp	$2, %rdx
+	jb	1f
+	mov	8(%rsi), %rax
+	mov	%rax, 8(%rdi)
+	je	1f
+	mov	16(%rsi), %rax
+	mov	%rax, 16(%rdi)
+1:	xor	%eax, %eax
+	ret
+	.cfi_endproc
+	.size	regmap__load_words, . - regmap__load_words
+
 	/*
 	 * int regmap__compare_bytes(rdi, rsi, size_t rdx 1..16, rcx unused, trap r8): 0 equal, 1
 	 * not

@@ -22,6 +22,8 @@ int regmap__copy_bytes(void *to, const void *from, size_t length, long unused,
                        struct cpu_trap *trap);
 int regmap__compare_bytes(const void *a, const void *b, size_t length, long unused,
                           struct cpu_trap *trap);
+int regmap__load_words(void *to, const void *from, size_t words, long unused,
+                       struct cpu_trap *trap);
 int regmap__probe_byte(uint64_t at, int write, long unused1, long unused2, struct cpu_trap *trap);
 
 static bool within(uint64_t rip, const char *begin, const char *end)
@@ -87,6 +89,11 @@ bool regmap__guard_fixup(int signo, const siginfo_t *info, void *ucontext)
 int regmap__guard_copy(void *to, const void *from, size_t length, struct cpu_trap *trap)
 {
 	return regmap__copy_bytes(to, from, length, 0, trap);
+}
+
+int regmap__guard_load(uint64_t to[3], const void *from, size_t words, struct cpu_trap *trap)
+{
+	return regmap__load_words(to, from, words, 0, trap);
 }
 
 int regmap__guard_compare(const void *a, const void *b, size_t length)

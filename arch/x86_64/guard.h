@@ -23,6 +23,8 @@ bool regmap__guard_fixup(int signo, const siginfo_t *info, void *ucontext);
  * copied).
  */
 int regmap__guard_copy(void *to, const void *from, size_t length, struct cpu_trap *trap);
+/* Load 1 to 3 aligned words, each at once. 0, or -1 with @trap filled in. */
+int regmap__guard_load(uint64_t to[3], const void *from, size_t words, struct cpu_trap *trap);
 /* Are these 1 to 16 bytes the same? 0 yes, 1 no, -1 they can't be read. */
 int regmap__guard_compare(const void *a, const void *b, size_t length);
 /* Would a write of these bytes succeed? Touches a byte of each page, changing nothing. 0, or -1. */

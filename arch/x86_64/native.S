@@ -11,6 +11,7 @@
 	.set	XSAVE, 144
 	.set	LOAD, 152
 	.set	SAVE, 160
+	.set	PLAIN, 200
 	.set	AC, 0x40000
 
 	.text
@@ -39,7 +40,9 @@ regmap__native_run:
 	jz	1f
 	mov	XSAVE(%rdi), %rcx
 	xrstor64 (%rcx)
-1:	pushq	FLAGS(%rdi)
+1:	cmpq	$0, PLAIN(%rdi)
+	jne	6f
+	pushq	FLAGS(%rdi)
 	popfq
 	mov	0(%rdi), %rax
 	mov	8(%rdi), %rcx
@@ -110,7 +113,7 @@ regmap__native_run:
 	.endr
 	ret
 
-	/* guard.c resumes here with RSP as behind the call and AC, DF and TF clear. */
+	/* Any register may be the one. */
 	.cfi_adjust_cfa_offset 88
 	.cfi_offset %rbx, -16
 	.cfi_offset %rbp, -24
@@ -118,6 +121,16 @@ regmap__native_run:
 	.cfi_offset %r13, -40
 	.cfi_offset %r14, -48
 	.cfi_offset %r15, -56
+6:	mov	PLAIN(%rdi), %rax
+	.irp	r, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
+	mov	%rax, %\r
+	.endr
+	call	*8(%rsp)
+	mov	(%rsp), %rdi
+	xor	%r12d, %r12d
+	jmp	2b
+
+	/* guard.c resumes here with RSP as behind the call and AC, DF and TF clear. */
 	.globl	regmap__native_fault
 	.hidden	regmap__native_fault
 regmap__native_fault:

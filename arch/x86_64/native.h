@@ -15,7 +15,14 @@ struct native {
 	uint8_t *xsave;
 	uint64_t load, save; /* XSTATE_* */
 	struct cpu_trap trap;
+	/*
+	 * The code names one general register, which holds the operand's address, and neither reads
+	 * nor writes flags: only that is in and out, and gpr and flags aren't looked at.
+	 */
+	void *plain; /* the operand; NULL: not such code */
 };
+
+_Static_assert(offsetof(struct native, plain) == 200, "as native.S has it");
 
 /*
  * 0; -1 the code ran into an exception: n->trap says which; the general registers are as they

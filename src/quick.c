@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+#include "quick.h"
+
+#include "bus.h"
+#include "gate.h"
+#include "sigsafe.h"
+
+enum { RIGHTS = EM_READ | EM_WRITE, GENERAL = 4 /* REGMAP_GENERAL */, PAGE_0_END = 0x1000 };
+
+struct quick_access {
+	const struct plan *plan;
+	const struct cpu_regs *regs;
+	uint64_t rip, address;
+	struct quick_failure *failure;
+};
+
+static uint64_t stack_pointer(const struct quick_access *q)
+{
+	return q->regs->value[q->regs->at[CPU_RSP]];
+}
+
+/* --- the register page --- */
+
+enum { FIELD_RIP = 16, FIELD_RFLAGS = 17 };
+
+enum { FIELDS_END = (FIELD_RFLAGS + 1) * 8 };
+
+/* Are all of these fields the register page's, and whole? Found out once per version of the table. */
+static inline bool are_registers(void)
+{
+	static _Atomic uint64_t valid; /* version + 1 */
+	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
+	const struct backing_ops *ops;
+	struct table_hit hit;
+
+	if (atomic_load_explicit(&valid, memory_order_relaxed) == version + 1)
+		return true;
+	regmap__table_find(0, &hit);
+	ops = hit.window ? window_ops(hit.window) : NULL;
+	if (!ops || !ops->claims || hit.last < FIELDS_END - 1 || hit.version != version)
+		return false;
+	atomic_store_explicit(&valid, version + 1, memory_order_relaxed);
+	return true;
+}
+
+static uint64_t get_field(const struct quick_access *q, unsigned field)
+{
+	if (field == FIELD_RIP)
+		return q->rip + q->plan->length;
+	if (field == FIELD_RFLAGS)
+		return *q->regs->flags & ~(uint64_t)CPU_RF;
+	return q->regs->value[q->regs->at[field]];
+}
+
+/* Of a register that the instruction itself may have changed by now. */
+static void put_bytes(uint64_t *reg, unsigned skip, unsigned size, uint64_t value)
+{
+	uint64_t mask = (size == 8 ? ~0ull : (1ull << size * 8) - 1) << skip * 8;
+
+	*reg = (*reg & ~mask) | (value & mask);
+}
+
+/* See regfile.c, which knows all registers. */
+static enum quick on_registers(const struct quick_access *q)
+{
+	const struct plan *p = q->plan;
+	unsigned field = (unsigned)(q->address / 8), skip = q->address % 8;
+	uint64_t value;
+
+	if (skip + p->size > 8 || field > (p->access & EM_WRITE ? FIELD_RIP - 1 : FIELD_RFLAGS) ||
+	    !are_registers())
+		return QUICK_NO;
+	value = get_field(q, field);
+	if (!regmap__em_quick(p, q->regs, (uint8_t *)&value + skip))
+		return QUICK_NO;
+	if (p->access & EM_WRITE)
+		put_bytes(&q->regs->value[q->regs->at[field]], skip, p->size, value);
+	return QUICK_DONE;
+}
+
+/* --- devices --- */
+
+static enum quick failed(const struct quick_access *q, const struct access *at, int err)
+{
+	q->failure->status = regmap__window_bus_error(&q->failure->fault, at, q->address,
+	                                              q->plan->access, err);
+	return QUICK_FAILED;
+}
+
+static enum quick read_device(const struct quick_access *q, struct access *at)
+{
+	uint64_t value = 0;
+	int err;
+
+	regmap__pin_note_thread(&at->pin);
+	err = window_ops(at->window)->read(at, NULL, &value);
+	if (err)
+		return failed(q, at, err);
+	regmap__access_end(at);
+	return regmap__em_quick(q->plan, q->regs, &value) ? QUICK_DONE : QUICK_NO;
+}
+
+/* What only writes has no result in a register. */
+static enum quick write_device(const struct quick_access *q, struct access *at)
+{
+	uint64_t value = 0;
+	int err;
+
+	if (!regmap__em_quick(q->plan, q->regs, &value))
+		return QUICK_NO;
+	regmap__pin_note_thread(&at->pin);
+	err = window_ops(at->window)->write(at, NULL, &value);
+	return err ? failed(q, at, err) : QUICK_DONE;
+}
+
+/* The registers change last: the device may refuse the second half. */
+static enum em_status modify(const struct quick_access *q, struct bus *bus)
+{
+	struct em_fault *fault = &q->failure->fault;
+	const struct plan *p = q->plan;
+	struct alu results;
+	enum em_status status;
+	uint64_t value = 0;
+
+	status = bus->ops->read(bus, q->address, &value, p->size, fault);
+	if (status)
+		return status;
+	regmap__em_quick_compute(p, q->regs, &value, &results);
+	status = bus->ops->write(bus, q->address, &value, p->size, fault);
+	if (!status)
+		regmap__em_quick_store(p, q->regs, &results);
+	return status;
+}
+
+static enum quick modify_device(const struct quick_access *q, unsigned how)
+{
+	struct window_bus bus __attribute__((cleanup(regmap__window_bus_end)));
+	bool locked = q->plan->access & EM_LOCKED;
+
+	regmap__window_bus_init(&bus);
+	bus.origin = stack_pointer(q);
+	bus.bus.ops->hold(&bus.bus, q->address);
+	if (locked)
+		bus.bus.ops->lock(&bus.bus, q->address);
+	q->failure->status = modify(q, &bus.bus);
+	if (q->failure->status)
+		return QUICK_FAILED;
+	if (how & QUICK_RETURNS)
+		regmap__pin_leave_blocked(&bus.held);
+	return QUICK_DONE;
+}
+
+static bool is_one_piece(const struct access *at, size_t size)
+{
+	const struct backing_ops *ops = window_ops(at->window);
+
+	return ops->piece && ops->piece(at->address, size) == size;
+}
+
+/* What the access finds, pinned, is a device, if anything. */
+static enum quick on_device(const struct quick_access *q, struct access *at, unsigned how)
+{
+	const struct plan *p = q->plan;
+
+	/* what the device gives may make a division fault */
+	if (p->compiled.divides || !is_one_piece(at, p->size))
+		return QUICK_NO;
+	if (how & QUICK_GENERAL && !(at->window->flags & GENERAL))
+		return QUICK_VECTOR;
+	if (!(p->access & EM_WRITE))
+		return read_device(q, at);
+	if (!(p->access & EM_READ))
+		return write_device(q, at);
+	if (q->address < PAGE_0_END) /* somebody may map the register page meanwhile */
+		return QUICK_NO;
+	regmap__access_end(at);
+	return modify_device(q, how);
+}
+
+/* --- finding the window --- */
+
+/*
+ * Where a thread's last access was, as a rule the next one is. This belongs to who has claimed the
+ * home slot of the same number, and holds for one version of the table.
+ */
+struct hint {
+	_Alignas(64) uint64_t valid; /* version + 1; 0 while it is being written */
+	uint64_t first, last;
+	struct regmap_window *window;
+};
+static struct hint hints[PIN_HOMES];
+
+/* A handler may end it in the middle, by a jump. */
+static void take_hint(struct hint *hint, uint64_t first, const struct table_hit *hit)
+{
+	hint->valid = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	hint->first = first;
+	hint->last = hit->last;
+	hint->window = hit->window;
+	atomic_signal_fence(memory_order_seq_cst);
+	hint->valid = hit->version + 1;
+}
+
+/* Does it tell all about so many bytes? */
+static inline bool is_good(const struct hint *hint, uint64_t address, size_t size)
+{
+	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_relaxed);
+
+	return hint->valid == version + 1 && address >= hint->first && address <= hint->last &&
+	       hint->last - address >= size - 1;
+}
+
+/* A window that all of the bytes lie in. NULL: another case. */
+static inline struct regmap_window *find_window(struct hint *hint, uint64_t address, size_t size)
+{
+	const struct backing_ops *ops;
+	struct table_hit hit;
+
+	if (is_good(hint, address, size))
+		return hint->window;
+	regmap__table_find(address, &hit);
+	ops = hit.window ? window_ops(hit.window) : NULL;
+	if (!ops || ops->claims || ops->forward)
+		return NULL;
+	take_hint(hint, address, &hit);
+	return hit.last - address >= size - 1 ? hit.window : NULL;
+}
+
+/* The hint's window is pinned: is it still there, and does it allow the access at once? */
+static inline bool is_open(const struct hint *hint, unsigned access)
+{
+	struct regmap_window *w = hint->window;
+
+	return regmap__table_unchanged(hint->valid - 1) && !(access & RIGHTS & ~w->access) &&
+	       (!(access & EM_WRITE) || gate_is_open(w));
+}
+
+/* regmap__access_begin() for the commonest case. False: nothing is pinned. */
+static inline bool begin(const struct plan *p, uint64_t address, struct access *at)
+{
+	struct regmap_window *w;
+	struct hint *hint;
+
+	if (!pin_take_home(&at->pin, regmap__thread_key()))
+		return false;
+	hint = &hints[at->pin.slot - regmap__home_slots];
+	w = at->window = find_window(hint, address, p->size);
+	if (w) {
+		at->pin.stores = p->access & EM_WRITE ? PIN_STORES : 0;
+		atomic_exchange(&at->pin.slot->window, (uintptr_t)w | at->pin.stores);
+		if (is_open(hint, p->access))
+			return true;
+	}
+	pin_release_home(&at->pin);
+	return false;
+}
+
+static inline void end(struct access *at)
+{
+	if (at->pin.slot)
+		regmap__access_end(at);
+}
+
+/* What begin() has begun, on a window without host memory. */
+static enum quick on_window(const struct quick_access *q, struct access *at, unsigned how)
+{
+	const struct backing_ops *ops = window_ops(at->window);
+
+	if (ops->refuses && ops->refuses(at->window, q->plan->access & RIGHTS))
+		return QUICK_NO;
+	at->address = q->address;
+	at->length = q->plan->size;
+	at->host = NULL;
+	regmap__pin_note_origin(&at->pin, stack_pointer(q));
+	return on_device(q, at, how);
+}
+
+/* What takes more: a second access on the way, an alias, a store that has to wait. */
+static enum quick anywhere(const struct quick_access *q, struct access *at, unsigned how)
+{
+	const struct plan *p = q->plan;
+
+	regmap__access_begin(at, q->address, p->size, p->access & RIGHTS);
+	regmap__pin_note_origin(&at->pin, stack_pointer(q));
+	if (!at->window || at->refusal || at->length != p->size)
+		return QUICK_NO;
+	if (!at->host)
+		return on_device(q, at, how);
+	return regmap__em_quick(p, q->regs, at->host) ? QUICK_DONE : QUICK_NO;
+}
+
+/* --- all together --- */
+
+enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
+                            uint64_t address, unsigned how, struct quick_failure *failure)
+{
+	const struct quick_access q = {plan, regs, rip, address, failure};
+	struct access at __attribute__((cleanup(end)));
+	struct regmap_window *w;
+	bool done;
+
+	at.pin.slot = NULL;
+	if (address < FIELDS_END)
+		return on_registers(&q);
+	if (!begin(plan, address, &at))
+		return anywhere(&q, &at, how);
+	w = at.window;
+	if (!window_ops(w)->host)
+		return on_window(&q, &at, how);
+	done = regmap__em_quick(plan, regs, window_ops(w)->host(w, address - window_start(w)));
+	pin_release_home(&at.pin);
+	return done ? QUICK_DONE : QUICK_NO;
+}
+
+enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs,
+                                uint64_t address, uint8_t *xsave, uint64_t xfeatures)
+{
+	struct regmap_window *w;
+	struct access at;
+	bool done = false;
+
+	if (!begin(plan, address, &at))
+		return QUICK_NO;
+	w = at.window;
+	if (window_ops(w)->host)
+		done = regmap__em_quick_native(plan, regs, address,
+		                               window_ops(w)->host(w, address - window_start(w)),
+		                               xsave, xfeatures);
+	pin_release_home(&at.pin);
+	return done ? QUICK_DONE : QUICK_NO;
+}
+
+enum quick regmap__quick(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
+                         bool general_only, struct quick_failure *failure)
+{
+	uint64_t address;
+
+	if (!regmap__em_quick_address(plan, regs, rip, &address))
+		return QUICK_NO;
+	return regmap__quick_at(plan, regs, rip, address, general_only ? QUICK_GENERAL : 0,
+	                        failure);
+}
