@@ -123,11 +123,29 @@ static int check_config(const struct regmap_config *c)
 		return -EINVAL;
 	if (c->access == 0 || c->access & ~(unsigned)(REGMAP_READ | REGMAP_WRITE))
 		return -EINVAL;
-	if (c->flags & ~(unsigned)(REGMAP_TRAP | REGMAP_PRIVATE))
+	if (c->flags & ~(unsigned)(REGMAP_TRAP | REGMAP_PRIVATE | REGMAP_READ_DIRECT))
 		return -EINVAL;
 	if (c->flags & REGMAP_PRIVATE && c->backing != REGMAP_RAM)
 		return -EINVAL;
+	if (c->flags & REGMAP_READ_DIRECT &&
+	    (c->backing != REGMAP_DEVICE || !(c->access & REGMAP_READ)))
+		return -EINVAL;
 	return (unsigned)c->backing < sizeof(backings) / sizeof(backings[0]) ? 0 : -EINVAL;
+}
+
+static const struct backing_ops *backing_of(const struct regmap_config *c)
+{
+	return c->flags & REGMAP_READ_DIRECT ? &regmap__backing_readable : backings[c->backing];
+}
+
+/* A callback for something that the window allows? Registers that are read directly need none. */
+static bool has_callbacks(const struct regmap_config *c)
+{
+	if (c->flags & REGMAP_READ_DIRECT && !(c->access & REGMAP_WRITE))
+		return true;
+	if (!c->ops)
+		return false;
+	return c->ops->write || (c->ops->read && !(c->flags & REGMAP_READ_DIRECT));
 }
 
 /*
@@ -146,9 +164,7 @@ static int copy_request(struct request *r, const struct regmap_config *from)
 	memset(r->name, 0, sizeof(r->name));
 	strncpy(r->name, c->name ? c->name : backings[c->backing]->name, sizeof(r->name) - 1);
 	c->name = r->name;
-	if (c->backing == REGMAP_DEVICE && (!c->ops || (!c->ops->read && !c->ops->write)))
-		return -EINVAL;
-	return 0;
+	return c->backing != REGMAP_DEVICE || has_callbacks(c) ? 0 : -EINVAL;
 }
 
 static struct regmap_window *new_window(const struct regmap_config *c,
@@ -243,7 +259,7 @@ int regmap_map(const struct regmap_config *config, struct regmap_window **out)
 	if (err)
 		return err;
 	regmap__maplock_take();
-	err = map_locked(&r.config, backings[r.config.backing], &window);
+	err = map_locked(&r.config, backing_of(&r.config), &window);
 	regmap__maplock_release();
 	if (out && !err)
 		*out = window;
