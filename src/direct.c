@@ -234,13 +234,29 @@ void regmap__direct_attach(struct regmap_window *window, uint64_t start, uint64_
 	change_pages(&c, window, start, last);
 }
 
+static void forget_runs(struct regmap_window *window)
+{
+	runs -= window->runs;
+	window->runs = 0;
+}
+
+/* The pages are a reservation then, or of the windows inside: nothing of the window's own is left there. */
+static int move_out(struct regmap_window *window)
+{
+	int err = window_ops(window)->move_out(window);
+
+	if (!err)
+		forget_runs(window);
+	return err;
+}
+
 int regmap__direct_detach(struct regmap_window *window, uint64_t start, uint64_t last)
 {
 	struct change c = {.act = hide};
 	int err;
 
 	if (regmap__direct_wanted(window) && window->flags & REGMAP_PRIVATE)
-		return window_ops(window)->move_out(window);
+		return move_out(window);
 	err = change_pages(&c, window, start, last);
 	if (err)
 		regmap__direct_attach(window, start, last);
@@ -298,8 +314,7 @@ void regmap__direct_detach_old(struct regmap_window *window)
 		change_pages(&c, window, window_start(window), window_last(window));
 	if (is_mirror(window))
 		regmap__aliases_remove(window);
-	runs -= window->runs;
-	window->runs = 0;
+	forget_runs(window);
 }
 
 static void know_again(struct regmap_window *window)

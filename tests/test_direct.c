@@ -396,6 +396,9 @@ static void test_direct_aliases_of_aliases_are_mapped(void **state)
 	}
 	assert_trapped(MIRROR + 8 * PAGE);
 	assert_int_equal(fault_of(MIRROR + 8 * PAGE, false), SIGBUS);
+	unmap(alias[8]);
+	alias[8] = lay_alias(MIRROR + 8 * PAGE, MIRROR + 7 * PAGE, PAGE);
+	assert_trapped(MIRROR + 8 * PAGE);
 	unmap(alias[3]);
 	for (unsigned i = 4; i < 8; i++)
 		expect_segv(MIRROR + i * PAGE, false);
