@@ -335,7 +335,7 @@ static void on_fault(int signo, siginfo_t *info, void *uc)
 
 static void catch_faults(void)
 {
-	struct sigaction act = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+	struct sigaction act = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
 
 	sigaction(SIGSEGV, &act, NULL);
 	sigaction(SIGBUS, &act, NULL);
@@ -343,7 +343,7 @@ static void catch_faults(void)
 
 static int load(uint64_t at, uint8_t *value)
 {
-	int signo = sigsetjmp(after, 0);
+	int signo = sigsetjmp(after, 1);
 
 	if (!signo)
 		*value = *(volatile uint8_t *)(uintptr_t)at;
@@ -352,7 +352,7 @@ static int load(uint64_t at, uint8_t *value)
 
 static int store(uint64_t at, uint8_t value)
 {
-	int signo = sigsetjmp(after, 0);
+	int signo = sigsetjmp(after, 1);
 
 	if (!signo)
 		*(volatile uint8_t *)(uintptr_t)at = value;
