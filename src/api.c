@@ -14,7 +14,11 @@
 #include "trap.h"
 #include "../emulator/emulator.h"
 
-enum { PAGE_0_LAST = 0xfff, MOST_CONFIG = 4096 };
+enum {
+	PAGE_0_LAST = 0xfff,
+	FIRST_CONFIG = offsetof(struct regmap_config, target) + sizeof(uint64_t), /* of 0.1 */
+	MOST_CONFIG = 4096,
+};
 
 static struct regmap_window *registers;
 
@@ -101,19 +105,23 @@ struct request {
 	char name[sizeof(((struct regmap_window *)NULL)->name)];
 };
 
-/* A later version's config is fine as long as it asks for nothing that this one doesn't know. */
+/*
+ * A later version's config is fine as long as it asks for nothing that this one doesn't know; what an
+ * earlier one's doesn't have is zero.
+ */
 static int copy_config(struct regmap_config *to, const struct regmap_config *from)
 {
 	const char *bytes = (const char *)from;
 	size_t size;
 
-	if (!from || from->size < sizeof(*to) || from->size > MOST_CONFIG)
+	if (!from || from->size < FIRST_CONFIG || from->size > MOST_CONFIG)
 		return -EINVAL;
 	size = from->size;
 	for (size_t i = sizeof(*to); i < size; i++)
 		if (bytes[i])
 			return -EINVAL;
-	*to = *from;
+	memset(to, 0, sizeof(*to));
+	memcpy(to, from, size < sizeof(*to) ? size : sizeof(*to));
 	return 0;
 }
 
