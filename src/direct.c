@@ -89,23 +89,54 @@ static int show(struct change *c, uint64_t page, uint64_t bytes)
 		if (c->shown == c->most)
 			return -ENOMEM;
 		err = window_ops(o.source)->attach(o.source, o.from, o.bytes, page, o.access);
+		if (err)
+			regmap__reserve_cover(page, page + (o.bytes - 1)); /* it may be gone */
 		c->shown += !err;
 	}
 	return err;
 }
 
+/* Is the page one of ours that memory may be mapped at? */
+static bool shows(uint64_t page)
+{
+	uint64_t first = page, last = page + (PAGE - 1);
+	struct origin o;
+
+	find_origin(page, PAGE, &o);
+	return o.source && regmap__reserve_clip(&first, &last);
+}
+
+/*
+ * At the limit of mappings the kernel can't cut one in two or three. But it can do without all of it:
+ * what it has made one with these pages shows memory, too.
+ */
+static void hide_around(uint64_t first, uint64_t last)
+{
+	while (shows(first - PAGE))
+		first -= PAGE;
+	while (shows(last + 1))
+		last += PAGE;
+	regmap__reserve_cover(first, last);
+}
+
 /* What traps anyway may lie in between. */
 static int hide(struct change *c, uint64_t page, uint64_t bytes)
 {
+	uint64_t last = page + (bytes - 1);
 	struct origin o;
+	int err;
 
-	(void)c;
 	for (; bytes; page += o.bytes, bytes -= o.bytes) {
 		find_origin(page, bytes, &o);
 		if (o.source)
-			return regmap__reserve_cover(page, page + (bytes - 1));
+			break;
 	}
-	return 0;
+	err = bytes ? regmap__reserve_cover(page, last) : 0;
+	if (err && c->must) {
+		hide_around(page, last);
+		err = 0;
+	}
+	return err;
 }
 
 struct pages {
@@ -177,22 +208,6 @@ static int mirror_run(struct regmap_window *alias, void *arg)
 	return each_run(m->change, alias, pages_of(first, last), m->depth - 1);
 }
 
-static int cover(struct change *c, uint64_t page, uint64_t bytes)
-{
-	(void)c;
-	return regmap__reserve_cover(page, page + (bytes - 1));
-}
-
-/* At the limit of mappings the kernel can't cut one in two. But it can do without all of it. */
-static void hide_all(const struct regmap_window *w)
-{
-	struct pages pages = pages_of(window_start(w), window_last(w)), run;
-	struct change c = {.act = cover};
-
-	while (next_run(w, &pages, &run))
-		act_on_run(&c, &run);
-}
-
 /*
  * Do it to the window's own whole pages among these, and to those of aliases which show them. Ends at
  * the first that doesn't go well.
@@ -207,10 +222,6 @@ static int each_run(struct change *c, const struct regmap_window *w, struct page
 		struct mirrored m = {c, run.at, run.at + (run.count * PAGE - 1), depth};
 
 		err = act_on_run(c, &run);
-		if (err && c->must) {
-			hide_all(w);
-			err = 0;
-		}
 		if (!err && depth)
 			err = regmap__aliases_of(m.first, m.last, mirror_run, &m);
 	}
