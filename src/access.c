@@ -10,8 +10,6 @@
 #include "gate.h"
 #include "sigsafe.h"
 
-enum { MAX_ALIASES = 8 };
-
 static _Atomic uint64_t the_lock; /* of LOCKed operations outside of any window */
 
 static const struct refusal read_only = {-EACCES, SIGSEGV, SEGV_ACCERR, "the window is read-only"};
@@ -64,8 +62,8 @@ static bool follow(struct access *at, const struct table_hit *hit, unsigned acce
 		return false;
 	if (ops->forward)
 		at->address = ops->forward(w, offset);
-	else if (ops->host)
-		at->host = ops->host(w, offset);
+	else
+		at->host = window_host(w, offset, access);
 	return ops->forward;
 }
 

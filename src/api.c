@@ -15,7 +15,11 @@
 #include "trap.h"
 #include "../emulator/emulator.h"
 
-enum { PAGE_0_LAST = 0xfff, MOST_CONFIG = 4096 };
+enum {
+	PAGE_0_LAST = 0xfff,
+	FIRST_CONFIG = offsetof(struct regmap_config, target) + sizeof(uint64_t), /* of 0.1 */
+	MOST_CONFIG = 4096,
+};
 
 static struct regmap_window *registers;
 
@@ -104,19 +108,23 @@ struct request {
 	char name[sizeof(((struct regmap_window *)NULL)->name)];
 };
 
-/* A later version's config is fine as long as it asks for nothing that this one doesn't know. */
+/*
+ * A later version's config is fine as long as it asks for nothing that this one doesn't know; what an
+ * earlier one's doesn't have is zero.
+ */
 static int copy_config(struct regmap_config *to, const struct regmap_config *from)
 {
 	const char *bytes = (const char *)from;
 	size_t size;
 
-	if (!from || from->size < sizeof(*to) || from->size > MOST_CONFIG)
+	if (!from || from->size < FIRST_CONFIG || from->size > MOST_CONFIG)
 		return -EINVAL;
 	size = from->size;
 	for (size_t i = sizeof(*to); i < size; i++)
 		if (bytes[i])
 			return -EINVAL;
-	*to = *from;
+	memset(to, 0, sizeof(*to));
+	memcpy(to, from, size < sizeof(*to) ? size : sizeof(*to));
 	return 0;
 }
 
@@ -126,11 +134,29 @@ static int check_config(const struct regmap_config *c)
 		return -EINVAL;
 	if (c->access == 0 || c->access & ~(unsigned)(REGMAP_READ | REGMAP_WRITE))
 		return -EINVAL;
-	if (c->flags & ~(unsigned)(REGMAP_TRAP | REGMAP_PRIVATE))
+	if (c->flags & ~(unsigned)(REGMAP_TRAP | REGMAP_PRIVATE | REGMAP_READ_DIRECT))
 		return -EINVAL;
 	if (c->flags & REGMAP_PRIVATE && c->backing != REGMAP_RAM)
 		return -EINVAL;
+	if (c->flags & REGMAP_READ_DIRECT &&
+	    (c->backing != REGMAP_DEVICE || !(c->access & REGMAP_READ)))
+		return -EINVAL;
 	return (unsigned)c->backing < sizeof(backings) / sizeof(backings[0]) ? 0 : -EINVAL;
+}
+
+static const struct backing_ops *backing_of(const struct regmap_config *c)
+{
+	return c->flags & REGMAP_READ_DIRECT ? &regmap__backing_readable : backings[c->backing];
+}
+
+/* A callback for something that the window allows? Registers that are read directly need none. */
+static bool has_callbacks(const struct regmap_config *c)
+{
+	if (c->flags & REGMAP_READ_DIRECT && !(c->access & REGMAP_WRITE))
+		return true;
+	if (!c->ops)
+		return false;
+	return c->ops->write || (c->ops->read && !(c->flags & REGMAP_READ_DIRECT));
 }
 
 /*
@@ -149,9 +175,7 @@ static int copy_request(struct request *r, const struct regmap_config *from)
 	memset(r->name, 0, sizeof(r->name));
 	strncpy(r->name, c->name ? c->name : backings[c->backing]->name, sizeof(r->name) - 1);
 	c->name = r->name;
-	if (c->backing == REGMAP_DEVICE && (!c->ops || (!c->ops->read && !c->ops->write)))
-		return -EINVAL;
-	return 0;
+	return c->backing != REGMAP_DEVICE || has_callbacks(c) ? 0 : -EINVAL;
 }
 
 static struct regmap_window *new_window(const struct regmap_config *c,
@@ -246,7 +270,7 @@ int regmap_map(const struct regmap_config *config, struct regmap_window **out)
 	if (err)
 		return err;
 	regmap__maplock_take();
-	err = map_locked(&r.config, backings[r.config.backing], &window);
+	err = map_locked(&r.config, backing_of(&r.config), &window);
 	regmap__maplock_release();
 	if (out && !err)
 		*out = window;

@@ -17,6 +17,8 @@ struct access;
 struct refusal;
 struct window_bus;
 
+enum { MAX_ALIASES = 8 }; /* in a chain */
+
 /* What is not named in a backing's struct is NULL: it has no such thing. */
 struct backing_ops {
 	const char *name; /* for reports, and the default name of a window */
@@ -38,7 +40,10 @@ struct backing_ops {
 	bool (*claims)(uint64_t offset, uint64_t *length);
 	/* Where the access really goes: a guest address. */
 	uint64_t (*forward)(const struct regmap_window *window, uint64_t offset);
-	/* The host memory at @offset; it reaches to the end of the window. */
+	/*
+	 * The host memory at @offset; it reaches to the end of the window. Of a backing that has
+	 * write(), too, it is for reading: see window_host().
+	 */
 	void *(*host)(const struct regmap_window *window, uint64_t offset);
 	/* -errno if the backing has no such direction, though the window allows it. */
 	int (*refuses)(const struct regmap_window *window, unsigned access);
@@ -54,10 +59,11 @@ struct backing_ops {
 	const struct refusal *failure;
 
 	/*
-	 * Map these whole pages of the window at their guest address, over a reservation. 0 or
-	 * -errno.
+	 * Show these whole pages of the window, from its guest address @from on, at @guest (its own
+	 * address or that of an alias), over a reservation. 0 or -errno.
 	 */
-	int (*attach)(const struct regmap_window *window, uint64_t first, uint64_t last);
+	int (*attach)(const struct regmap_window *window, uint64_t from, uint64_t bytes,
+	              uint64_t guest, unsigned access);
 	/*
 	 * For memory that is in one place only, and so goes to its guest addresses as a whole or
 	 * not at all. In: the window is about to enter the table, alone in pages that are ours. Out,
@@ -70,8 +76,18 @@ struct backing_ops {
 extern const struct backing_ops regmap__backing_ram;
 extern const struct backing_ops regmap__backing_host;
 extern const struct backing_ops regmap__backing_device;
+extern const struct backing_ops regmap__backing_readable;
 extern const struct backing_ops regmap__backing_alias;
 extern const struct backing_ops regmap__backing_registers;
+
+/* What a device that is read as RAM shares with these two. */
+int regmap__ram_create(struct regmap_window *window, const struct regmap_config *config);
+void regmap__ram_destroy(struct regmap_window *window);
+void *regmap__ram_host(const struct regmap_window *window, uint64_t offset);
+int regmap__ram_attach(const struct regmap_window *window, uint64_t from, uint64_t bytes,
+                       uint64_t guest, unsigned access);
+size_t regmap__device_piece(uint64_t address, size_t length);
+int regmap__device_write(const struct access *at, struct window_bus *bus, const void *from);
 
 /* Before a fork: parent and child share the RAM there is, and part ways for the RAM to come. */
 void regmap__ram_freeze(void);

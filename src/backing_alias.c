@@ -6,7 +6,7 @@
 
 #include "sigsafe.h"
 
-enum { MAX_ALIASES = 8, MAX_PIECES = 4096 };
+enum { MAX_PIECES = 4096 };
 
 static bool meets(uint64_t start, uint64_t last, const struct regmap_window *w)
 {
@@ -58,13 +58,14 @@ static int alias_create(struct regmap_window *w, const struct regmap_config *con
 		return -EINVAL;
 	if (leads_back(target, last, w, MAX_ALIASES, &pieces))
 		return -ELOOP;
-	w->target = target;
+	w->alias.target = target;
+	w->alias.known = false;
 	return 0;
 }
 
 static uint64_t alias_forward(const struct regmap_window *w, uint64_t offset)
 {
-	return w->target + offset;
+	return w->alias.target + offset;
 }
 
 const struct backing_ops regmap__backing_alias = {

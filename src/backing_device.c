@@ -26,7 +26,7 @@ static int device_refuses(const struct regmap_window *w, unsigned access)
 }
 
 /* The first naturally aligned piece of a range. */
-static size_t device_piece(uint64_t address, size_t length)
+size_t regmap__device_piece(uint64_t address, size_t length)
 {
 	size_t width = 8;
 
@@ -85,7 +85,7 @@ static int device_read(const struct access *at, struct window_bus *bus, void *to
 	return negative(err);
 }
 
-static int device_write(const struct access *at, struct window_bus *bus, const void *from)
+int regmap__device_write(const struct access *at, struct window_bus *bus, const void *from)
 {
 	const struct regmap_window *w = at->window;
 	uint64_t offset = at->address - window_start(w), value = 0;
@@ -102,7 +102,7 @@ const struct backing_ops regmap__backing_device = {
 	.name = "device",
 	.create = device_create,
 	.refuses = device_refuses,
-	.piece = device_piece,
+	.piece = regmap__device_piece,
 	.read = device_read,
-	.write = device_write,
+	.write = regmap__device_write,
 };

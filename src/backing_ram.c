@@ -181,7 +181,7 @@ static int create_private(struct regmap_window *w, uint64_t bytes)
 	return 0;
 }
 
-static int ram_create(struct regmap_window *w, const struct regmap_config *config)
+int regmap__ram_create(struct regmap_window *w, const struct regmap_config *config)
 {
 	uint64_t bytes = view_bytes(w);
 	int err;
@@ -195,7 +195,7 @@ static int ram_create(struct regmap_window *w, const struct regmap_config *confi
 	return err;
 }
 
-static void ram_destroy(struct regmap_window *w)
+void regmap__ram_destroy(struct regmap_window *w)
 {
 	struct arena *arena = w->ram.arena;
 
@@ -210,7 +210,7 @@ static void ram_destroy(struct regmap_window *w)
 	arena_free(arena);
 }
 
-static void *ram_host(const struct regmap_window *w, uint64_t offset)
+void *regmap__ram_host(const struct regmap_window *w, uint64_t offset)
 {
 	uint8_t *home = atomic_load_explicit(&w->ram.home, memory_order_acquire);
 
@@ -237,14 +237,14 @@ static int attach_read_only(void *view, uint64_t bytes, uint64_t guest)
 	return -ENOMEM;
 }
 
-static int ram_attach(const struct regmap_window *w, uint64_t first, uint64_t last)
+int regmap__ram_attach(const struct regmap_window *w, uint64_t from, uint64_t bytes, uint64_t guest,
+                       unsigned access)
 {
-	void *view = w->ram.view + (first - page_of(window_start(w)));
-	uint64_t bytes = last - first + 1;
+	void *view = w->ram.view + (from - page_of(window_start(w)));
 
-	if (!(w->access & REGMAP_WRITE))
-		return attach_read_only(view, bytes, first);
-	return move_to(view, 0, bytes, first) ? 0 : -ENOMEM;
+	if (!(access & REGMAP_WRITE))
+		return attach_read_only(view, bytes, guest);
+	return move_to(view, 0, bytes, guest) ? 0 : -ENOMEM;
 }
 
 /*
@@ -404,10 +404,10 @@ void regmap__ram_freeze(void)
 
 const struct backing_ops regmap__backing_ram = {
 	.name = "RAM",
-	.create = ram_create,
-	.destroy = ram_destroy,
-	.host = ram_host,
-	.attach = ram_attach,
+	.create = regmap__ram_create,
+	.destroy = regmap__ram_destroy,
+	.host = regmap__ram_host,
+	.attach = regmap__ram_attach,
 	.move_in = ram_move_in,
 	.move_out = ram_move_out,
 };

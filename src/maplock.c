@@ -9,6 +9,7 @@
 
 #include "../arch/x86_64/syscall.h"
 #include "access.h"
+#include "direct.h"
 #include "fork.h"
 #include "reserve.h"
 #include "sigmask.h"
@@ -29,6 +30,7 @@ int regmap__maplock_repair(void)
 	if (abandoned) {
 		regmap__reserve_repair();
 		err = regmap__table_repair();
+		regmap__direct_repair();
 		abandoned = err;
 	}
 	return err;

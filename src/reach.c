@@ -17,12 +17,15 @@
 
 enum { PAGE = 4096, STRETCH = 256 };
 
-/* Mapped where the program sees it: the window wants it, and it is there. */
+/*
+ * Mapped where the program sees it: memory wants it, here or behind an alias, and it is there. Not
+ * what only reads find mapped, as the kernel would not hand a store to the device.
+ */
 static bool is_direct(const struct access *at, uint64_t address)
 {
 	struct cpu_trap trap;
 
-	return at->host && at->address == address && regmap__direct_wanted(at->window) &&
+	return at->host && regmap__direct_wanted(at->window) && !window_ops(at->window)->write &&
 	       !regmap__guard_probe_read((const void *)(uintptr_t)address, at->length, &trap);
 }
 

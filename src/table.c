@@ -569,6 +569,14 @@ void regmap__table_remove(struct regmap_window *window)
 	replace(p.chunk, merge ? 2 : 1, a, NULL);
 }
 
+void regmap__table_each(void (*act)(struct regmap_window *window))
+{
+	struct regmap_window *w;
+
+	for (struct position p = {0, 0}; (w = window_at(p)); p = advance(p))
+		act(w);
+}
+
 /* In the order of the table, each window's parent is the one before it or one of that one's. */
 static void find_parents(void)
 {

@@ -40,11 +40,17 @@ struct regmap_window {
 		} ram;
 		void *host;
 		struct {
-			const struct regmap_device_ops *ops;
-			void *ctx;
-		} device;
-		uint64_t target;
+			uint64_t target;
+			/* Map lock: aliases.c. */
+			uint64_t reach;
+			struct regmap_window *left, *right;
+			bool known;
+		} alias;
 	};
+	struct {
+		const struct regmap_device_ops *ops; /* may be NULL if there is RAM as well */
+		void *ctx;
+	} device;
 
 	/* Map lock. */
 	bool live;
@@ -77,6 +83,19 @@ struct table_hit {
 void regmap__table_find(uint64_t address, struct table_hit *hit);
 /* The first byte of the gap around an address that lies in no window. AS-Safe. */
 uint64_t regmap__table_gap_first(uint64_t address);
+/*
+ * The host memory at @offset that an access of these rights (0: none in particular) may use; NULL: it
+ * takes transfers.
+ */
+static inline void *window_host(const struct regmap_window *w, uint64_t offset, unsigned access)
+{
+	const struct backing_ops *ops = window_ops(w);
+
+	if (!ops->host || (ops->write && access & REGMAP_WRITE))
+		return NULL;
+	return ops->host(w, offset);
+}
+
 /* Still that version? Ordered (seq_cst) after a pin. */
 extern _Atomic uint64_t regmap__table_version;
 static inline bool regmap__table_unchanged(uint64_t version)
@@ -98,6 +117,8 @@ int regmap__table_fits(uint64_t start, uint64_t last, struct regmap_window **par
 int regmap__table_insert(struct regmap_window *window);
 /* Needs no memory: insert leaves what it takes. */
 void regmap__table_remove(struct regmap_window *window);
+/* Every window in the table, in its order. */
+void regmap__table_each(void (*act)(struct regmap_window *window));
 /*
  * A writer stopped anywhere in the middle, for good. What readers see is whole all the same; what
  * writers keep is made anew from that. 0, or -ENOMEM: then again, before any change.

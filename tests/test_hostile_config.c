@@ -620,6 +620,128 @@ static void test_hostile_memory_runs_out_in_unmap(void **state)
 	assert_int_equal(regmap__reserve_count(), 0);
 }
 
+/* Does the kernel find memory there? Not where accesses trap. */
+static bool is_mapped(uint64_t at)
+{
+	int ends[2];
+	bool mapped;
+
+	assert_int_equal(pipe(ends), 0);
+	mapped = write(ends[1], (void *)(uintptr_t)at, 1) == 1;
+	close(ends[0]);
+	close(ends[1]);
+	return mapped;
+}
+
+/* What an alias shows is right, too, whichever call fails; and nothing shows what has gone. */
+static void test_hostile_memory_runs_out_beside_an_alias(void **state)
+{
+	enum { MIRROR = 0x1000000 };
+	struct regmap_config outer = good(REGMAP_RAM), inner = good(REGMAP_RAM),
+			     a = good(REGMAP_ALIAS);
+	volatile uint8_t *alias = (void *)(uintptr_t)(AT + MIRROR);
+	struct regmap_window *w, *in, *mirror;
+	unsigned n;
+
+	(void)state;
+	outer.length = a.length = 4 * PAGE;
+	inner.guest = AT + PAGE;
+	inner.length = PAGE;
+	a.guest = AT + MIRROR;
+	a.target = AT;
+	assert_int_equal(regmap_map(&a, &mirror), 0);
+	for (n = 1, failed = true; failed && n < MOST_CALLS; n++) {
+		int err;
+
+		assert_int_equal(regmap_map(&outer, &w), 0);
+		alias[PAGE] = 7;
+		for (unsigned i = 0; i < 3; i++) {
+			failed = false;
+			countdown = i == 0 ? n : 0;
+			err = regmap_map(&inner, &in);
+			countdown = 0;
+			assert_true(err == 0 || (err == -ENOMEM && failed));
+			assert_int_equal(alias[PAGE], err ? 7 : 0);
+			if (err)
+				continue;
+			alias[PAGE] = 9;
+			countdown = i == 1 ? n : 0;
+			assert_int_equal(regmap_unmap(in), 0);
+			countdown = 0;
+			assert_int_equal(alias[PAGE], 7);
+		}
+		failed = false;
+		countdown = n;
+		assert_int_equal(regmap_unmap(w), 0);
+		countdown = 0;
+		assert_int_equal(regmap_read(AT + MIRROR, &(uint8_t){0}, 1), -EFAULT);
+		for (unsigned i = 0; i < 4; i++)
+			assert_false(is_mapped(AT + MIRROR + i * PAGE));
+	}
+	assert_true(n < MOST_CALLS && n > 2);
+	assert_int_equal(regmap_unmap(mirror), 0);
+	assert_int_equal(regmap__reserve_count(), 0);
+}
+
+/* Every second page has other rights, until the kernel has no more mappings to give. */
+static void use_up_mappings(void)
+{
+	enum { PLENTY = 300000 };
+	uint8_t *room = mmap(NULL, (size_t)PLENTY * PAGE, PROT_NONE,
+	                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t i;
+
+	for (i = 0; i < PLENTY && !mprotect(room + i * PAGE, PAGE, PROT_READ);)
+		i += 2;
+	if (room == MAP_FAILED || i >= PLENTY)
+		_exit(77);
+	/* What was left was less than two: take one that ends where another begins. */
+	mprotect(room + i * PAGE - PAGE, PAGE, PROT_READ | PROT_WRITE);
+}
+
+/* The kernel has made one mapping of three windows, here and at the alias, and can't cut it. */
+static int unmap_the_middle(void *arg)
+{
+	enum { MIRROR = 0x1000000 };
+	struct regmap_config c = good(REGMAP_RAM), a = good(REGMAP_ALIAS);
+	volatile uint8_t *alias = (void *)(uintptr_t)(AT + MIRROR);
+	struct regmap_window *w[3], *mirror;
+
+	(void)arg;
+	a.length = 3 * PAGE;
+	a.guest = AT + MIRROR;
+	a.target = AT;
+	c.length = PAGE;
+	for (unsigned i = 0; i < 3; i++, c.guest += PAGE)
+		if (regmap_map(&c, &w[i]))
+			return 1;
+	if (regmap_map(&a, &mirror) || !is_mapped(AT) || !is_mapped(AT + MIRROR))
+		return 2;
+	for (unsigned i = 0; i < 3; i++)
+		alias[i * PAGE] = (uint8_t)(i + 1);
+	use_up_mappings();
+	if (regmap_unmap(w[1]))
+		return 3;
+	if (is_mapped(AT + PAGE) || is_mapped(AT + MIRROR + PAGE))
+		return 4;
+	if (alias[0] != 1 || alias[2 * PAGE] != 3 || *(volatile uint8_t *)AT != 1)
+		return 5;
+	return regmap_unmap(w[0]) || regmap_unmap(w[2]) || regmap_unmap(mirror) ? 6 : 0;
+}
+
+static void test_hostile_mappings_run_out_in_unmap(void **state)
+{
+	int fate;
+
+	(void)state;
+	if (!compares_maps())
+		skip(); /* sanitizers need mappings, too */
+	fate = t_child_fate(unmap_the_middle, NULL);
+	if (fate == -1 - 77)
+		skip(); /* vm.max_map_count is out of reach */
+	assert_int_equal(fate, 0);
+}
+
 struct first {
 	unsigned n;
 	bool *more;
@@ -726,6 +848,8 @@ int main(void)
 		cmocka_unit_test(test_hostile_memory_runs_out_in_map),
 		cmocka_unit_test(test_hostile_memory_runs_out_inside_of_ram),
 		cmocka_unit_test(test_hostile_memory_runs_out_in_unmap),
+		cmocka_unit_test(test_hostile_memory_runs_out_beside_an_alias),
+		cmocka_unit_test(test_hostile_mappings_run_out_in_unmap),
 	};
 
 	return cmocka_run_group_tests_name("hostile_config", tests, NULL, NULL);

@@ -48,8 +48,9 @@ enum regmap_backing {
 };
 
 enum regmap_flags {
-	REGMAP_TRAP = 1,    /* never map directly, even where it is possible */
-	REGMAP_PRIVATE = 2, /* REGMAP_RAM: a child process gets a copy of its own */
+	REGMAP_TRAP = 1,        /* never map directly, even where it is possible */
+	REGMAP_PRIVATE = 2,     /* REGMAP_RAM: a child process gets a copy of its own */
+	REGMAP_READ_DIRECT = 8, /* REGMAP_DEVICE: reads are those of memory, see regmap_map() */
 };
 
 /**
@@ -132,7 +133,7 @@ REGMAP_API int map_registers(void);
  * REGMAP_RAM: whole pages of the window are mapped at the guest address and cost nothing to access,
  * unless REGMAP_TRAP is set, another window lies in the page, the window is write-only, the kernel
  * has no such address or no more mappings (vm.max_map_count); of a read-only window the reads are
- * free. The memory is shared with child processes.
+ * free, and regmap_translate() finds the memory to fill it. It is shared with child processes.
  *
  * REGMAP_PRIVATE: a child process, by fork() or any other way that gives it a memory of its own,
  * finds the bytes as they were and then has them for itself, as its parent has. Such a window is
@@ -141,7 +142,20 @@ REGMAP_API int map_registers(void);
  *
  * REGMAP_ALIAS: an access at guest + n is an access at target + n, whatever window lies there at
  * that moment, and must be allowed by both. Where none lies, it is a SIGSEGV at the alias's own
- * address. Chains of aliases may be 8 long.
+ * address. Chains of aliases may be 8 long. Where a whole page of the alias shows a whole page that
+ * could be direct (REGMAP_RAM that isn't private, REGMAP_READ_DIRECT), it is mapped at the alias,
+ * too, with the rights that both give; REGMAP_TRAP on either prevents that. Whatever is mapped and
+ * unmapped at the target, an access through the alias shows it at once.
+ *
+ * REGMAP_READ_DIRECT: of a device whose registers may be read without its model, as reads have no
+ * effect (flash, ROM, configuration). The window has memory of its own, zeroed at first and shared with
+ * child processes like REGMAP_RAM, and a read is one of that memory: ops->read is never called and
+ * may be null. Writes go to ops->write alone, which puts into the memory what is to be read then;
+ * regmap_translate() has the address where it can. A read-modify-write is a read of the memory and
+ * a call of ops->write. Whole pages are mapped for reading, like those of read-only RAM, so that
+ * reads are free; in a page that other windows share, reads trap and are answered from the memory. A
+ * register whose reads do have effects is a REGMAP_DEVICE window laid inside. Without REGMAP_WRITE
+ * the window is a ROM, and ops may be NULL.
  *
  * @config, its name and its operations are read before anything else happens: where they can't be,
  * that is the caller's own fault, like that of strlen().
@@ -246,6 +260,8 @@ REGMAP_API int regmap_read_string(uint64_t guest, char *to, size_t size,
  * regmap_translate() - Find the host memory behind a guest address.
  * @host: where the byte lies; good for the rest of its window, up to a window laid inside, as long
  *        as that window stays mapped. Alignment and access rights are the caller's to keep.
+ *
+ * Of a window that is read-only or REGMAP_READ_DIRECT, the memory can be written there all the same.
  *
  * Return: 0; -EFAULT no window there, or @host is NULL; -ENODEV what has no host memory (device, register page).
  * Context: MT-Safe. AS-Safe. From a callback, too.
