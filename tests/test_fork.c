@@ -913,6 +913,66 @@ static void test_fork_while_others_map(void **state)
 	unmap(w);
 }
 
+struct laid_by_others {
+	uint64_t base;
+	bool bare; /* not by fork(): pages may stay reserved that the other thread was about to own */
+};
+
+/* Wholly there, or not at all: the windows of map_and_unmap(), which may have got anywhere. */
+static int look_at_inherited(void *arg)
+{
+	const struct laid_by_others *others = arg;
+	static const struct regmap_config laid[] = {
+		{.guest = 0, .length = 8 * PAGE},       {.guest = 2 * PAGE, .length = PAGE},
+		{.guest = 3 * PAGE + 8, .length = 100}, {.guest = 64 * PAGE, .length = 300 * PAGE},
+		{.guest = 16 * PAGE, .length = PAGE},   {.guest = 18 * PAGE, .length = PAGE},
+	};
+
+	for (unsigned i = 0; i < sizeof(laid) / sizeof(laid[0]); i++) {
+		struct regmap_window *w = NULL, *again = NULL;
+		struct regmap_config c = laid[i];
+		int err;
+
+		c.size = sizeof(c);
+		c.access = RW;
+		c.guest += others->base;
+		err = regmap_map(&c, &w);
+		if (others->bare && err == -EADDRINUSE)
+			continue;
+		CHECK(err == 0 || err == -EEXIST);
+		CHECK(regmap_map(&c, &again) == -EEXIST);
+		for (uint64_t guest = c.guest; guest < c.guest + c.length; guest += PAGE) {
+			*at(guest) = guest;
+			CHECK(read64(guest) == guest);
+		}
+		CHECK(regmap_unmap(w) == 0);
+	}
+	return 0;
+}
+
+/* A child has the windows of the moment of its birth, and the room of all others. */
+static void test_fork_children_have_what_others_mapped(void **state)
+{
+	pthread_t thread[2];
+
+	(void)state;
+	atomic_store(&stop, false);
+	pthread_create(&thread[0], NULL, map_and_unmap, (void *)(uintptr_t)0x40000000);
+	pthread_create(&thread[1], NULL, map_and_unmap, (void *)(uintptr_t)0x48000000);
+	for (unsigned i = 0; i < (t_mode_is("rel") ? ROUNDS : ROUNDS / 4); i++) {
+		struct laid_by_others others = {
+			.base = i & 1 ? 0x40000000 : 0x48000000,
+			.bare = ways[i % WAYS].make != by_fork,
+		};
+
+		if (way_is_fine(&ways[i % WAYS]))
+			run_in_child(&ways[i % WAYS], look_at_inherited, &others);
+	}
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+}
+
 static atomic_bool filled;
 
 static void *fill_and_move(void *arg)
@@ -1197,6 +1257,7 @@ int main(void)
 		cmocka_unit_test(test_fork_leaves_pins_of_others),
 		cmocka_unit_test(test_fork_amid_a_report),
 		cmocka_unit_test(test_fork_while_others_map),
+		cmocka_unit_test(test_fork_children_have_what_others_mapped),
 		cmocka_unit_test(test_fork_amid_a_move),
 		cmocka_unit_test(test_fork_in_signal_handlers),
 		cmocka_unit_test(test_fork_in_signal_handlers_goes_on),
