@@ -198,8 +198,8 @@ static inline void assert_failed(long result, int error)
 }
 
 /*
- * ThreadSanitizer puts signals off for as long as it likes, and threads that it has not seen begin
- * must not have their calls dispatched.
+ * ThreadSanitizer puts signals off for as long as it likes, and threads that it has not seen begin,
+ * or has seen end, must not have their calls dispatched.
  */
 static inline void not_with_tsan(void)
 {
