@@ -7,10 +7,6 @@
 
 enum { RW = REGMAP_READ | REGMAP_WRITE };
 
-#define OWN_LOW 0x6a000000ULL
-#define OWN_HIGH 0xffffe00000000000ULL
-#define OWN_HOLE 0x0badc0de00000000ULL
-
 static bool wrong(const char *what, uint64_t got, uint64_t want)
 {
 	return soak__failed(what, "the mapper's", "a window of its own", got, want);
@@ -63,7 +59,7 @@ static void unmap(struct regmap_window *window)
 
 static void use_own(struct member *self)
 {
-	static const uint64_t spaces[] = {OWN_LOW, OWN_HIGH, OWN_HOLE};
+	static const uint64_t spaces[] = {SOAK_MAPPER_LOW, SOAK_MAPPER_HIGH, SOAK_MAPPER_HOLE};
 	static uint8_t memory[4 * REGION];
 	struct random *random = &self->gun->random;
 	bool host = soak__below(random, 2);
@@ -81,14 +77,14 @@ static void use_own(struct member *self)
 	if (!window)
 		return;
 	alias = map((struct regmap_config){.name = "own alias",
-	                                   .guest = at + 0x4000000,
+	                                   .guest = at + SOAK_MAPPER_SPACE,
 	                                   .length = length,
 	                                   .backing = REGMAP_ALIAS,
 	                                   .target = at},
 	            self);
 	try_memory(at, random);
 	try_memory(at + length - 8, random);
-	try_memory(at + 0x4000000, random);
+	try_memory(at + SOAK_MAPPER_SPACE, random);
 	unmap(alias);
 	unmap(window);
 }

@@ -48,6 +48,13 @@ void soak__stores_init(uint64_t seed);
 #define SOAK_LOW_SPACE 0x68000000ULL
 #define SOAK_HIGH_SPACE 0xffffc00000000000ULL
 #define SOAK_HOLE_SPACE 0x7654300000000000ULL
+/* The mapper's own windows; their aliases lie SOAK_MAPPER_SPACE bytes further on. */
+#define SOAK_MAPPER_LOW 0x6a000000ULL
+#define SOAK_MAPPER_HIGH 0xffffe00000000000ULL
+#define SOAK_MAPPER_HOLE 0x0badc0de00000000ULL
+#define SOAK_MAPPER_SPACE 0x4000000ULL
+/* A child has all windows of the moment of its birth: its own may meet none that comes and goes. */
+#define SOAK_CHILD_SPACE 0x74000000ULL
 
 /* What a device at @store_offset is asked for @touch goes into the books. */
 void soak__books_expect(struct store *store, size_t at, bool write, const uint8_t *value,

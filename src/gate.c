@@ -10,8 +10,8 @@
 #define set(p, v) atomic_store_explicit(p, v, memory_order_release)
 
 enum { SPINS = 64, YIELDS = 64, SLEEPS = SPINS + YIELDS };
-/* Of rounds: how often to look for a circle; when to give up (the kernel adds to each sleep). */
 enum { IMPATIENT = 1u << 31 /* in the turns of a slot: it has waited in vain */ };
+/* Of rounds: how often to look for a circle; when to give up (the kernel adds to each sleep). */
 enum { LOOK = 8, PATIENCE = SLEEPS + 10000 };
 
 /* struct slot.waits: where what is waited for stands, and its kind. */
@@ -168,7 +168,7 @@ static uint64_t what(const void *where, unsigned kind)
 
 static void announce(struct slot *waiter, uint64_t waits)
 {
-	set(&waiter->turns, (get(&waiter->turns) & ~IMPATIENT) + 1);
+	set(&waiter->turns, (get(&waiter->turns) + 1) & ~IMPATIENT);
 	set(&waiter->waits, waits);
 }
 

@@ -9,9 +9,10 @@
  *
  * Waiting could go round in a circle, since an access may be made in the callback of another one. So
  * whoever waits says so in a slot (pin.h), and follows from there who waits for it. In a circle, a
- * LOCKed operation or a store goes on without its turn, and regmap_unmap() isn't begun. So it does
- * after some seconds of waiting for one and the same access: then a callback waits for something
- * that only the waiting thread can do. AS-Safe.
+ * LOCKed operation that waits for stores lets go of the lock for a moment, some times; else it or a
+ * store goes on without its turn, and regmap_unmap() isn't begun. So it does after some seconds of
+ * waiting for one and the same access: then a callback waits for something that only the waiting
+ * thread can do. AS-Safe.
  */
 #ifndef SRC_GATE_H
 #define SRC_GATE_H

@@ -118,7 +118,11 @@ static uint64_t fault_at(uint64_t address)
 {
 	uint64_t rax = 0x5151;
 
-	__asm__ volatile("fault_here: movl %%eax, (%%rdi)" : "+a"(rax) : "D"(address) : "memory");
+	/* with flags that don't depend on what was compared before */
+	__asm__ volatile("xorl %%ecx, %%ecx\nfault_here: movl %%eax, (%%rdi)"
+	                 : "+a"(rax)
+	                 : "D"(address)
+	                 : "rcx", "cc", "memory");
 	return rax;
 }
 

@@ -190,15 +190,6 @@ static void run_in_child(const struct way *way, body_fn *body, void *arg)
 	assert_int_equal(fate, 0);
 }
 
-/* A line of its own for each failure in a child. */
-#define CHECK(condition) \
-	do { \
-		if (!(condition)) { \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-			return 1; \
-		} \
-	} while (0)
-
 /* Sanitizers don't know of children made behind libc's back. */
 static bool way_is_fine(const struct way *way)
 {
@@ -220,17 +211,17 @@ static int sees(uint64_t guest, uint64_t alias, uint64_t value)
 	void *host;
 	uint64_t got;
 
-	CHECK(*at(guest) == value);
-	CHECK(*at(alias) == value);
-	CHECK(regmap_translate(guest, &host) == 0 && *(uint64_t *)host == value);
-	CHECK(regmap_read(guest, &got, 8) == 0 && got == value);
+	T_CHECK(*at(guest) == value);
+	T_CHECK(*at(alias) == value);
+	T_CHECK(regmap_translate(guest, &host) == 0 && *(uint64_t *)host == value);
+	T_CHECK(regmap_read(guest, &got, 8) == 0 && got == value);
 	return 0;
 }
 
 static int grandchild(void *arg)
 {
 	(void)arg;
-	CHECK(!sees(BASE + 8, HIGH + 8, 22));
+	T_CHECK(!sees(BASE + 8, HIGH + 8, 22));
 	*at(BASE + 8) = 33;
 	return sees(BASE + 8, HIGH + 8, 33);
 }
@@ -240,11 +231,11 @@ static int store_in_child(void *arg)
 	struct call call = {grandchild, NULL};
 
 	(void)arg;
-	CHECK(!sees(BASE + 8, HIGH + 8, 11));
+	T_CHECK(!sees(BASE + 8, HIGH + 8, 11));
 	*at(BASE + 8) = 22;
-	CHECK(!sees(BASE + 8, HIGH + 8, 22));
-	CHECK(fate_of(by_system_call(&call)) == 0);
-	CHECK(!sees(BASE + 8, HIGH + 8, 22));
+	T_CHECK(!sees(BASE + 8, HIGH + 8, 22));
+	T_CHECK(fate_of(by_system_call(&call)) == 0);
+	T_CHECK(!sees(BASE + 8, HIGH + 8, 22));
 	*at(HIGH + 16) = 44;
 	return sees(BASE + 16, HIGH + 16, 44);
 }
@@ -285,7 +276,7 @@ static int store_from_parent(void *arg)
 	*turn = 1;
 	while (*turn != 2)
 		sched_yield();
-	CHECK(*at(BASE) == 1 && *at(BASE + PAGE) == 0 && translated(BASE) == 1);
+	T_CHECK(*at(BASE) == 1 && *at(BASE + PAGE) == 0 && translated(BASE) == 1);
 	*turn = 3;
 	return 0;
 }
@@ -319,11 +310,11 @@ static int write_to_rom(void *arg)
 	void *host;
 
 	(void)arg;
-	CHECK(*at(BASE + 8) == 7 && !is_direct(BASE));
-	CHECK(regmap_translate(BASE + 8, &host) == 0);
+	T_CHECK(*at(BASE + 8) == 7 && !is_direct(BASE));
+	T_CHECK(regmap_translate(BASE + 8, &host) == 0);
 	*(uint64_t *)host = 8;
-	CHECK(*at(BASE + 8) == 8);
-	CHECK(regmap_write(BASE, "", 1) == -EACCES);
+	T_CHECK(*at(BASE + 8) == 8);
+	T_CHECK(regmap_write(BASE, "", 1) == -EACCES);
 	return 0;
 }
 
@@ -347,9 +338,9 @@ static int wide_in_child(void *arg)
 {
 	uint64_t length = *(uint64_t *)arg;
 
-	CHECK(*at(AWAY) == 1 && *at(AWAY + length / 2) == 2 && *at(AWAY + length - 8) == 3);
+	T_CHECK(*at(AWAY) == 1 && *at(AWAY + length / 2) == 2 && *at(AWAY + length - 8) == 3);
 	*at(AWAY + length / 2) = 4;
-	CHECK(read64(AWAY + length / 2) == 4);
+	T_CHECK(read64(AWAY + length / 2) == 4);
 	return 0;
 }
 
@@ -396,8 +387,8 @@ static int holed_in_child(void *arg)
 {
 	(void)arg;
 	for (unsigned i = 0; i < 8; i++)
-		CHECK(*at(BASE + i * PAGE) == i + 100);
-	CHECK(*at(BASE + PAGE + 64) == 5);
+		T_CHECK(*at(BASE + i * PAGE) == i + 100);
+	T_CHECK(*at(BASE + PAGE + 64) == 5);
 	*at(BASE + 3 * PAGE) = 1;
 	*at(BASE + PAGE + 64) = 6;
 	return *at(BASE + 3 * PAGE) == 1 && translated(BASE + 3 * PAGE) == 1 ? 0 : 1;
@@ -547,13 +538,13 @@ static void test_fork_private_moves_lose_nothing(void **state)
 
 static int store_shared(void *arg)
 {
-	CHECK(*at(BASE) == 1);
+	T_CHECK(*at(BASE) == 1);
 	*at(BASE) = 2;
 	*at(BASE + PAGE) = 3;
 	*(_Atomic int *)arg = 1;
 	while (*(_Atomic int *)arg != 2)
 		sched_yield();
-	CHECK(*at(BASE) == 2 && *at(BASE + PAGE) == 3);
+	T_CHECK(*at(BASE) == 2 && *at(BASE + PAGE) == 3);
 	return 0;
 }
 
@@ -590,14 +581,14 @@ static int lay_anew(void *arg)
 {
 	struct regmap_window *w = arg, *mine;
 
-	CHECK(regmap_unmap(w) == 0);
+	T_CHECK(regmap_unmap(w) == 0);
 	for (unsigned i = 0; i < 4; i++) {
 		mine = lay_ram(BASE + PAGE * i, PAGE, i & 1 ? REGMAP_PRIVATE : 0);
-		CHECK(*at(BASE + PAGE * i) == 0);
+		T_CHECK(*at(BASE + PAGE * i) == 0);
 		*at(BASE + PAGE * i) = 77;
-		CHECK(read64(BASE + PAGE * i) == 77);
+		T_CHECK(read64(BASE + PAGE * i) == 77);
 		if (i & 2)
-			CHECK(regmap_unmap(mine) == 0);
+			T_CHECK(regmap_unmap(mine) == 0);
 	}
 	return 0;
 }
@@ -657,9 +648,9 @@ static void *enter_gate(void *arg)
 
 static int unmap_gate(void *w)
 {
-	CHECK(*at(BASE + 8) == 8);
+	T_CHECK(*at(BASE + 8) == 8);
 	__asm__ volatile("lock incq %0" : "+m"(*at(BASE + 16)));
-	CHECK(regmap_unmap(w) == 0);
+	T_CHECK(regmap_unmap(w) == 0);
 	return 0;
 }
 
@@ -864,10 +855,10 @@ static int use_windows_at(uint64_t guest)
 	struct regmap_config c = {.size = sizeof(c), .guest = guest, .length = PAGE, .access = RW};
 
 	for (unsigned i = 0; i < 3; i++) {
-		CHECK(regmap_map(&c, &w) == 0);
+		T_CHECK(regmap_map(&c, &w) == 0);
 		*at(guest) = 5;
-		CHECK(read64(guest) == 5);
-		CHECK(regmap_unmap(w) == 0);
+		T_CHECK(read64(guest) == 5);
+		T_CHECK(regmap_unmap(w) == 0);
 		c.flags ^= REGMAP_PRIVATE;
 		c.length += 100;
 	}
@@ -878,7 +869,7 @@ static int use_windows(void *arg)
 {
 	(void)arg;
 	*at(BASE + 8) = 5;
-	CHECK(*at(BASE + 8) == 5);
+	T_CHECK(*at(BASE + 8) == 5);
 	return use_windows_at(AWAY);
 }
 
@@ -913,6 +904,66 @@ static void test_fork_while_others_map(void **state)
 	unmap(w);
 }
 
+struct laid_by_others {
+	uint64_t base;
+	bool bare; /* not by fork(): what the other thread was about to do stays half-done */
+};
+
+/* Wholly there, or not at all: the windows of map_and_unmap(), which may have got anywhere. */
+static int look_at_inherited(void *arg)
+{
+	const struct laid_by_others *others = arg;
+	static const struct regmap_config laid[] = {
+		{.guest = 0, .length = 8 * PAGE},       {.guest = 2 * PAGE, .length = PAGE},
+		{.guest = 3 * PAGE + 8, .length = 100}, {.guest = 64 * PAGE, .length = 300 * PAGE},
+		{.guest = 16 * PAGE, .length = PAGE},   {.guest = 18 * PAGE, .length = PAGE},
+	};
+
+	for (unsigned i = 0; i < sizeof(laid) / sizeof(laid[0]); i++) {
+		struct regmap_window *w = NULL, *again = NULL;
+		struct regmap_config c = laid[i];
+		int err;
+
+		c.size = sizeof(c);
+		c.access = RW;
+		c.guest += others->base;
+		err = regmap_map(&c, &w);
+		if (others->bare && (err == -EADDRINUSE || err == -EEXIST))
+			continue;
+		T_CHECK(err == 0 || err == -EEXIST);
+		T_CHECK(regmap_map(&c, &again) == -EEXIST);
+		for (uint64_t guest = c.guest; guest < c.guest + c.length; guest += PAGE) {
+			*at(guest) = guest;
+			T_CHECK(read64(guest) == guest);
+		}
+		T_CHECK(regmap_unmap(w) == 0);
+	}
+	return 0;
+}
+
+/* A child has the windows of the moment of its birth, and the room of all others. */
+static void test_fork_children_have_what_others_mapped(void **state)
+{
+	pthread_t thread[2];
+
+	(void)state;
+	atomic_store(&stop, false);
+	pthread_create(&thread[0], NULL, map_and_unmap, (void *)(uintptr_t)0x40000000);
+	pthread_create(&thread[1], NULL, map_and_unmap, (void *)(uintptr_t)0x48000000);
+	for (unsigned i = 0; i < (t_mode_is("rel") ? ROUNDS : ROUNDS / 4); i++) {
+		struct laid_by_others others = {
+			.base = i & 1 ? 0x40000000 : 0x48000000,
+			.bare = ways[i % WAYS].make != by_fork,
+		};
+
+		if (way_is_fine(&ways[i % WAYS]))
+			run_in_child(&ways[i % WAYS], look_at_inherited, &others);
+	}
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+}
+
 static atomic_bool filled;
 
 static void *fill_and_move(void *arg)
@@ -942,10 +993,10 @@ static int look_at_filled(void *arg)
 	if (!atomic_load(&filled))
 		return 0;
 	for (unsigned i = 0; i < 64; i++) {
-		CHECK(i & 1 || *at(guest + i * PAGE) == 77 + i);
-		CHECK(regmap_read(guest + i * PAGE, &got, 8) == 0 && got == 77 + i);
+		T_CHECK(i & 1 || *at(guest + i * PAGE) == 77 + i);
+		T_CHECK(regmap_read(guest + i * PAGE, &got, 8) == 0 && got == 77 + i);
 		*at(guest + i * PAGE) = i;
-		CHECK(translated(guest + i * PAGE) == i);
+		T_CHECK(translated(guest + i * PAGE) == i);
 	}
 	return use_windows_at(AWAY);
 }
@@ -1197,6 +1248,7 @@ int main(void)
 		cmocka_unit_test(test_fork_leaves_pins_of_others),
 		cmocka_unit_test(test_fork_amid_a_report),
 		cmocka_unit_test(test_fork_while_others_map),
+		cmocka_unit_test(test_fork_children_have_what_others_mapped),
 		cmocka_unit_test(test_fork_amid_a_move),
 		cmocka_unit_test(test_fork_in_signal_handlers),
 		cmocka_unit_test(test_fork_in_signal_handlers_goes_on),

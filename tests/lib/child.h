@@ -3,6 +3,17 @@
 #ifndef TESTS_CHILD_H
 #define TESTS_CHILD_H
 
+#include <stdio.h>
+
+/* For a body that runs in a child: 1, with a line on stderr, unless the condition holds. */
+#define T_CHECK(condition) \
+	do { \
+		if (!(condition)) { \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+			return 1; \
+		} \
+	} while (0)
+
 struct t_child {
 	int status;       /* of waitpid() */
 	char text[16384]; /* what it wrote on stderr, terminated */
