@@ -33,6 +33,7 @@ typedef void (*bench_loop_fn)(uint64_t at, unsigned n);
 struct bench_insn {
 	bench_loop_fn loop;
 	const uint8_t *length; /* of the instruction, bytes */
+	const uint8_t *site;   /* its first byte */
 };
 
 struct bench_row {
@@ -68,6 +69,8 @@ struct bench_area {
 	struct bench_part *parts[6]; /* ends with NULL */
 };
 
+extern struct bench_part bench_patched, bench_patched_windows, bench_patched_threads,
+	bench_patched_sites, bench_zlib, bench_sqlite, bench_crypto;
 extern struct bench_part bench_access, bench_strings, bench_direct, bench_calls, bench_start,
 	bench_windows, bench_threads, bench_sites, bench_syscalls;
 extern struct bench_part bench_peer_regmap, bench_peer_sigsegv, bench_peer_unicorn,
@@ -157,11 +160,34 @@ bool bench_against_place(const struct bench_row *row, struct bench_sample *to);
 
 /* --- windows and instructions that rows share --- */
 
+/* Patching is on from here on. NULL, or why it can't be. */
+const char *bench_patch_on(unsigned threshold);
+/* After a few executions: false, and the row is skipped, if the site isn't patched. */
+bool bench_is_patched(const struct bench_row *row, const void *site);
+
 struct regmap_window *bench_map(struct regmap_config config); /* readable and writable, or fails */
 uint64_t bench_scrambled(uint64_t *state, uint64_t below);
 
-extern const struct bench_insn bench_load, bench_store, bench_add, bench_xadd, bench_sse_load,
-	bench_sse_store, bench_sse_multiply, bench_avx_load, bench_avx512_load, bench_x87_add;
+/* bench_load ..., and bench_hot_load ... for the same with patching on. */
+#define BENCH_INSNS(X) \
+	X(load) \
+	X(store) \
+	X(add) \
+	X(xadd) \
+	X(sse_load) \
+	X(sse_store) \
+	X(sse_multiply) \
+	X(avx_load) \
+	X(avx512_load) \
+	X(x87_add) \
+	X(long_load) \
+	X(live_load) \
+	X(general_load) \
+	X(general_store) \
+	X(device_load) \
+	X(device_store)
+#define BENCH_DECLARE(name) extern const struct bench_insn bench_##name, bench_hot_##name;
+BENCH_INSNS(BENCH_DECLARE)
 
 #define BENCH_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

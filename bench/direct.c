@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* What is mapped at the guest address costs what memory costs: 1.00 of the same loop on memory. */
 #include "bench.h"
+#include "general.h"
 
 #define RAM_AT 0x31000000ull
 #define ALIAS_AT 0x31100000ull
 #define FLASH_AT 0x31200000ull
+#define DEVICE_AT 0x40020000ull
 
 enum { LENGTH = 65536 };
 
@@ -25,6 +27,10 @@ static bool against_memory(const struct bench_row *row, struct bench_sample *to)
 		.insn = &bench_##insn_, .at = at_ \
 	}
 
+#ifndef BENCH_READ_DIRECT
+enum { REGMAP_READ_DIRECT = 0 };
+#endif
+
 static struct bench_row rows[] = {
 	ROW("ram/load", "integer load, RAM window", load, RAM_AT),
 	ROW("ram/store", "integer store, RAM window", store, RAM_AT),
@@ -33,6 +39,8 @@ static struct bench_row rows[] = {
 	ROW("alias/load", "integer load, alias of a RAM window", load, ALIAS_AT),
 	ROW("alias/store", "integer store, alias of a RAM window", store, ALIAS_AT),
 	ROW("flash/load", "integer load, RAM window that is read-only", load, FLASH_AT),
+	ROW("device/load", "integer load, device whose registers are read as memory", load,
+            DEVICE_AT),
 };
 
 /* A row of what is trapped would take an hour with as many accesses. */
@@ -54,6 +62,11 @@ static const char *set_up(void)
 	                                 .length = LENGTH,
 	                                 .access = REGMAP_READ,
 	                                 .backing = REGMAP_RAM});
+	bench_map((struct regmap_config){.guest = DEVICE_AT,
+	                                 .length = LENGTH,
+	                                 .backing = REGMAP_DEVICE,
+	                                 .flags = REGMAP_READ_DIRECT,
+	                                 .ops = &bench_general_ops});
 	fewer();
 	return NULL;
 }

@@ -28,6 +28,13 @@ static struct bench_area areas[] = {
 	{"windows", "many windows", {&bench_windows}},
 	{"threads", "many threads", {&bench_threads}},
 	{"sites", "many sites", {&bench_sites}},
+	{"patched", "patched sites", {&bench_patched}},
+	{"windows-patched", "many windows, patched", {&bench_patched_windows}},
+	{"threads-patched", "many threads, patched", {&bench_patched_threads}},
+	{"sites-patched", "many sites, patched", {&bench_patched_sites}},
+	{"zlib", "zlib on windows", {&bench_zlib}},
+	{"sqlite", "SQLite on windows", {&bench_sqlite}},
+	{"crypto", "libcrypto on windows", {&bench_crypto}},
 	{"syscalls", "system calls on windows", {&bench_syscalls}},
 	/* What libsigsegv installs is to be there before libregmap's first window. */
 	{"peers",
@@ -188,20 +195,25 @@ static void run_area(const struct bench_area *area)
 
 /* --- in the first process --- */
 
+static void fail_row(const struct bench_row *row, int status)
+{
+	size_t i = index_of(row);
+	struct outcome *o = &shared.outcomes[i];
+
+	if (i == all_count || o->why[0] || o->measured == rounds)
+		return;
+	if (WIFSIGNALED(status))
+		snprintf(o->why, WHY, "FAILED: its process died of SIG%s",
+		         sigabbrev_np(WTERMSIG(status)));
+	else
+		snprintf(o->why, WHY, "FAILED: its process gave up");
+}
+
 static void fail_area(const struct bench_area *area, int status)
 {
-	for (size_t i = 0; i < all_count; i++) {
-		struct outcome *o = &shared.outcomes[i];
-
-		if (strncmp(all[i]->name, area->name, strlen(area->name)) || o->why[0] ||
-		    o->measured == rounds)
-			continue;
-		if (WIFSIGNALED(status))
-			snprintf(o->why, WHY, "FAILED: the area's process died of SIG%s",
-			         sigabbrev_np(WTERMSIG(status)));
-		else
-			snprintf(o->why, WHY, "FAILED: the area's process gave up");
-	}
+	for (unsigned p = 0; area->parts[p]; p++)
+		for (size_t i = 0; i < area->parts[p]->count; i++)
+			fail_row(&area->parts[p]->rows[i], status);
 }
 
 static void try_area(const struct bench_area *area)

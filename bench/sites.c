@@ -14,26 +14,27 @@
 
 #define HOST_AT 0x30000000ull
 
-enum { MOST = 1000000, STEP = 8, SITE_LENGTH = 3 };
+enum { MOST = 1000000, STEP = 8, SITE_LENGTH = 7 };
 
-static uint8_t *code;
+/* Two times the same: what is patched is no floor any more. */
+static uint8_t *code, *floor_code;
 
-/* mov (%rdi), %rax; ret; int3... */
-static const uint8_t site[STEP] = {0x48, 0x8b, 0x07, 0xc3, 0xcc, 0xcc, 0xcc, 0xcc};
+/* mov 0(%rdi), %rax with 32 bits of displacement; ret */
+static const uint8_t site[STEP] = {0x48, 0x8b, 0x87, 0, 0, 0, 0, 0xc3};
 
-static void call(uint64_t which, uint64_t at)
+static void call(const uint8_t *from, uint64_t which, uint64_t at)
 {
-	void (*run)(uint64_t) = (void (*)(uint64_t))(uintptr_t)(code + which * STEP);
+	void (*run)(uint64_t) = (void (*)(uint64_t))(uintptr_t)(from + which * STEP);
 
 	run(at);
 }
 
-static double scrambled(uint64_t among, uint64_t at, uint64_t *state)
+static double scrambled(const uint8_t *from, uint64_t among, uint64_t at, uint64_t *state)
 {
 	double begin = bench_now();
 
 	for (unsigned i = 0; i < BENCH_TRAPPED; i++)
-		call(bench_scrambled(state, among), at);
+		call(from, bench_scrambled(state, among), at);
 	return (bench_now() - begin) / BENCH_TRAPPED;
 }
 
@@ -42,7 +43,7 @@ static uint64_t visited;
 static void visit(uint64_t count)
 {
 	for (; visited < count; visited++)
-		call(visited, HOST_AT);
+		call(code, visited, HOST_AT);
 }
 
 static bool measure(const struct bench_row *row, struct bench_sample *to)
@@ -52,9 +53,9 @@ static bool measure(const struct bench_row *row, struct bench_sample *to)
 
 	visit(row->size);
 	bench_floor_begin(SITE_LENGTH);
-	to->base = scrambled(row->size, BENCH_FLOOR_AT, &same);
+	to->base = scrambled(floor_code, row->size, BENCH_FLOOR_AT, &same);
 	bench_floor_end();
-	to->value = scrambled(row->size, HOST_AT, &state);
+	to->value = scrambled(code, row->size, HOST_AT, &state);
 	return true;
 }
 
@@ -100,17 +101,52 @@ static struct bench_row rows[] = {
          .size = MOST},
 };
 
+#define PATCHED(n) \
+	{ \
+		.name = "sites/patched/" #n, .what = "patched load, one of so many sites: " #n, \
+		.unit = "ns", .base = "floor", .figure = BENCH_SPEEDUP, \
+		.measure = measure_patched, .size = n, .series = "sites/patched", .x = n \
+	}
+
+static bool measure_patched(const struct bench_row *row, struct bench_sample *to)
+{
+	return measure(row, to) && bench_is_patched(row, code + (row->size - 1) * STEP);
+}
+
+static struct bench_row patched_rows[] = {
+	PATCHED(10),
+	PATCHED(100),
+	PATCHED(1000),
+	PATCHED(10000),
+	PATCHED(100000),
+	PATCHED(1000000),
+	{.name = "sites/patched-memory/1000000",
+         .what = "what 1,000,000 patched sites leave in memory",
+         .unit = "MB",
+         .figure = BENCH_VALUE,
+         .measure = memory,
+         .size = MOST},
+};
+
+static uint8_t *make_code(void)
+{
+	size_t size = (size_t)MOST * STEP;
+	uint8_t *to = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (to == MAP_FAILED)
+		bench_fail("no memory for the sites");
+	for (unsigned i = 0; i < MOST; i++)
+		memcpy(to + i * STEP, site, STEP);
+	return mprotect(to, size, PROT_READ | PROT_EXEC) ? NULL : to;
+}
+
 static const char *set_up(void)
 {
 	static uint8_t host[4096];
-	size_t size = (size_t)MOST * STEP;
 
-	code = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (code == MAP_FAILED)
-		bench_fail("no memory for the sites");
-	for (unsigned i = 0; i < MOST; i++)
-		memcpy(code + i * STEP, site, STEP);
-	if (mprotect(code, size, PROT_READ | PROT_EXEC))
+	code = make_code();
+	floor_code = make_code();
+	if (!code || !floor_code)
 		return "made code may not be executed here";
 	bench_map((struct regmap_config){.guest = HOST_AT,
 	                                 .length = 4096,
@@ -125,3 +161,16 @@ struct bench_part bench_sites = {.set_up = set_up,
                                  .in_turn = true,
                                  .rows = rows,
                                  .count = BENCH_COUNT(rows)};
+
+/* Each site at its first fault: to wait for more would take longer than all the rest. */
+static const char *set_up_patched(void)
+{
+	const char *why = set_up();
+
+	return why ? why : bench_patch_on(1);
+}
+
+struct bench_part bench_patched_sites = {.set_up = set_up_patched,
+                                         .in_turn = true,
+                                         .rows = patched_rows,
+                                         .count = BENCH_COUNT(patched_rows)};

@@ -82,6 +82,32 @@ static double lookups(uint64_t from, uint64_t among)
 	return (bench_now() - begin) / LOOKUPS;
 }
 
+static bool patched(const struct bench_row *row, struct bench_sample *to)
+{
+	uint64_t at = MANY_AT + row->size / 2 * STEP;
+
+	lay(row->size);
+	to->base = bench_floor(&bench_load, BENCH_TRAPPED);
+	bench_hot_load.loop(at, 100);
+	to->value = bench_per_access(bench_hot_load.loop, at, BENCH_DIRECT);
+	return bench_is_patched(row, bench_hot_load.site);
+}
+
+static bool patched_scattered(const struct bench_row *row, struct bench_sample *to)
+{
+	uint64_t state = 1;
+	double begin;
+
+	lay(row->size);
+	to->base = scattered_floor(row->size);
+	bench_hot_load.loop(MANY_AT, 100);
+	begin = bench_now();
+	for (unsigned i = 0; i < BENCH_DIRECT / 10; i++)
+		bench_hot_load.loop(MANY_AT + bench_scrambled(&state, row->size) * STEP, 1);
+	to->value = (bench_now() - begin) / (BENCH_DIRECT / 10);
+	return bench_is_patched(row, bench_hot_load.site);
+}
+
 static bool translate_one(const struct bench_row *row, struct bench_sample *to)
 {
 	lay(row->size);
@@ -141,6 +167,22 @@ static struct bench_row rows[] = {
          .size = 100000},
 };
 
+#define PATCHED(id, kind, text, n) \
+	{ \
+		.name = "windows/" id "/" #n, .what = text " among " #n, .unit = "ns", \
+		.base = "floor", .figure = BENCH_SPEEDUP, .measure = kind, .size = n, \
+		.series = "windows/" id, .x = n \
+	}
+#define PATCHED_ROWS(n) \
+	PATCHED("patched", patched, "patched load, one window", n), \
+		PATCHED("patched-scattered", patched_scattered, \
+	                "patched load, all windows in turn", n)
+
+static struct bench_row patched_rows[] = {
+	PATCHED_ROWS(1),    PATCHED_ROWS(10),    PATCHED_ROWS(100),
+	PATCHED_ROWS(1000), PATCHED_ROWS(10000), PATCHED_ROWS(100000),
+};
+
 static const char *set_up(void)
 {
 	lay(1);
@@ -152,3 +194,14 @@ struct bench_part bench_windows = {.set_up = set_up,
                                    .in_turn = true,
                                    .rows = rows,
                                    .count = BENCH_COUNT(rows)};
+
+static const char *set_up_patched(void)
+{
+	set_up();
+	return bench_patch_on(4);
+}
+
+struct bench_part bench_patched_windows = {.set_up = set_up_patched,
+                                           .in_turn = true,
+                                           .rows = patched_rows,
+                                           .count = BENCH_COUNT(patched_rows)};
