@@ -164,6 +164,10 @@ bool bench_against_place(const struct bench_row *row, struct bench_sample *to);
 const char *bench_patch_on(unsigned threshold);
 /* After a few executions: false, and the row is skipped, if the site isn't patched. */
 bool bench_is_patched(const struct bench_row *row, const void *site);
+/* A loop is executed until its site is patched. How often it may be executed then: @most, or fewer
+ * if it faults all the same; 0: it isn't patched, and the row is skipped. */
+unsigned bench_warm_up(const struct bench_row *row, const struct bench_insn *insn, uint64_t at,
+                       unsigned most);
 
 struct regmap_window *bench_map(struct regmap_config config); /* readable and writable, or fails */
 uint64_t bench_scrambled(uint64_t *state, uint64_t below);

@@ -38,6 +38,17 @@ bool bench_is_patched(const struct bench_row *row, const void *site)
 }
 #endif
 
+unsigned bench_warm_up(const struct bench_row *row, const struct bench_insn *insn, uint64_t at,
+                       unsigned most)
+{
+	enum { ENOUGH = 100, SLOW = 500 };
+
+	insn->loop(at, ENOUGH);
+	if (!bench_is_patched(row, insn->site))
+		return 0;
+	return bench_per_access(insn->loop, at, ENOUGH) < SLOW ? most : BENCH_TRAPPED;
+}
+
 /* Sixteen in a row: one alone would hide behind the loop around it. RBX is [0x18]. */
 #define SIXTEEN(text) \
 	text "\n" text "\n" text "\n" text "\n" text "\n" text "\n" text "\n" text "\n" text \
@@ -73,10 +84,13 @@ REGISTER_LOOP(odd_page, "movzwl 0x19(,1), %eax");
 
 static bool against_floor(const struct bench_row *row, struct bench_sample *to)
 {
+	unsigned n = bench_warm_up(row, row->insn, row->at, BENCH_DIRECT);
+
+	if (!n)
+		return false;
 	to->base = bench_floor(row->base_insn, BENCH_TRAPPED);
-	row->insn->loop(row->at, 100);
-	to->value = bench_per_access(row->insn->loop, row->at, BENCH_DIRECT);
-	return bench_is_patched(row, row->insn->site);
+	to->value = bench_per_access(row->insn->loop, row->at, n);
+	return true;
 }
 
 static bool with_avx(const struct bench_row *row, struct bench_sample *to)
@@ -97,18 +111,24 @@ enum { IN_A_ROW = 16, LOOPS = 100000 };
 
 static bool against_register(const struct bench_row *row, struct bench_sample *to)
 {
-	row->insn->loop(0, 20);
+	unsigned n = bench_warm_up(row, row->insn, 0, LOOPS);
+
+	if (!n)
+		return false;
 	to->base = bench_per_access(row->base_insn->loop, 0, LOOPS) / IN_A_ROW;
-	to->value = bench_per_access(row->insn->loop, 0, LOOPS) / IN_A_ROW;
-	return bench_is_patched(row, row->insn->site);
+	to->value = bench_per_access(row->insn->loop, 0, n) / IN_A_ROW;
+	return true;
 }
 
 static bool odd_register(const struct bench_row *row, struct bench_sample *to)
 {
+	unsigned n = bench_warm_up(row, row->insn, 0, LOOPS);
+
+	if (!n)
+		return false;
 	to->base = bench_floor(&bench_load, BENCH_TRAPPED);
-	row->insn->loop(0, 20);
-	to->value = bench_per_access(row->insn->loop, 0, LOOPS / IN_A_ROW) / IN_A_ROW;
-	return bench_is_patched(row, row->insn->site);
+	to->value = bench_per_access(row->insn->loop, 0, n) / IN_A_ROW;
+	return true;
 }
 
 #define HOT(id, text, loop, place, least, how) \

@@ -61,8 +61,12 @@ static double together(unsigned count, const struct worker *like, uint64_t apart
 
 static bool measure(const struct bench_row *row, struct bench_sample *to)
 {
-	unsigned count = (uint32_t)row->size;
+	unsigned count = (uint32_t)row->size, n = row->n;
 
+	if (row->insn == &bench_hot_load)
+		n = bench_warm_up(row, row->insn, HOST_AT, n);
+	if (!n)
+		return false;
 	bench_floor_begin(*bench_load.length);
 	to->base = together(count,
 	                    &(struct worker){.insn = &bench_load,
@@ -70,11 +74,9 @@ static bool measure(const struct bench_row *row, struct bench_sample *to)
 	                                     .n = BENCH_TRAPPED},
 	                    0);
 	bench_floor_end();
-	if (row->insn == &bench_hot_load)
-		row->insn->loop(HOST_AT, 100);
-	to->value = together(count, &(struct worker){.insn = row->insn, .at = HOST_AT, .n = row->n},
+	to->value = together(count, &(struct worker){.insn = row->insn, .at = HOST_AT, .n = n},
 	                     row->size >> 32);
-	return row->insn != &bench_hot_load || bench_is_patched(row, row->insn->site);
+	return true;
 }
 
 enum kind { APART_TRAPPED, SHARED_TRAPPED, APART_PATCHED };

@@ -87,10 +87,13 @@ static bool patched(const struct bench_row *row, struct bench_sample *to)
 	uint64_t at = MANY_AT + row->size / 2 * STEP;
 
 	lay(row->size);
+	unsigned n = bench_warm_up(row, &bench_hot_load, at, BENCH_DIRECT);
+
+	if (!n)
+		return false;
 	to->base = bench_floor(&bench_load, BENCH_TRAPPED);
-	bench_hot_load.loop(at, 100);
-	to->value = bench_per_access(bench_hot_load.loop, at, BENCH_DIRECT);
-	return bench_is_patched(row, bench_hot_load.site);
+	to->value = bench_per_access(bench_hot_load.loop, at, n);
+	return true;
 }
 
 static bool patched_scattered(const struct bench_row *row, struct bench_sample *to)
@@ -99,13 +102,14 @@ static bool patched_scattered(const struct bench_row *row, struct bench_sample *
 	double begin;
 
 	lay(row->size);
+	if (!bench_warm_up(row, &bench_hot_load, MANY_AT, 1))
+		return false;
 	to->base = scattered_floor(row->size);
-	bench_hot_load.loop(MANY_AT, 100);
 	begin = bench_now();
 	for (unsigned i = 0; i < BENCH_DIRECT / 10; i++)
 		bench_hot_load.loop(MANY_AT + bench_scrambled(&state, row->size) * STEP, 1);
 	to->value = (bench_now() - begin) / (BENCH_DIRECT / 10);
-	return bench_is_patched(row, bench_hot_load.site);
+	return true;
 }
 
 static bool translate_one(const struct bench_row *row, struct bench_sample *to)
