@@ -35,6 +35,12 @@ DEPS += libclang-rt-14-dev   # its sanitizers, and libFuzzer
 DEPS += clang-format         # format, format-check
 DEPS += clang-tidy           # tidy
 DEPS += mandoc               # docs: lints the man pages
+DEPS += python3              # bench-compare, plots
+DEPS += jq                   # test-bench reads the benchmark's JSON with it
+DEPS += libunicorn-dev       # bench: another way to the same end, measured beside ours (so are
+                             # libsigsegv-dev's and ptrace()'s)
+DEPS += gnuplot-nox          # plots
+DEPS += git                  # bench: the commit that was measured; dist
 
 # ---- choices ---------------------------------------------------------------------------------
 
@@ -161,7 +167,7 @@ TEST_BIN := $(addprefix $(B)/tests/,$(call names,$(TEST_SRC)))
 SO_TEST_BIN := $(addprefix $(B)/tests/,$(call names,$(SO_TEST_SRC)))
 PLUGIN_SO := $(patsubst tests/%.c,$(B)/tests/%.so,$(sort $(wildcard tests/plugin_*.c)))
 EXAMPLE_BIN := $(addprefix $(B)/examples/,$(call names,$(EXAMPLE_SRC)))
-BENCH_BIN := $(addprefix $(B)/bench/,$(call names,$(BENCH_SRC)))
+BENCH_BIN := $(B)/bench/bench
 SOAK_BIN := $(B)/soak/soak
 FUZZ_BIN := $(addprefix $(B)/fuzz/,$(call names,$(FUZZ_SRC)))
 DEMO_BIN := $(addprefix $(OUT)/joy/,$(call names,$(DEMO_SRC)))
@@ -174,7 +180,7 @@ READY := $(if $(filter deps,$(MAKECMDGOALS)),deps)
 .SECONDARY:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all lib programs check test check-run joy bench sanitize soak fuzz fuzz-keep coverage format format-check \
+.PHONY: all lib programs check test check-run joy bench bench-compare plots sanitize soak fuzz fuzz-keep coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
 	check-sigsafe check-stack sigsafe-list check-static check-musl check-threads matrix matrix-quick \
 	results FORCE
@@ -330,10 +336,20 @@ $(EXAMPLE_BIN): $(B)/examples/%: $(B)/obj/examples/%.o $(LIB_A)
 	$(call tell,LINK,$@)
 	$(Q)$(call link,examples,$(LIB_A) $(LIBS))
 
-$(BENCH_BIN): $(B)/bench/%: $(B)/obj/bench/%.o $(LIB_A)
+# A source that does without a library says so: /* OPTIONAL: header.h -lname */
+BENCH_OBJ := $(patsubst %,$(B)/obj/%.o,$(basename $(BENCH_SRC)))
+bench_libs = $(shell sed -n 's,^/\* OPTIONAL: \(.*\) \*/$$,\1,p' $(BENCH_SRC) | while read -r header libs; do \
+	echo "\#include <$$header>" | $(CC) $(CPPFLAGS) -x c -E -o /dev/null - 2>/dev/null && echo "$$libs"; done)
+$(B)/bench/libs: FORCE | $(READY)
 	@mkdir -p $(@D)
+	@echo $(bench_libs) | cmp -s - $@ || echo $(bench_libs) >$@
+$(BENCH_OBJ): $(B)/bench/libs
+# Until every part is there.
+$(BENCH_OBJ): PROG_CFLAGS += $(if $(shell grep -l 'regmap_patch_site' include/regmap/regmap.h),-DBENCH_PATCH) \
+	$(if $(shell grep -l 'REGMAP_READ_DIRECT =' include/regmap/regmap.h),-DBENCH_READ_DIRECT)
+$(BENCH_BIN): $(BENCH_OBJ) $(TESTLIB) $(LIB_A)
 	$(call tell,LINK,$@)
-	$(Q)$(call link,bench,$(LIB_A) $(LIBS))
+	$(Q)$(CC) -o $@ $(BENCH_OBJ) $(TESTLIB) $(PROG_LDFLAGS) $(LIB_A) $(LIBS) $$(cat $(B)/bench/libs) -lm
 
 $(FUZZ_BIN): $(B)/fuzz/%: $(B)/obj/fuzz/%.o $(B)/obj/tests/lib/bytes.o $(LIB_A)
 	@mkdir -p $(@D)
@@ -354,7 +370,8 @@ $(DEMO_BIN): $(OUT)/joy/%: asm-demos/%.S $(LIB_A)
 		$$(grep -q '^_start:' $< && echo -nostartfiles) -o $@ $< $(PROG_LDFLAGS) $(LIB_A) $(LIBS)
 
 -include $(LIB_OBJ:.o=.d) $(PIC_OBJ:.o=.d) $(GRAPH_OBJ:.o=.d) $(TESTLIB_OBJ:.o=.d) $(DEMO_BIN:=.d) $(SOAK_OBJ:.o=.d) \
-	$(patsubst $(B)/%,$(B)/obj/%.d,$(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(BENCH_BIN) $(FUZZ_BIN))
+	$(BENCH_OBJ:.o=.d) \
+	$(patsubst $(B)/%,$(B)/obj/%.d,$(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(FUZZ_BIN))
 
 # ---- check and joy -------------------------------------------------------------------------------
 
@@ -368,7 +385,7 @@ RUN_TESTS := $(addprefix run/tests/,$(call names,$(TEST_SRC) $(SO_TEST_SRC)))
 RUN_EXAMPLES := $(addprefix run/examples/,$(call names,$(EXAMPLE_SRC)))
 RUN_DEMOS := $(addprefix run/asm-demos/,$(call names,$(DEMO_SRC)))
 RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/check-objects \
-	run/check-binding run/check-stack run/test-hygiene run/preload run/check-static run/check-musl
+	run/check-binding run/check-stack run/test-hygiene run/test-bench run/preload run/check-static run/check-musl
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
 # The sanitizers' own alternate signal stacks are too small for accesses nested in callbacks.
@@ -444,6 +461,8 @@ run/check-binding: lib | results
 # The checks themselves: they find what is planted.
 run/test-hygiene: | results $(READY)
 	@$(CASE) test-hygiene -- bash scripts/test-hygiene '$(CC)'
+run/test-bench: $(BENCH_BIN) | results
+	@$(CASE) test-bench -- bash scripts/test-bench $<
 ## sigsafe-list: what the handler can reach, and by whom
 sigsafe-list: $(B)/graph.handler
 	@$(CHECK_SIGSAFE:scripts/check-sigsafe=scripts/check-sigsafe -l)
@@ -491,9 +510,27 @@ coverage: | $(READY)
 	$(Q)$(MAKE) MODE=cov check
 	$(Q)GCOV='$(GCOV)' bash scripts/coverage $(BUILD)/cov/obj $(BUILD)/coverage $(LIB_C)
 
-## bench: build and run bench/*.c (BENCH_ARGS are handed on)
+## bench: what libregmap costs, and what others would: docs/performance.md (BENCH_ARGS are handed on)
 bench: $(BENCH_BIN)
-	$(Q)set -e; for b in $(BENCH_BIN); do echo "== $${b##*/}"; $$b $(BENCH_ARGS); done
+	$(Q)$(BENCH) $(BENCH_ARGS)
+BENCH = BENCH_COMMIT="$$(git describe --always --dirty 2>/dev/null)" $(BENCH_BIN)
+
+## bench-compare: BASE=file.json against NEW=file.json, or against what `make bench` measures now
+# COMPARE_ARGS: --strict, --margin PERCENT
+bench-compare: $(if $(NEW),,$(BENCH_BIN))
+	@[ -n '$(BASE)' ] || { echo "bench-compare: which BASE=file.json? make bench BENCH_ARGS='--json file.json' writes one" >&2; exit 2; }
+	$(Q)scripts/bench-compare --check '$(BASE)'
+	$(Q)$(if $(NEW),,$(BENCH) $(BENCH_ARGS) --json $(B)/bench/new.json)
+	$(Q)scripts/bench-compare $(COMPARE_ARGS) '$(BASE)' '$(or $(NEW),$(B)/bench/new.json)'
+
+## plots: docs/performance/*.svg from JSON=docs/performance/bench.json, by bench/plots/*.gp
+JSON ?= docs/performance/bench.json
+PLOTS ?= docs/performance
+plots: $(patsubst bench/plots/%.gp,plot/%,$(sort $(wildcard bench/plots/[a-z]*.gp)))
+plot/%: bench/plots/%.gp
+	@mkdir -p '$(PLOTS)'
+	$(call tell,PLOT,$(PLOTS)/$*.svg)
+	$(Q)gnuplot -e "json='$(JSON)'; out='$(PLOTS)/$*.svg'" $<
 
 ## soak: threads, windows, timers and children at once for SECONDS; SEED=n repeats one
 soak: $(SOAK_BIN)

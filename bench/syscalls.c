@@ -1,46 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System calls on windows: what regmap_syscalls() costs, and what other ways to the same end would
- * see. Ratios are to the same call without; the median of the rounds and their quartiles. Nothing
- * here is asserted.
+ * System calls on windows: what regmap_syscalls() costs, against the same call
+ * without; and what other ways to the same end would see (docs/kernel-reach.md).
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <signal.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
-#include <regmap/regmap.h>
+#include "bench.h"
 
-enum { ROUNDS = 21, CALLS = 2000, BUFFER = 64 };
+enum { CALLS = 2000, BUFFER = 64 };
 
 #define HOST_AT 0x30000000ull
 
+typedef void (*call_fn)(uint64_t at);
+
 static int null;
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-/* --- what it costs --- */
+static char memory[4096];
 
 static void ask(uint64_t unused)
 {
@@ -64,41 +49,39 @@ static void copy_and_put_out(uint64_t at)
 	put_out((uintptr_t)copy);
 }
 
-static double per_call(void (*call)(uint64_t), uint64_t at)
+static double per_call(call_fn call, uint64_t at)
 {
-	double begin = now();
+	double begin = bench_now();
 
 	for (unsigned i = 0; i < CALLS; i++)
 		call(at);
-	return (now() - begin) / CALLS;
+	return (bench_now() - begin) / CALLS;
 }
 
-static int by_value(const void *a, const void *b)
+static void switch_on(int on)
 {
-	double x = *(const double *)a, y = *(const double *)b;
+	int err = regmap_syscalls(on);
 
-	return (x > y) - (x < y);
+	if (err)
+		bench_fail("regmap_syscalls(%d): %s", on, regmap_strerror(err));
 }
 
-static void compare(const char *name, void (*with)(uint64_t), uint64_t at,
-                    void (*without)(uint64_t), uint64_t other)
-{
-	double on[ROUNDS], off[ROUNDS], ratio[ROUNDS];
+struct pair {
+	call_fn with, without;
+};
 
-	for (unsigned i = 0; i < ROUNDS; i++) {
-		off[i] = per_call(without, other);
-		if (regmap_syscalls(1))
-			abort();
-		on[i] = per_call(with, at);
-		if (regmap_syscalls(0))
-			abort();
-		ratio[i] = on[i] / off[i];
-	}
-	qsort(on, ROUNDS, sizeof(double), by_value);
-	qsort(off, ROUNDS, sizeof(double), by_value);
-	qsort(ratio, ROUNDS, sizeof(double), by_value);
-	printf("%-50s %9.1f %9.1f   %6.2f  (%.2f .. %.2f)\n", name, on[ROUNDS / 2], off[ROUNDS / 2],
-	       ratio[ROUNDS / 2], ratio[ROUNDS / 4], ratio[ROUNDS - ROUNDS / 4 - 1]);
+static const struct pair asks = {ask, ask}, writes = {put_out, put_out},
+			 copies = {put_out, copy_and_put_out};
+
+static bool measure(const struct bench_row *row, struct bench_sample *to)
+{
+	const struct pair *pair = row->arg;
+
+	to->base = per_call(pair->without, row->base_at ? row->base_at : (uintptr_t)memory);
+	switch_on(1);
+	to->value = per_call(pair->with, row->at ? row->at : (uintptr_t)memory);
+	switch_on(0);
+	return true;
 }
 
 /* --- what other ways would see --- */
@@ -151,10 +134,15 @@ static const char *fate_of_program(void)
 	return WIFSIGNALED(status) ? "dies" : "runs";
 }
 
+static const char *sight(int seen_there)
+{
+	return seen_there ? "seen" : "not seen";
+}
+
 static void tell(const char *way, int direct, int stdio, int raw, const char *program)
 {
-	fprintf(stderr, "%-34s %-14s %-14s %-14s %s\n", way, direct ? "seen" : "not seen",
-	        stdio ? "seen" : "not seen", raw ? "seen" : "not seen", program);
+	bench_note("%-34s %-14s %-14s %-14s %s", way, sight(direct), sight(stdio), sight(raw),
+	           program);
 }
 
 static int count(void (*body)(FILE *), FILE *f)
@@ -192,28 +180,24 @@ static void try_seccomp(FILE *f)
 			_exit(1);
 		int direct = count(by_name, f) > 1, raw = count(by_number, f),
 		    stdio = count(by_stdio, f);
-		const char *fate = fate_of_program();
-		char line[128];
+		char fate[64];
 
-		/* stderr is shut, too */
-		snprintf(line, sizeof(line), "%-34s %-14s %-14s %-14s %s, and for good\n",
-		         "seccomp's SECCOMP_RET_TRAP", direct ? "seen" : "not seen",
-		         stdio ? "seen" : "not seen", raw ? "seen" : "not seen", fate);
-		syscall(SYS_pwritev2, 2, &(struct iovec){line, strlen(line)}, 1, -1L, -1L, 0);
+		snprintf(fate, sizeof(fate), "%s, and for good", fate_of_program());
+		tell("seccomp's SECCOMP_RET_TRAP", direct, stdio, raw, fate);
 		_exit(0);
 	}
 	waitpid(child, NULL, 0);
 }
 
-static void try_ways(FILE *f)
+/* Returns how many of the three ways to make a call are seen. */
+static int try_ways(FILE *f)
 {
-	fprintf(stderr, "%-34s %-14s %-14s %-14s %s\n", "way", "write()", "fputs()", "syscall()",
-	        "a program executed");
+	bench_note("%-34s %-14s %-14s %-14s %s", "way to see system calls", "write()", "fputs()",
+	           "syscall()", "a program executed");
 	tell("a write() before libc's", count(by_name, f), count(by_stdio, f), count(by_number, f),
 	     fate_of_program());
 	try_seccomp(f);
-	if (regmap_syscalls(1))
-		abort();
+	switch_on(1);
 	/* Its own handler sees them all: a buffer that only it can read gets through. */
 	bool direct = write(null, (void *)HOST_AT, 1) == 1;
 	bool raw = syscall(SYS_write, null, HOST_AT, 1) == 1;
@@ -221,38 +205,67 @@ static void try_ways(FILE *f)
 	setvbuf(f, (char *)HOST_AT, _IOFBF, BUFFER);
 	bool stdio = fputs("x", f) >= 0 && !fflush(f);
 
-	tell("regmap_syscalls()", direct, stdio, raw, fate_of_program());
+	const char *fate = fate_of_program();
+
+	switch_on(0);
+	tell("regmap_syscalls()", direct, stdio, raw, fate);
+	return direct + stdio + raw;
 }
 
-int main(void)
+static bool ways(const struct bench_row *row, struct bench_sample *to)
 {
-	static char host[4096];
-	struct regmap_config c = {.size = sizeof(c),
-	                          .guest = HOST_AT,
-	                          .length = sizeof(host),
-	                          .access = REGMAP_READ | REGMAP_WRITE,
-	                          .backing = REGMAP_HOST,
-	                          .host = host};
-	int err = regmap_map(&c, NULL);
+	static int seen_all = -1;
 	FILE *f;
 
-	null = open("/dev/null", O_WRONLY);
-	f = fdopen(dup(null), "w");
-	if (!err)
-		err = regmap_syscalls(1) ? regmap_syscalls(1) : regmap_syscalls(0);
-	if (err) {
-		fprintf(stderr, "syscalls: %s\n", regmap_strerror(err));
-		return err == -ENOSYS ? 0 : 1;
+	(void)row;
+	if (seen_all < 0) {
+		f = fdopen(dup(null), "w");
+		if (!f)
+			bench_fail("no memory");
+		seen_all = try_ways(f);
+		fclose(f);
 	}
-	printf("%-50s %9s %9s   %6s  (quartiles)\n", "call", "ns", "without", "ratio");
-	compare("getppid()", ask, 0, ask, 0);
-	compare("write() of 64 bytes of memory", put_out, (uintptr_t)host, put_out,
-	        (uintptr_t)host);
-	compare("write() of 64 bytes of a window / of memory", put_out, HOST_AT, put_out,
-	        (uintptr_t)host);
-	compare("the same / regmap_read() and write()", put_out, HOST_AT, copy_and_put_out,
-	        HOST_AT);
-	fflush(stdout);
-	try_ways(f);
-	return 0;
+	to->value = seen_all;
+	return true;
 }
+
+#define ROW(id, text, calls, with_at, without_at, than) \
+	{ \
+		.name = "syscalls/" id, .what = text, .unit = "ns", .base = than, \
+		.figure = BENCH_COST, .measure = measure, .arg = &calls, .at = with_at, \
+		.base_at = without_at \
+	}
+
+static struct bench_row rows[] = {
+	ROW("getppid", "getppid()", asks, 0, 0, "without"),
+	ROW("write-memory", "write() of 64 bytes of memory", writes, 0, 0, "without"),
+	ROW("write-window", "write() of 64 bytes of a window", writes, HOST_AT, 0, "of memory"),
+	ROW("write-copied", "write() of 64 bytes of a window", copies, HOST_AT, HOST_AT,
+            "read+write()"),
+	{.name = "syscalls/seen",
+         .what = "ways for a call to be made that regmap_syscalls() sees, of three",
+         .unit = "",
+         .figure = BENCH_SHARE,
+         .wanted = 3,
+         .measure = ways},
+};
+
+static const char *set_up(void)
+{
+	int err;
+
+	null = open("/dev/null", O_WRONLY);
+	if (null < 0)
+		bench_fail("/dev/null can't be opened");
+	bench_map((struct regmap_config){.guest = HOST_AT,
+	                                 .length = sizeof(memory),
+	                                 .backing = REGMAP_HOST,
+	                                 .host = memory});
+	err = regmap_syscalls(1);
+	if (err)
+		return regmap_strerror(err);
+	switch_on(0);
+	return NULL;
+}
+
+struct bench_part bench_syscalls = {.set_up = set_up, .rows = rows, .count = BENCH_COUNT(rows)};

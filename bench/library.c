@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "library.h"
+
+enum { HEAP = 32 << 20 };
+
+struct t_arena bench_plain_heap, bench_window_heap;
+
+void bench_library_set_up(void)
+{
+	if (bench_plain_heap.place.length)
+		return;
+	bench_plain_heap.place = t_place_plain(HEAP);
+	bench_window_heap.place = t_place_host(0xffff880000000000, HEAP);
+}
+
+void bench_library_clear(struct t_arena *heap)
+{
+	if (heap->live)
+		bench_fail("the library kept %zu blocks", heap->live);
+	heap->used = 0;
+	memset(heap->free, 0, sizeof(heap->free));
+}
+
+/* --- counting faults: in front of libregmap's handler, which is none the wiser --- */
+
+uint64_t bench_faults;
+void (*bench_counted)(int, siginfo_t *, void *);
+void bench_count(int signo, siginfo_t *info, void *uc);
+__asm__(".pushsection .text\n"
+        ".globl bench_count\n"
+        ".type bench_count, @function\n"
+        "bench_count:\n"
+        "	lock incq bench_faults(%rip)\n"
+        "	jmp *bench_counted(%rip)\n"
+        ".size bench_count, . - bench_count\n"
+        ".popsection\n");
+
+static void count_faults(void)
+{
+	struct bench_action action;
+
+	bench_swap_action(NULL, &action);
+	bench_counted = action.handler;
+	action.handler = bench_count;
+	bench_swap_action(&action, NULL);
+}
+
+/* --- one run, in a process of its own --- */
+
+struct run {
+	double ns;
+	uint64_t faults, sum;
+	char why[120];
+};
+
+static void work(const struct bench_library *library, bool in_windows, unsigned repeat,
+                 struct run *run)
+{
+	double begin = bench_now();
+
+	for (unsigned i = 0; i < repeat; i++)
+		run->sum = run->sum * 31 + library->work(in_windows);
+	run->ns = bench_now() - begin;
+}
+
+static void run_here(const struct bench_library *library, unsigned threshold, unsigned repeat,
+                     struct run *run)
+{
+	const char *why = threshold ? bench_patch_on(threshold) : NULL;
+
+	if (why) {
+		strncpy(run->why, why, sizeof(run->why) - 1);
+		return;
+	}
+	count_faults();
+	work(library, true, repeat, run);
+	run->faults = bench_faults;
+}
+
+static struct run run_apart(const struct bench_library *library, unsigned threshold,
+                            unsigned repeat)
+{
+	static struct run *shared;
+	pid_t child;
+	int status;
+
+	if (!shared)
+		shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		              0);
+	if (shared == MAP_FAILED)
+		bench_fail("no memory");
+	*shared = (struct run){0};
+	child = fork();
+	if (!child) {
+		run_here(library, threshold, repeat, shared);
+		_exit(0);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child)
+		bench_fail("no process for a run: %s", strerror(errno));
+	if (WIFSIGNALED(status))
+		bench_fail("a run died of SIG%s", sigabbrev_np(WTERMSIG(status)));
+	return *shared;
+}
+
+static void compare(const struct bench_row *row, const struct run *a, const struct run *b)
+{
+	if (a->sum != b->sum)
+		bench_fail("%s: the results differ from those on plain memory", row->name);
+}
+
+/* --- rows --- */
+
+bool bench_library_trapped(const struct bench_row *row, struct bench_sample *to)
+{
+	const struct bench_library *library = row->arg;
+	struct run plain = {0}, trapped;
+
+	work(library, false, 1, &plain);
+	trapped = run_apart(library, 0, 1);
+	compare(row, &plain, &trapped);
+	to->base = plain.ns / 1e6;
+	to->value = trapped.ns / 1e6;
+	return true;
+}
+
+enum { THRESHOLD = 4 };
+
+static struct run last;
+static const struct bench_row *last_of;
+
+static bool run_patched(const struct bench_row *row, struct bench_sample *to)
+{
+	const struct bench_library *library = row->arg;
+	struct run plain = {0};
+
+	work(library, false, library->repeat, &plain);
+	last = run_apart(library, THRESHOLD, library->repeat);
+	if (last.why[0])
+		return bench_skip(row, "%s", last.why);
+	compare(row, &plain, &last);
+	to->base = plain.ns / 1e6;
+	to->value = last.ns / 1e6;
+	return true;
+}
+
+bool bench_library_patched(const struct bench_row *row, struct bench_sample *to)
+{
+	last_of = row;
+	return run_patched(row, to);
+}
+
+/* How often a run without patching faults is how many accesses there are. */
+static uint64_t accesses(const struct bench_library *library)
+{
+	static uint64_t count;
+
+	if (!count)
+		count = run_apart(library, 0, 1).faults;
+	return count * library->repeat;
+}
+
+/* Of the run that the row before has made, if it was asked for. */
+bool bench_library_share(const struct bench_row *row, struct bench_sample *to)
+{
+	double all = (double)accesses(row->arg);
+
+	if (!last_of && !run_patched(row, to))
+		return false;
+	if (last.why[0])
+		return bench_skip(row, "%s", last.why);
+	last_of = NULL;
+	to->value = 100 * (1 - (double)last.faults / all);
+	return true;
+}

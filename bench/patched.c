@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sites that keep faulting become jumps, or other instructions: how many times faster than the
+ * floor they are then. Before each sample, they are executed often enough to be patched.
+ */
+#include "bench.h"
+#include "general.h"
+
+#define HOST_AT 0x30000000ull
+#define GENERAL_AT 0x40021000ull
+#define DEVICE_AT 0x40031000ull
+
+#ifdef BENCH_PATCH
+const char *bench_patch_on(unsigned threshold)
+{
+	int err = regmap_patch(threshold);
+
+	return err ? regmap_strerror(err) : NULL;
+}
+
+bool bench_is_patched(const struct bench_row *row, const void *site)
+{
+	return regmap_patch_site(site) == 1 || bench_skip(row, "the site isn't patched");
+}
+#else
+enum { REGMAP_GENERAL = 0 };
+
+const char *bench_patch_on(unsigned threshold)
+{
+	(void)threshold;
+	return "this libregmap has no regmap_patch()";
+}
+
+bool bench_is_patched(const struct bench_row *row, const void *site)
+{
+	(void)site;
+	return bench_skip(row, "this libregmap has no regmap_patch()");
+}
+#endif
+
+unsigned bench_warm_up(const struct bench_row *row, const struct bench_insn *insn, uint64_t at,
+                       unsigned most)
+{
+	enum { ENOUGH = 100, SLOW = 500 };
+
+	insn->loop(at, ENOUGH);
+	if (!bench_is_patched(row, insn->site))
+		return 0;
+	return bench_per_access(insn->loop, at, ENOUGH) < SLOW ? most : BENCH_TRAPPED;
+}
+
+/* Sixteen in a row: one alone would hide behind the loop around it. RBX is [0x18]. */
+#define SIXTEEN(text) \
+	text "\n" text "\n" text "\n" text "\n" text "\n" text "\n" text "\n" text "\n" text \
+	     "\n" text "\n" text "\n" text "\n" text "\n" text "\n" text "\n" text "\n"
+
+#define REGISTER_LOOP(name, text) \
+	void loop_##name(uint64_t at, unsigned n); \
+	extern const uint8_t site_##name[]; \
+	__asm__(".pushsection .text\n" \
+	        ".p2align 4\n" \
+	        ".type loop_" #name ", @function\n" \
+	        "loop_" #name ":\n" \
+	        "	push %rbx\n" \
+	        "	xor %eax, %eax\n" \
+	        "	mov $1, %ebx\n" \
+	        "site_" #name ":\n" \
+	        "1:\n" SIXTEEN(text) "	sub $1, %esi\n" \
+	                             "	jnz 1b\n" \
+	                             "	pop %rbx\n" \
+	                             "	ret\n" \
+	                             ".size loop_" #name ", . - loop_" #name "\n" \
+	                             ".popsection\n"); \
+	static const struct bench_insn name = {loop_##name, NULL, site_##name}
+
+REGISTER_LOOP(add_page, "add %rax, 0x18(,1)");
+REGISTER_LOOP(add_register, "add %rax, %rbx");
+REGISTER_LOOP(store_page, "mov %rax, 0x18(,1)");
+REGISTER_LOOP(store_register, "mov %rax, %rbx");
+REGISTER_LOOP(vector_page, "movdqu 0x840(,1), %xmm0");
+REGISTER_LOOP(vector_register, "movdqu %xmm1, %xmm0");
+/* Bytes 1 and 2 of RBX: no register of its own. */
+REGISTER_LOOP(odd_page, "movzwl 0x19(,1), %eax");
+
+static bool against_floor(const struct bench_row *row, struct bench_sample *to)
+{
+	unsigned n = bench_warm_up(row, row->insn, row->at, BENCH_DIRECT);
+
+	if (!n)
+		return false;
+	to->base = bench_floor(row->base_insn, BENCH_TRAPPED);
+	to->value = bench_per_access(row->insn->loop, row->at, n);
+	return true;
+}
+
+static bool with_avx(const struct bench_row *row, struct bench_sample *to)
+{
+	if (!__builtin_cpu_supports("avx"))
+		return bench_skip(row, "the CPU has no AVX");
+	return against_floor(row, to);
+}
+
+static bool with_avx512(const struct bench_row *row, struct bench_sample *to)
+{
+	if (!__builtin_cpu_supports("avx512f"))
+		return bench_skip(row, "the CPU has no AVX-512");
+	return against_floor(row, to);
+}
+
+enum { IN_A_ROW = 16, LOOPS = 100000 };
+
+static bool against_register(const struct bench_row *row, struct bench_sample *to)
+{
+	unsigned n = bench_warm_up(row, row->insn, 0, LOOPS);
+
+	if (!n)
+		return false;
+	to->base = bench_per_access(row->base_insn->loop, 0, LOOPS) / IN_A_ROW;
+	to->value = bench_per_access(row->insn->loop, 0, n) / IN_A_ROW;
+	return true;
+}
+
+static bool odd_register(const struct bench_row *row, struct bench_sample *to)
+{
+	unsigned n = bench_warm_up(row, row->insn, 0, LOOPS);
+
+	if (!n)
+		return false;
+	to->base = bench_floor(&bench_load, BENCH_TRAPPED);
+	to->value = bench_per_access(row->insn->loop, 0, n) / IN_A_ROW;
+	return true;
+}
+
+#define HOT(id, text, loop, place, least, how) \
+	{ \
+		.name = "patched/" id, .what = text, .unit = "ns", .base = "floor", \
+		.figure = BENCH_SPEEDUP, .wanted = least, .measure = how, \
+		.insn = &bench_hot_##loop, .base_insn = &bench_##loop, .at = place \
+	}
+#define HOST(id, text, loop) HOT("host/" id, text, loop, HOST_AT, 400, against_floor)
+#define IN_PLACE(id, text, page, by_hand) \
+	{ \
+		.name = "patched/registers/" id, .what = text, .unit = "ns", .base = "register", \
+		.figure = BENCH_COST, .wanted = 1.5, .measure = against_register, .insn = &page, \
+		.base_insn = &by_hand \
+	}
+
+static struct bench_row rows[] = {
+	HOST("load", "integer load of 3 bytes, host window", load),
+	HOST("long-load", "integer load of 7 bytes, host window", long_load),
+	HOST("live-flags", "integer load with live flags, host window", live_load),
+	HOST("store", "integer store, host window", store),
+	HOST("add", "integer add to memory, host window", add),
+	HOST("lock-xadd", "locked exchange and add, host window", xadd),
+	HOST("sse-load", "SSE load, host window", sse_load),
+	HOST("sse-store", "SSE store, host window", sse_store),
+	HOST("sse-multiply", "SSE multiply, host window", sse_multiply),
+	HOST("x87-add", "x87 add, host window", x87_add),
+	HOT("host/avx-load", "AVX load, host window", avx_load, HOST_AT, 400, with_avx),
+	HOT("host/avx512-load", "AVX-512 load, host window", avx512_load, HOST_AT, 400,
+            with_avx512),
+	HOT("general/load", "integer load, device that uses general registers only", general_load,
+            GENERAL_AT, 100, against_floor),
+	HOT("general/store", "integer store, device that uses general registers only",
+            general_store, GENERAL_AT, 100, against_floor),
+	HOT("device/load", "integer load, any device", device_load, DEVICE_AT, 20, against_floor),
+	HOT("device/store", "integer store, any device", device_store, DEVICE_AT, 20,
+            against_floor),
+	{.name = "patched/registers/slot",
+         .what = "bytes of a register that have no name",
+         .unit = "ns",
+         .base = "floor",
+         .figure = BENCH_SPEEDUP,
+         .measure = odd_register,
+         .insn = &odd_page},
+	IN_PLACE("add", "add [0x18], rax / add rbx, rax", add_page, add_register),
+	IN_PLACE("store", "mov [0x18], rax / mov rbx, rax", store_page, store_register),
+	IN_PLACE("sse-load", "movdqu xmm0, [0x840] / movdqu xmm0, xmm1", vector_page,
+                 vector_register),
+};
+
+static const char *set_up(void)
+{
+	static uint8_t host[4096] __attribute__((aligned(64)));
+	int err = regmap_map_registers();
+
+	if (err)
+		bench_fail("the register page: %s", regmap_strerror(err));
+	bench_map((struct regmap_config){.guest = HOST_AT,
+	                                 .length = 4096,
+	                                 .backing = REGMAP_HOST,
+	                                 .host = host});
+	bench_map((struct regmap_config){.guest = GENERAL_AT,
+	                                 .length = 4096,
+	                                 .backing = REGMAP_DEVICE,
+	                                 .flags = REGMAP_GENERAL,
+	                                 .ops = &bench_general_ops});
+	bench_map((struct regmap_config){.guest = DEVICE_AT,
+	                                 .length = 4096,
+	                                 .backing = REGMAP_DEVICE,
+	                                 .ops = &bench_general_ops});
+	bench_floor_set_up();
+	return bench_patch_on(4);
+}
+
+struct bench_part bench_patched = {.set_up = set_up, .rows = rows, .count = BENCH_COUNT(rows)};
