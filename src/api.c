@@ -123,9 +123,11 @@ static int check_config(const struct regmap_config *c)
 		return -EINVAL;
 	if (c->access == 0 || c->access & ~(unsigned)(REGMAP_READ | REGMAP_WRITE))
 		return -EINVAL;
-	if (c->flags & ~(unsigned)(REGMAP_TRAP | REGMAP_PRIVATE))
+	if (c->flags & ~(unsigned)(REGMAP_TRAP | REGMAP_PRIVATE | REGMAP_GENERAL))
 		return -EINVAL;
 	if (c->flags & REGMAP_PRIVATE && c->backing != REGMAP_RAM)
+		return -EINVAL;
+	if (c->flags & REGMAP_GENERAL && c->backing != REGMAP_DEVICE)
 		return -EINVAL;
 	return (unsigned)c->backing < sizeof(backings) / sizeof(backings[0]) ? 0 : -EINVAL;
 }

@@ -50,6 +50,12 @@ enum regmap_backing {
 enum regmap_flags {
 	REGMAP_TRAP = 1,    /* never map directly, even where it is possible */
 	REGMAP_PRIVATE = 2, /* REGMAP_RAM: a child process gets a copy of its own */
+	/*
+	 * REGMAP_DEVICE: the callbacks, and all that they call, use general registers only. A patched
+	 * site then calls them without keeping vector state: see regmap_patch(). A promise that nobody
+	 * checks: compile them with -mgeneral-regs-only, and call nothing that wasn't, libc included.
+	 */
+	REGMAP_GENERAL = 4,
 };
 
 /**
