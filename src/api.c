@@ -8,6 +8,7 @@
 #include "fork.h"
 #include "gate.h"
 #include "maplock.h"
+#include "patch.h"
 #include "reserve.h"
 #include "stacks.h"
 #include "thread.h"
@@ -54,6 +55,8 @@ static int start_once(void)
 	err = err ? err : regmap__trap_install();
 	if (!err && first && regmap__stacks_enabled())
 		regmap__stacks_summon(); /* the environment asked, before there was a trap */
+	if (!err && first)
+		regmap__patch_init();
 	return err;
 }
 
@@ -421,7 +424,10 @@ int regmap_translate(uint64_t guest, void **host)
 	X(EADDRINUSE, "the program has something mapped there (see stderr): go elsewhere") \
 	X(ENOMEM, "out of memory or of mappings: see vm.max_map_count") \
 	X(ELOOP, "an alias of itself, or more than 8 in a chain: let it name the original") \
-	X(ENOSYS, "no XSAVE for the register page, or no user dispatch for regmap_syscalls()") \
+	X(ENOSYS, \
+	  "no XSAVE for the register page, no user dispatch for regmap_syscalls(), or no way to " \
+	  "change code for regmap_patch(): membarrier() and writing by /proc/self/mem") \
+	X(EPERM, "the instruction can't be patched: see regmap_patch_stats()") \
 	X(ENOENT, "no /proc, where existing threads are found: only new ones get signal stacks") \
 	X(EDEADLK, "two callbacks unmap the windows of each other: do it after the callback") \
 	X(EFAULT, "a byte lies in no window: map one there first") \

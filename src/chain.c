@@ -52,10 +52,8 @@ static sigaction_fn next_sigaction = __sigaction;
 
 /* An archive's member comes along only if something names it. */
 __attribute__((used)) static const char *const front[] = {
-	&regmap__front_kin,
-	&regmap__front_wait,
-	&regmap__front_exec,
-	&regmap__front_jump,
+	&regmap__front_kin,  &regmap__front_wait, &regmap__front_exec,
+	&regmap__front_jump, &regmap__front_map,
 };
 
 __attribute__((constructor)) static void find_next(void)

@@ -13,6 +13,7 @@
 #include "access.h"
 #include "chain.h"
 #include "maplock.h"
+#include "patch.h"
 #include "report.h"
 #include "stacks.h"
 
@@ -30,6 +31,7 @@ static void forget_the_others(void)
 	regmap__chain_forget_others();
 	regmap__report_forget_others();
 	regmap__maplock_forget_others();
+	regmap__patch_forget_others();
 	regmap__ram_settle();
 }
 
@@ -59,10 +61,12 @@ static void before_fork(void)
 	regmap__maplock_keep_over_fork(true);
 	regmap__stacks_before_fork();
 	regmap__ram_freeze();
+	regmap__patch_before_fork();
 }
 
 static void after_fork(void)
 {
+	regmap__patch_after_fork();
 	regmap__maplock_keep_over_fork(false);
 	regmap__maplock_release();
 }

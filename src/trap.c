@@ -19,6 +19,7 @@
 #include "chain.h"
 #include "fork.h"
 #include "hidden.h"
+#include "patch.h"
 #include "report.h"
 #include "site.h"
 #include "stacks.h"
@@ -50,8 +51,10 @@ struct trap {
 	uint64_t rip;
 	struct plan plan;
 	uint8_t code[EM_MAX_LENGTH];
-	unsigned have; /* bytes of code */
-	bool fresh;    /* the plan isn't remembered */
+	unsigned have;              /* bytes of code */
+	bool fresh;                 /* the plan isn't remembered */
+	const struct patch *rolled; /* it faulted in its slot; NULL: at the site */
+	bool original;              /* there, in the program's own instruction: si_addr is right */
 	struct cpu cpu;
 	struct em_fault fault;
 };
@@ -170,6 +173,9 @@ static bool remembered(struct trap *t)
 
 static enum em_status find_plan(struct trap *t)
 {
+	t->fresh = false;
+	if (t->rolled)
+		return EM_OK;
 	t->fresh = !remembered(t);
 	return t->fresh ? decode(t) : EM_OK;
 }
@@ -204,7 +210,7 @@ static bool explains_fault(const struct trap *t, const struct em_footprint *foot
 {
 	uint64_t address = (uintptr_t)t->info->si_addr;
 
-	if (t->raised.number != TRAP_PAGE)
+	if (t->raised.number != TRAP_PAGE || t->rolled)
 		return true;
 	for (unsigned i = 0; i < footprint->count; i++)
 		if (in_range(&footprint->range[i], address))
@@ -373,6 +379,8 @@ static void carry_out(struct trap *t)
 	regmap__context_store(&t->cpu, t->uc, true);
 	if (step)
 		single_step(t);
+	else if (!t->rolled)
+		regmap__patch_heat(t->rip, &t->plan);
 	regmap__context_store_segments(&t->cpu); /* the last act: see context.h */
 }
 
@@ -454,13 +462,22 @@ static bool try_again(const struct trap *t)
 	return atomic_fetch_add(&again[slot].count, 1) < most;
 }
 
+/* What the slot met isn't what the program's instruction will: let that say it. */
+static bool is_to_fault_itself(const struct trap *t)
+{
+	if (!t->rolled || t->original)
+		return false;
+	regmap__context_set_rip(t->uc, t->rolled->cell->original);
+	return true;
+}
+
 static bool handle_planned(struct trap *t, enum em_status planned, uint8_t *legacy)
 {
 	regmap__context_load(&t->cpu, t->uc, legacy);
 	if (planned == EM_RETRY)
 		return try_again(t);
 	if (!claims(t))
-		return is_rseq_abort(t) || try_again(t);
+		return is_to_fault_itself(t) || is_rseq_abort(t) || try_again(t);
 	if (planned == EM_OK) {
 		remember(t);
 		carry_out(t);
@@ -496,6 +513,8 @@ OWN_FRAME static bool carry_out_quickly(struct trap *t)
 		return false;
 	remember(t);
 	regmap__context_advance(t->uc, t->rip + t->plan.length);
+	if (!t->rolled)
+		regmap__patch_heat(t->rip, &t->plan);
 	return true;
 }
 
@@ -504,6 +523,36 @@ OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)
 	uint8_t legacy[XSAVE_LEGACY] __attribute__((aligned(64)));
 
 	return handle_planned(t, planned, legacy);
+}
+
+/*
+ * In a slot, or on the way there: the thread goes back to the site, as if that had faulted, or is
+ * behind it: false. What is known of the fault is right if it was the program's own instruction, moved.
+ */
+OWN_FRAME static bool leave_slot(struct trap *t)
+{
+	struct patch_place place;
+	uint64_t rip = t->rip;
+
+	if (!regmap__patch_find(rip, &place))
+		return true;
+	t->rip = regmap__patch_roll(&place, t->uc);
+	if (t->rip != place.patch->site)
+		return false;
+	if ((uintptr_t)t->info->si_addr == rip)
+		t->info->si_addr = (void *)(uintptr_t)t->rip;
+	t->rolled = place.patch;
+	t->original = place.offset >= (int)place.patch->map.original;
+	t->plan = place.patch->plan;
+	t->have = t->plan.length;
+	memcpy(t->code, t->plan.bytes, t->have);
+	return true;
+}
+
+/* The site is a jump by now, or is about to be or not to be one. */
+static bool is_patched_meanwhile(const struct trap *t)
+{
+	return !t->rolled && regmap__patch_shows(t->rip, t->code, t->have);
 }
 
 /* False: not ours. */
@@ -517,10 +566,17 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigne
 	t.info = info;
 	t.uc = ucontext;
 	regmap__context_get_trap(ucontext, &t.raised);
-	if (!could_be_access(&t))
-		return false;
+	t.rolled = NULL;
 	t.rip = regmap__context_rip(ucontext);
+	if (patch_ever() && !leave_slot(&t))
+		return true;
+	if (!t.rolled && !could_be_access(&t))
+		return false;
+	if (t.raised.number == TRAP_GP && regmap__patch_in_transition(t.rip))
+		return true;
 	planned = find_plan(&t);
+	if (t.fresh && is_patched_meanwhile(&t))
+		return true;
 	if (planned == EM_OK && carry_out_quickly(&t))
 		return true;
 	if (regmap__context_has_header(ucontext))

@@ -190,6 +190,11 @@ void regmap__context_advance(void *ucontext, uint64_t rip)
 	gregs[REG_EFL] &= ~(greg_t)CPU_RF;
 }
 
+void regmap__context_set_rip(void *ucontext, uint64_t rip)
+{
+	((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP] = (greg_t)rip;
+}
+
 uint64_t regmap__context_rip(const void *ucontext)
 {
 	return (uint64_t)((const ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP];

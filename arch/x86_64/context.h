@@ -32,6 +32,7 @@ static inline uint64_t *regmap__context_mask(void *ucontext)
 	return (uint64_t *)&((ucontext_t *)ucontext)->uc_sigmask;
 }
 uint64_t regmap__context_rip(const void *ucontext);
+void regmap__context_set_rip(void *ucontext, uint64_t rip);
 /* Those of the frame. */
 struct cpu_regs regmap__context_regs(void *ucontext);
 /* The instruction is done, and the registers show it. */

@@ -35,9 +35,10 @@ struct view {
 
 /* One per thread that runs inline parts. Found by thread-local storage, in memory that is never freed. */
 struct lane {
-	_Alignas(64) _Atomic uint64_t busy; /* 1 from before a view is looked at until after the access */
-	_Atomic uint64_t count;             /* accesses from slots, where they are counted */
-	_Atomic uint64_t key;               /* the thread's FS base; 0: free */
+	_Alignas(64) _Atomic uint64_t
+		busy;           /* 1 from before a view is looked at until after the access */
+	_Atomic uint64_t count; /* accesses from slots, where they are counted */
+	_Atomic uint64_t key;   /* the thread's FS base; 0: free */
 	uint64_t spare[5];
 };
 
@@ -52,7 +53,8 @@ struct lane_tls {
 
 /* The data of one slot: private writable memory within 2 GB of its code. */
 struct slot_cell {
-	_Alignas(64) const void *entry;  /* regmap__slot_call(); finds the cell by the CALL's own operand */
+	_Alignas(64) const
+		void *entry; /* regmap__slot_call(); finds the cell by the CALL's own operand */
 	const struct view *_Atomic view; /* the last one; NULL: none yet */
 	uint64_t site, next;             /* guest addresses: of the instruction and behind it */
 	uint64_t start;                  /* of the slot's code */
@@ -83,9 +85,9 @@ struct slot_request {
 	uint64_t site;
 	uint64_t code, cell; /* where the slot's code will run, where its cell is: within 2 GB */
 	struct slot_dead dead;
-	int32_t tls;    /* FS-relative offset of this process's struct lane_tls */
-	uint32_t magic; /* its value */
-	bool count;     /* lane.count */
+	int32_t tls;        /* FS-relative offset of this process's struct lane_tls */
+	uint32_t magic;     /* its value */
+	bool count;         /* lane.count */
 	bool inline_access; /* false: only a call part */
 };
 
