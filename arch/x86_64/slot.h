@@ -89,9 +89,10 @@ struct slot_request {
 	uint32_t magic;     /* its value */
 	bool count;         /* lane.count */
 	bool inline_access; /* false: only a call part */
+	bool pushed_flags;  /* keep flags as processors without LAHF must: for tests */
 };
 
-enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 24 };
+enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 32 };
 
 /* What is what in a slot's code, for regmap__slot_roll(). Written by regmap__slot_generate(). */
 struct slot_map {
@@ -108,6 +109,7 @@ struct slot_map {
 	} step[SLOT_STEPS];
 	uint8_t scratch[4]; /* registers that the inline part borrows; slot.c's own */
 	uint8_t scratches;
+	int32_t tls; /* as in the request */
 };
 
 /*
