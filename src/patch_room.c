@@ -35,6 +35,9 @@ enum {
 	STEP = 16 << 20,
 	MOST_PAGES = 16384, /* of hops: each may be a mapping, of which there are 65530 */
 	HLT = 0xf4,
+	PARTS = 16, /* of a page of hops */
+	PART = PAGE / PARTS,
+	LONGEST = 14, /* hop */
 };
 
 _Static_assert(AREA_DATA % PAGE == 0, "whole pages");
@@ -51,9 +54,10 @@ struct patch_area {
 struct code_page {
 	uint64_t page; /* its number */
 	_Atomic uint32_t next;
-	uint32_t area;          /* 0: hops */
-	_Atomic uint32_t first; /* hop */
-	bool mapped;            /* else there are only strays */
+	uint32_t area;                 /* 0: hops */
+	bool mapped;                   /* else there are only strays */
+	uint16_t used;                 /* where hops that may lie anywhere in the page go on */
+	_Atomic uint32_t first[PARTS]; /* hop that begins in a part of the page */
 };
 
 struct hop {
@@ -236,38 +240,64 @@ static bool overlaps(const struct hop *hop, uint64_t at, unsigned size)
 	return hop->at < at + size && at < hop->at + hop->size;
 }
 
-/* The first place in first..last of the page where @size bytes are free; 0: none. */
-static uint64_t free_place(const struct code_page *page, uint64_t first, uint64_t last,
-                           unsigned size)
+static _Atomic uint32_t *part_of(struct code_page *page, uint64_t at)
 {
-	uint64_t at = first, end = (page->page + 1) * PAGE;
-	bool again = true;
+	return &page->first[at % PAGE / PART];
+}
 
-	while (again && at <= last && at + size <= end) {
-		again = false;
-		for (uint32_t n = atomic_load(&page->first); n;) {
-			const struct hop *hop = regmap__pool_at(&hops, n);
+static const struct hop *search_part(struct code_page *page, uint64_t part, uint64_t at,
+                                     unsigned size)
+{
+	uint32_t n = atomic_load_explicit(part_of(page, part), memory_order_acquire);
 
-			if (overlaps(hop, at, size)) {
-				at = hop->at + hop->size;
-				again = true;
-			}
-			n = hop->next;
-		}
+	while (n) {
+		const struct hop *hop = regmap__pool_at(&hops, n);
+
+		if (overlaps(hop, at, size))
+			return hop;
+		n = hop->next;
 	}
-	return !again && at <= last && at + size <= end ? at : 0;
+	return NULL;
+}
+
+/* What lies in the way of @size bytes; hops don't reach into another page. */
+static const struct hop *in_the_way(struct code_page *page, uint64_t at, unsigned size)
+{
+	uint64_t before = at % PAGE < LONGEST ? at : at - LONGEST;
+	const struct hop *hop = search_part(page, at, at, size);
+
+	if (!hop && before / PART != at / PART)
+		hop = search_part(page, before, at, size);
+	if (!hop && (at + size - 1) / PART != at / PART)
+		hop = search_part(page, at + size - 1, at, size);
+	return hop;
+}
+
+/* The first place in first..last of the page where @size bytes are free; 0: none. */
+static uint64_t free_place(struct code_page *page, uint64_t first, uint64_t last, unsigned size)
+{
+	uint64_t end = (page->page + 1) * PAGE;
+	const struct hop *hop;
+
+	for (uint64_t at = first; at <= last && at + size <= end; at = hop->at + hop->size) {
+		hop = in_the_way(page, at, size);
+		if (!hop)
+			return at;
+	}
+	return 0;
 }
 
 static bool note(struct code_page *page, uint64_t at, unsigned size, uint32_t owner)
 {
+	_Atomic uint32_t *part = part_of(page, at);
 	uint32_t n = regmap__pool_take(&hops);
 	struct hop *hop;
 
 	if (!n)
 		return false;
 	hop = regmap__pool_at(&hops, n);
-	*hop = (struct hop){at, owner, size, atomic_load(&page->first)};
-	atomic_store_explicit(&page->first, n, memory_order_release);
+	*hop = (struct hop){at, owner, size, atomic_load(part)};
+	atomic_store_explicit(part, n, memory_order_release);
 	return true;
 }
 
@@ -337,39 +367,17 @@ uint64_t regmap__room_for_hop(const struct patch_text *text, uint64_t first, uin
 	return 0;
 }
 
-static bool is_taken(const struct code_page *page, uint64_t at, uint32_t owner)
-{
-	for (uint32_t n = atomic_load(&page->first); n;) {
-		const struct hop *hop = regmap__pool_at(&hops, n);
-
-		if (overlaps(hop, at, 1))
-			return hop->owner != owner || hop->at != at;
-		n = hop->next;
-	}
-	return false;
-}
-
-static bool has_stray(const struct code_page *page, uint64_t at)
-{
-	for (uint32_t n = atomic_load(&page->first); n;) {
-		const struct hop *hop = regmap__pool_at(&hops, n);
-
-		if (hop->at == at)
-			return true;
-		n = hop->next;
-	}
-	return false;
-}
-
 bool regmap__room_note_stray(uint64_t at, uint32_t owner)
 {
 	struct code_page *page = find_page(at / PAGE);
+	const struct hop *hop;
 
 	if (!page)
 		page = add_page(at / PAGE, 0);
-	if (!page || page->area || is_taken(page, at, owner))
+	if (!page || page->area)
 		return false;
-	return has_stray(page, at) || note(page, at, 1, owner);
+	hop = in_the_way(page, at, 1);
+	return hop ? hop->at == at && hop->owner == owner : note(page, at, 1, owner);
 }
 
 /* --- whose --- */
@@ -389,19 +397,14 @@ static uint32_t owner_in_area(const struct code_page *page, uint64_t rip, int *o
 
 uint32_t regmap__room_owner(uint64_t rip, int *offset)
 {
-	const struct code_page *page = find_page(rip / PAGE);
+	struct code_page *page = find_page(rip / PAGE);
+	const struct hop *hop;
 
 	if (!page)
 		return 0;
 	if (page->area)
 		return owner_in_area(page, rip, offset);
+	hop = search_part(page, rip, rip, 1);
 	*offset = -1;
-	for (uint32_t n = atomic_load_explicit(&page->first, memory_order_acquire); n;) {
-		const struct hop *hop = regmap__pool_at(&hops, n);
-
-		if (hop->at == rip)
-			return hop->owner;
-		n = hop->next;
-	}
-	return 0;
+	return hop && hop->at == rip ? hop->owner : 0;
 }
