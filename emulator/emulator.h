@@ -67,6 +67,12 @@ bool regmap__em_quick_address(const struct plan *plan, const struct cpu_regs *re
                               uint64_t *address);
 /* True: all is done but for RIP. False: nothing is, take the long way. */
 bool regmap__em_quick(const struct plan *plan, const struct cpu_regs *regs, void *operand);
+/* The same in two steps: the registers don't change before the second. False: it faults. */
+struct alu;
+bool regmap__em_quick_compute(const struct plan *plan, const struct cpu_regs *regs, void *operand,
+                              struct alu *results);
+void regmap__em_quick_store(const struct plan *plan, const struct cpu_regs *regs,
+                            const struct alu *results);
 
 /* The instruction as text (Intel syntax). Returns its length. */
 size_t regmap__em_format(const uint8_t *bytes, size_t length, uint64_t rip, char *to, size_t size);

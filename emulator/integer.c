@@ -191,6 +191,8 @@ bool regmap__em_plan_integer(struct plan *p, const struct em_decoded *d)
 	c->out = outputs(row, d);
 	c->flags = row->flags;
 	c->move = is_move(d->insn.mnemonic);
+	c->divides = d->insn.mnemonic == ZYDIS_MNEMONIC_DIV ||
+	             d->insn.mnemonic == ZYDIS_MNEMONIC_IDIV;
 	p->width = (uint8_t)p->size;
 	p->kind = is_bit(d->insn.mnemonic) && !c->b_imm ? EM_BIT : EM_COMPILED;
 	if (is_bit(d->insn.mnemonic) && c->b_imm)
@@ -287,16 +289,27 @@ static bool quick_move(const struct plan *p, const struct cpu_regs *r, void *ope
 	return true;
 }
 
+bool regmap__em_quick_compute(const struct plan *p, const struct cpu_regs *r, void *operand,
+                              struct alu *results)
+{
+	load_slots(p, r, results);
+	results->mem = operand;
+	return !regmap__alu_run(results, p->compiled.op);
+}
+
+void regmap__em_quick_store(const struct plan *p, const struct cpu_regs *r,
+                            const struct alu *results)
+{
+	store_slots(p, r, results);
+}
+
 bool regmap__em_quick(const struct plan *p, const struct cpu_regs *r, void *operand)
 {
 	struct alu a;
 
 	if (p->compiled.move)
 		return quick_move(p, r, operand);
-
-	load_slots(p, r, &a);
-	a.mem = operand;
-	if (regmap__alu_run(&a, p->compiled.op))
+	if (!regmap__em_quick_compute(p, r, operand, &a))
 		return false;
 	store_slots(p, r, &a);
 	return true;

@@ -58,6 +58,7 @@ struct em_compiled {
 	uint8_t out;        /* enum em_out */
 	bool b_imm, c_imm;  /* the slot holds imm instead */
 	bool flags;         /* the status flags are written */
+	bool divides;       /* the operand's value may make it fault */
 	bool move;          /* slot B is all that it knows, no flags either: regmap__alu_move() */
 };
 

@@ -46,8 +46,8 @@ static enum em_status deny(struct em_fault *fault, uint64_t address, unsigned ac
 }
 
 /* The backing's own words, or else the number that a device's callback returned. */
-static enum em_status transfer_error(struct em_fault *fault, const struct access *at,
-                                     uint64_t address, unsigned access, int error)
+enum em_status regmap__window_bus_error(struct em_fault *fault, const struct access *at,
+                                        uint64_t address, unsigned access, int error)
 {
 	const struct refusal *failure = window_ops(at->window)->failure;
 	const struct refusal of_device = {error, SIGBUS, BUS_ADRERR,
@@ -65,9 +65,14 @@ static enum em_status real_fault(struct em_fault *fault, const struct cpu_trap *
 }
 
 /* For jumps out of a callback. */
+static uint64_t origin_of(const struct window_bus *bus)
+{
+	return bus->bus.cpu ? bus->bus.cpu->gpr[CPU_RSP] : bus->origin;
+}
+
 static void note_origin(const struct window_bus *bus, struct access *at)
 {
-	regmap__pin_note_origin(&at->pin, bus->bus.cpu ? bus->bus.cpu->gpr[CPU_RSP] : 0);
+	regmap__pin_note_origin(&at->pin, origin_of(bus));
 }
 
 /* Would this piece go through? */
@@ -160,7 +165,8 @@ static enum em_status move(struct window_bus *bus, struct access *at, uint64_t a
 	if (!err)
 		return EM_OK;
 	if (!trap.signo)
-		return transfer_error(fault, at, address, write ? EM_WRITE : EM_READ, err);
+		return regmap__window_bus_error(fault, at, address, write ? EM_WRITE : EM_READ,
+		                                err);
 	trap.address += address - at->address;
 	return real_fault(fault, &trap);
 }
@@ -263,7 +269,7 @@ static void bus_hold(struct bus *base, uint64_t address)
 		return;
 	regmap__pin_take(&bus->held);
 	regmap__pin_note_thread(&bus->held);
-	regmap__pin_note_origin(&bus->held, base->cpu->gpr[CPU_RSP]);
+	regmap__pin_note_origin(&bus->held, origin_of(bus));
 	regmap__pin_block_signals(&bus->held);
 }
 
@@ -346,6 +352,7 @@ void regmap__window_bus_init(struct window_bus *bus)
 {
 	bus->bus.ops = &window_bus_ops;
 	bus->bus.cpu = NULL;
+	bus->origin = 0;
 	bus->bus.next = 0;
 	bus->pins = 0;
 	bus->lock.at.pin.slot = NULL;

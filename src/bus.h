@@ -11,6 +11,7 @@ enum { BUS_PENDING = 256, BUS_STORES = 32, BUS_PINS = 2 };
 /* Lives on the stack of the handler, and must not be moved or copied: it holds pins (access.h). */
 struct window_bus {
 	struct bus bus;
+	uint64_t origin;                /* the program's RSP, where bus.cpu is NULL; 0: unknown */
 	struct access pinned[BUS_PINS]; /* between pin() and release() */
 	unsigned pins;
 	struct access_lock lock; /* between lock() and unlock() */
@@ -23,6 +24,10 @@ struct window_bus {
 	} store[BUS_STORES];
 	uint8_t bytes[BUS_PENDING];
 };
+
+/* The status of an access whose device callback, or other backing, returned @error; fills in @fault. */
+enum em_status regmap__window_bus_error(struct em_fault *fault, const struct access *at,
+                                        uint64_t address, unsigned access, int error);
 
 void regmap__window_bus_init(struct window_bus *bus);
 /* Let go what an execution still holds that is left in the middle by an exception. */

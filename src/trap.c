@@ -20,6 +20,7 @@
 #include "fork.h"
 #include "hidden.h"
 #include "patch.h"
+#include "quick.h"
 #include "report.h"
 #include "site.h"
 #include "stacks.h"
@@ -490,32 +491,44 @@ static bool handle_planned(struct trap *t, enum em_status planned, uint8_t *lega
 }
 
 /*
- * Integer instructions on a window that is memory need neither a copy of the registers nor a
- * footprint: see "make bench" for what that saves.
+ * Most integer instructions need neither a copy of the registers nor a footprint: see "make bench"
+ * for what that saves.
  */
-OWN_FRAME static bool carry_out_quickly(struct trap *t)
+static enum quick quickly(struct trap *t, struct quick_failure *failure)
 {
 	struct cpu_regs regs = regmap__context_regs(t->uc);
 	uint64_t address, fault = (uintptr_t)t->info->si_addr;
-	struct access at;
-	bool done;
 
 	if (t->raised.number != TRAP_PAGE ||
 	    !regmap__em_quick_address(&t->plan, &regs, t->rip, &address) ||
 	    fault - address >= t->plan.size)
-		return false;
-	regmap__access_begin(&at, address, t->plan.size, t->plan.access & (EM_READ | EM_WRITE));
-	regmap__pin_note_origin(&at.pin, regs.value[regs.at[CPU_RSP]]);
-	done = at.window && at.host && at.length == t->plan.size &&
-	       regmap__em_quick(&t->plan, &regs, at.host);
-	regmap__access_end(&at);
-	if (!done)
-		return false;
-	remember(t);
-	regmap__context_advance(t->uc, t->rip + t->plan.length);
-	if (!t->rolled)
+		return QUICK_NO;
+	if (t->fresh && regmap__window_meets(fault, 1))
+		remember(t); /* not after it: a device's callback need not come back */
+	return regmap__quick_at(&t->plan, &regs, t->rip, address, false, failure);
+}
+
+OWN_FRAME static void fail_quickly(struct trap *t, const struct quick_failure *failure)
+{
+	uint8_t legacy[XSAVE_LEGACY] __attribute__((aligned(64)));
+
+	regmap__context_load(&t->cpu, t->uc, legacy);
+	t->fault = failure->fault;
+	refuse(t, failure->status);
+}
+
+OWN_FRAME static bool carry_out_quickly(struct trap *t)
+{
+	struct quick_failure failure;
+
+	switch (quickly(t, &failure)) {
+	case QUICK_DONE:
+		regmap__context_advance(t->uc, t->rip + t->plan.length);
 		regmap__patch_heat(t->rip, &t->plan);
-	return true;
+		return true;
+	case QUICK_FAILED: fail_quickly(t, &failure); return true;
+	default: return false;
+	}
 }
 
 OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The short way for the commonest accesses: an integer instruction with one operand of at most eight
+ * bytes in host memory of a window, in a device (one naturally aligned piece), or in one general
+ * register of the register page. It works straight on the registers where they are, needs neither a
+ * copy of them nor the emulator, and runs in a signal handler as well as outside of any.
+ */
+#ifndef SRC_QUICK_H
+#define SRC_QUICK_H
+
+#include "../emulator/plan.h"
+
+enum quick {
+	QUICK_DONE,   /* all but RIP is done */
+	QUICK_NO,     /* nothing has happened: it takes the long way */
+	QUICK_VECTOR, /* nothing has happened: a device's callback may use vector registers */
+	QUICK_FAILED, /* it mustn't be tried again; the registers are as they were */
+};
+
+/* Of QUICK_FAILED: what the program and the user are to be told. */
+struct quick_failure {
+	enum em_status status; /* EM_DENIED or EM_FAULT */
+	struct em_fault fault;
+};
+
+/*
+ * @rip: of the instruction. @general_only: don't call devices whose callbacks may use vector
+ * registers, those without REGMAP_GENERAL. A device's callback is called as regmap.h says, on the
+ * stack and with the signal mask that this runs with, and may leave by a jump or an exception. A store
+ * to the register page may change any of the registers, RSP too. AS-Safe.
+ */
+enum quick regmap__quick(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
+                         bool general_only, struct quick_failure *failure);
+/* The same, where it is known already what regmap__em_quick_address() says. */
+enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
+                            uint64_t address, bool general_only, struct quick_failure *failure);
+
+#endif
