@@ -13,6 +13,7 @@
 #include "stacks.h"
 #include "thread.h"
 #include "trap.h"
+#include "view.h"
 #include "../emulator/emulator.h"
 
 enum { PAGE_0_LAST = 0xfff, MOST_CONFIG = 4096 };
@@ -197,6 +198,7 @@ static int place(struct regmap_window *w, struct regmap_window *parent)
 	}
 	w->live = true;
 	regmap__direct_attach_new(w);
+	regmap__views_forget(first, last);
 	return 0;
 }
 
@@ -250,6 +252,7 @@ int regmap_map(const struct regmap_config *config, struct regmap_window **out)
 	regmap__maplock_take();
 	err = map_locked(&r.config, backings[r.config.backing], &window);
 	regmap__maplock_release();
+	regmap__views_settle();
 	if (out && !err)
 		*out = window;
 	errno = saved;
@@ -311,6 +314,7 @@ static int take_away(struct regmap_window *w, struct pin *wait)
 	regmap__table_remove(w);
 	regmap__direct_attach(parent, window_start(w), window_last(w));
 	regmap__reserve_drop(window_start(w), window_last(w));
+	regmap__views_forget(window_start(w), window_last(w));
 	return 0;
 }
 
@@ -334,6 +338,7 @@ int regmap_unmap(struct regmap_window *window)
 	if (err)
 		return err;
 	regmap__drain(&wait, window); /* callbacks may need the lock to end */
+	regmap__views_settle();
 	regmap__maplock_take();
 	destroy(window);
 	regmap__maplock_release();

@@ -198,6 +198,23 @@ static void adopt_other(int signo)
 		sys_sigaction(signo, &act, NULL);
 }
 
+void regmap__chain_cover_all(void)
+{
+	struct sys_sigaction before, act;
+	uint64_t mask;
+
+	table_lock(&mask);
+	for (int signo = 1; signo <= SIGNALS; signo++) {
+		if (OUR_SIGNALS & SYS_SIGBIT(signo) || sys_sigaction(signo, NULL, &act))
+			continue;
+		before = act;
+		regmap__others_adopt(signo, &act);
+		if (memcmp(&before, &act, sizeof(act)))
+			sys_sigaction(signo, &act, NULL);
+	}
+	table_unlock(&mask);
+}
+
 /* One look tells, as a rule: who takes these signals away takes SIGSEGV. */
 static bool in_front(void)
 {

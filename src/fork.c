@@ -12,10 +12,12 @@
 #include "../arch/x86_64/syscall.h"
 #include "access.h"
 #include "chain.h"
+#include "lane.h"
 #include "maplock.h"
 #include "patch.h"
 #include "report.h"
 #include "stacks.h"
+#include "view.h"
 
 #include "sigsafe.h"
 
@@ -32,6 +34,8 @@ static void forget_the_others(void)
 	regmap__report_forget_others();
 	regmap__maplock_forget_others();
 	regmap__patch_forget_others();
+	regmap__lanes_forget_others();
+	regmap__views_forget_others();
 	regmap__ram_settle();
 }
 

@@ -2,7 +2,7 @@
 /* Which sites are hot, and when they are patched. */
 #include "patch.h"
 
-#include "../arch/x86_64/context.h"
+#include "lane.h"
 #include "patch_change.h"
 
 #include "sigsafe.h"
@@ -102,16 +102,11 @@ bool regmap__patch_find(uint64_t rip, struct patch_place *place)
 	return number;
 }
 
-uint64_t regmap__patch_roll(const struct patch_place *place, void *ucontext)
+void regmap__patch_request(struct slot_request *request)
 {
-	const struct patch *p = place->patch;
-	struct cpu_regs regs = regmap__context_regs(ucontext);
-	uint64_t rip = p->site;
-
-	if (place->offset >= 0)
-		regmap__slot_roll(&p->map, p->cell, (unsigned)place->offset, &regs, &rip);
-	regmap__context_set_rip(ucontext, rip);
-	return rip;
+	request->tls = regmap__lane_offset();
+	request->magic = LANE_MAGIC;
+	request->inline_access = true;
 }
 
 /* --- taking back --- */

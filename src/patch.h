@@ -66,8 +66,6 @@ struct patch_place {
 	int offset; /* in the slot */
 };
 bool regmap__patch_find(uint64_t rip, struct patch_place *place);
-/* The interrupted thread goes back to the site, nothing having happened, or on: its new RIP. */
-uint64_t regmap__patch_roll(const struct patch_place *place, void *ucontext);
 
 /*
  * An instruction that faulted reads now as @code, @have bytes: is that our jump, or the middle of a

@@ -7,6 +7,7 @@
 
 #include "../arch/x86_64/syscall.h"
 #include "../include/regmap/regmap.h"
+#include "hot.h"
 #include "patch_change.h"
 #include "patch_own.h"
 #include "text.h"
@@ -28,12 +29,28 @@ static bool has_shadow_stack(void)
 	       features & SHADOW_STACK_ON;
 }
 
+static bool find_slot(uint64_t rip, struct hot_place *place)
+{
+	struct patch_place found;
+
+	if (!regmap__patch_find(rip, &found))
+		return false;
+	*place = (struct hot_place){&found.patch->map, found.patch->cell, found.offset};
+	return true;
+}
+
+static const struct hot_slots slots = {find_slot, regmap__slot_roll};
+
 static int switch_on(unsigned threshold)
 {
 	static atomic_bool ready;
+	int err;
 
 	if (has_shadow_stack() || !regmap__text_works())
 		return -ENOSYS;
+	err = regmap__hot_start(&slots);
+	if (err)
+		return err;
 	if (!atomic_exchange(&ready, true))
 		regmap__patch_own_init();
 	atomic_store(&regmap__patch_threshold, threshold);

@@ -77,6 +77,10 @@ struct table_hit {
 void regmap__table_find(uint64_t address, struct table_hit *hit);
 /* The first byte of the gap around an address that lies in no window. AS-Safe. */
 uint64_t regmap__table_gap_first(uint64_t address);
+/* The first byte around an address that has the same answer, @window. AS-Safe. */
+uint64_t regmap__table_piece_first(uint64_t address, const struct regmap_window *window);
+/* Changes with every change of the table. AS-Safe. */
+uint64_t regmap__table_version(void);
 /* Still that version? Ordered (seq_cst) after a pin. */
 bool regmap__table_unchanged(uint64_t version);
 

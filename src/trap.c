@@ -19,6 +19,7 @@
 #include "chain.h"
 #include "fork.h"
 #include "hidden.h"
+#include "hot.h"
 #include "patch.h"
 #include "quick.h"
 #include "report.h"
@@ -52,10 +53,9 @@ struct trap {
 	uint64_t rip;
 	struct plan plan;
 	uint8_t code[EM_MAX_LENGTH];
-	unsigned have;              /* bytes of code */
-	bool fresh;                 /* the plan isn't remembered */
-	const struct patch *rolled; /* it faulted in its slot; NULL: at the site */
-	bool original;              /* there, in the program's own instruction: si_addr is right */
+	unsigned have; /* bytes of code */
+	bool fresh;    /* the plan isn't remembered */
+	bool patched;  /* it faulted in its slot */
 	struct cpu cpu;
 	struct em_fault fault;
 };
@@ -174,11 +174,18 @@ static bool remembered(struct trap *t)
 
 static enum em_status find_plan(struct trap *t)
 {
-	t->fresh = false;
-	if (t->rolled)
-		return EM_OK;
 	t->fresh = !remembered(t);
 	return t->fresh ? decode(t) : EM_OK;
+}
+
+/* The site's code shows our jump: what it was is known. */
+static enum em_status know_plan(struct trap *t, const struct plan *known)
+{
+	t->plan = *known;
+	t->have = known->length;
+	memcpy(t->code, known->bytes, known->length);
+	t->fresh = false;
+	return EM_OK;
 }
 
 static void remember(const struct trap *t)
@@ -211,7 +218,7 @@ static bool explains_fault(const struct trap *t, const struct em_footprint *foot
 {
 	uint64_t address = (uintptr_t)t->info->si_addr;
 
-	if (t->raised.number != TRAP_PAGE || t->rolled)
+	if (t->raised.number != TRAP_PAGE)
 		return true;
 	for (unsigned i = 0; i < footprint->count; i++)
 		if (in_range(&footprint->range[i], address))
@@ -380,7 +387,7 @@ static void carry_out(struct trap *t)
 	regmap__context_store(&t->cpu, t->uc, true);
 	if (step)
 		single_step(t);
-	else if (!t->rolled)
+	else if (!t->patched)
 		regmap__patch_heat(t->rip, &t->plan);
 	regmap__context_store_segments(&t->cpu); /* the last act: see context.h */
 }
@@ -463,22 +470,13 @@ static bool try_again(const struct trap *t)
 	return atomic_fetch_add(&again[slot].count, 1) < most;
 }
 
-/* What the slot met isn't what the program's instruction will: let that say it. */
-static bool is_to_fault_itself(const struct trap *t)
-{
-	if (!t->rolled || t->original)
-		return false;
-	regmap__context_set_rip(t->uc, t->rolled->cell->original);
-	return true;
-}
-
 static bool handle_planned(struct trap *t, enum em_status planned, uint8_t *legacy)
 {
 	regmap__context_load(&t->cpu, t->uc, legacy);
 	if (planned == EM_RETRY)
 		return try_again(t);
 	if (!claims(t))
-		return is_to_fault_itself(t) || is_rseq_abort(t) || try_again(t);
+		return is_rseq_abort(t) || try_again(t);
 	if (planned == EM_OK) {
 		remember(t);
 		carry_out(t);
@@ -524,11 +522,24 @@ OWN_FRAME static bool carry_out_quickly(struct trap *t)
 	switch (quickly(t, &failure)) {
 	case QUICK_DONE:
 		regmap__context_advance(t->uc, t->rip + t->plan.length);
-		regmap__patch_heat(t->rip, &t->plan);
+		if (!t->patched)
+			regmap__patch_heat(t->rip, &t->plan);
 		return true;
 	case QUICK_FAILED: fail_quickly(t, &failure); return true;
 	default: return false;
 	}
+}
+
+/* What a slot's call part has tried to do. */
+OWN_FRAME static bool has_failed_already(struct trap *t)
+{
+	const struct cpu_regs regs = regmap__context_regs(t->uc);
+	struct quick_failure failure;
+
+	failure.status = regmap__hot_failure(t->rip, &regs, &failure.fault);
+	if (failure.status != EM_OK)
+		fail_quickly(t, &failure);
+	return failure.status != EM_OK;
 }
 
 OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)
@@ -538,38 +549,15 @@ OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)
 	return handle_planned(t, planned, legacy);
 }
 
-/*
- * In a slot, or on the way there: the thread goes back to the site, as if that had faulted, or is
- * behind it: false. What is known of the fault is right if it was the program's own instruction, moved.
- */
-OWN_FRAME static bool leave_slot(struct trap *t)
-{
-	struct patch_place place;
-	uint64_t rip = t->rip;
-
-	if (!regmap__patch_find(rip, &place))
-		return true;
-	t->rip = regmap__patch_roll(&place, t->uc);
-	if (t->rip != place.patch->site)
-		return false;
-	if ((uintptr_t)t->info->si_addr == rip)
-		t->info->si_addr = (void *)(uintptr_t)t->rip;
-	t->rolled = place.patch;
-	t->original = place.offset >= (int)place.patch->map.original;
-	t->plan = place.patch->plan;
-	t->have = t->plan.length;
-	memcpy(t->code, t->plan.bytes, t->have);
-	return true;
-}
-
 /* The site is a jump by now, or is about to be or not to be one. */
 static bool is_patched_meanwhile(const struct trap *t)
 {
-	return !t->rolled && regmap__patch_shows(t->rip, t->code, t->have);
+	return regmap__patch_shows(t->rip, t->code, t->have);
 }
 
-/* False: not ours. */
-OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigned how)
+/* @known: the site's plan, if it is one that is patched. False: not ours. */
+OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigned how,
+                             const struct plan *known)
 {
 	struct trap t;
 	enum em_status planned;
@@ -579,16 +567,16 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigne
 	t.info = info;
 	t.uc = ucontext;
 	regmap__context_get_trap(ucontext, &t.raised);
-	t.rolled = NULL;
-	t.rip = regmap__context_rip(ucontext);
-	if (patch_ever() && !leave_slot(&t))
-		return true;
-	if (!t.rolled && !could_be_access(&t))
+	if (!could_be_access(&t))
 		return false;
+	t.rip = regmap__context_rip(ucontext);
 	if (t.raised.number == TRAP_GP && regmap__patch_in_transition(t.rip))
 		return true;
-	planned = find_plan(&t);
+	t.patched = known;
+	planned = known ? know_plan(&t, known) : find_plan(&t);
 	if (t.fresh && is_patched_meanwhile(&t))
+		return true;
+	if (known && has_failed_already(&t))
 		return true;
 	if (planned == EM_OK && carry_out_quickly(&t))
 		return true;
@@ -598,12 +586,13 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigne
 }
 
 /* False: not ours. A device's callback may have changed the alternate stack. */
-static bool emulate(int signo, siginfo_t *info, void *ucontext, unsigned how)
+static bool emulate(int signo, siginfo_t *info, void *ucontext, unsigned how,
+                    const struct plan *known)
 {
 	unsigned changes = regmap__stacks_changes();
 
 	if (!(signo == SIGSYS ? regmap__syscalls_signal(info, ucontext) :
-	                        handle(signo, info, ucontext, how)))
+	                        handle(signo, info, ucontext, how, known)))
 		return false;
 	if (regmap__stacks_changes() != changes)
 		regmap__stacks_keep_change(ucontext);
@@ -612,7 +601,11 @@ static bool emulate(int signo, siginfo_t *info, void *ucontext, unsigned how)
 
 static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how)
 {
+	const struct plan *known;
+
 	regmap__fork_notice();
+	if (regmap__hot_roll(signo, info, ucontext, &known) == HOT_PAST && info->si_code > 0)
+		return;
 	if (info->si_code > 0) {
 		if (regmap__guard_fixup(signo, info, ucontext))
 			return;
@@ -620,7 +613,7 @@ static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how)
 			regmap__report_escape();
 			regmap__stacks_give(ucontext);
 		}
-		if (emulate(signo, info, ucontext, how))
+		if (emulate(signo, info, ucontext, how, known))
 			return;
 	} else if (regmap__stacks_answer(info, ucontext)) {
 		return;

@@ -62,6 +62,15 @@ static void load_segments(struct cpu *cpu, uint64_t csgsfs)
 	cpu->gs_base = get_base(ARCH_GET_GS);
 }
 
+void regmap__context_segments(struct cpu *cpu)
+{
+	uint16_t cs, ss;
+
+	__asm__("movw %%cs, %0" : "=r"(cs));
+	__asm__("movw %%ss, %0" : "=r"(ss));
+	load_segments(cpu, cs | (uint64_t)ss << 48);
+}
+
 static const uint8_t *image_of(const void *ucontext)
 {
 	return (const uint8_t *)((const ucontext_t *)ucontext)->uc_mcontext.fpregs;

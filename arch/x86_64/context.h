@@ -35,6 +35,8 @@ uint64_t regmap__context_rip(const void *ucontext);
 void regmap__context_set_rip(void *ucontext, uint64_t rip);
 /* Those of the frame. */
 struct cpu_regs regmap__context_regs(void *ucontext);
+/* The segments of the calling thread, as they are. */
+void regmap__context_segments(struct cpu *cpu);
 /* The instruction is done, and the registers show it. */
 void regmap__context_advance(void *ucontext, uint64_t rip);
 /* The exception behind a signal (trapno, error code), and how to show another one. */

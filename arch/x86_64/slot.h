@@ -38,8 +38,9 @@ struct lane {
 	_Alignas(64) _Atomic uint64_t
 		busy;           /* 1 from before a view is looked at until after the access */
 	_Atomic uint64_t count; /* accesses from slots, where they are counted */
-	_Atomic uint64_t key;   /* the thread's FS base; 0: free */
-	uint64_t spare[5];
+	_Atomic uint64_t key;   /* regmap__thread_key(); 0: free */
+	_Atomic uint64_t tid;
+	uint64_t spare[4];
 };
 
 /*
