@@ -133,28 +133,38 @@ static void plan_decoded(struct plan *p, struct em_decoded *d, unsigned tiers)
 	p->mnemonic = (uint16_t)d->insn.mnemonic;
 	memcpy(p->bytes, d->bytes, p->length);
 	p->mem.base = p->mem.index = p->reg.gpr = EM_NO_REG;
-	d->mem = memory_operand(d);
 	if (d->mem >= 0)
 		fill_memory(p, d, &d->op[d->mem]);
 	choose(p, d, tiers);
+}
+
+enum em_status regmap__em_decode(struct em_decoded *d, const uint8_t *bytes, size_t length)
+{
+	ZydisDecoder decoder;
+	ZyanStatus st;
+
+	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	set_modes(&decoder);
+	d->bytes = bytes;
+	st = ZydisDecoderDecodeFull(&decoder, bytes, length, &d->insn, d->op);
+	if (st == ZYDIS_STATUS_NO_MORE_DATA)
+		return EM_RETRY;
+	if (!ZYAN_SUCCESS(st))
+		return EM_UNIMPLEMENTED;
+	d->mem = memory_operand(d);
+	return EM_OK;
 }
 
 enum em_status regmap__em_plan(struct plan *plan, const uint8_t *bytes, size_t length,
                                unsigned tiers)
 {
 	struct em_decoded d;
-	ZydisDecoder decoder;
-	ZyanStatus st;
+	enum em_status st;
 
 	memset(plan, 0, sizeof *plan);
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	set_modes(&decoder);
-	d.bytes = bytes;
-	st = ZydisDecoderDecodeFull(&decoder, bytes, length, &d.insn, d.op);
-	if (st == ZYDIS_STATUS_NO_MORE_DATA)
-		return EM_RETRY;
-	if (!ZYAN_SUCCESS(st))
-		return EM_UNIMPLEMENTED;
+	st = regmap__em_decode(&d, bytes, length);
+	if (st)
+		return st;
 	plan_decoded(plan, &d, tiers);
 	return plan->kind == EM_NONE ? EM_UNIMPLEMENTED : EM_OK;
 }

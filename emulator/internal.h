@@ -50,8 +50,13 @@ bool regmap__em_plan_block(struct plan *p, const struct em_decoded *d);
 bool regmap__em_plan_mask(struct plan *p, const struct em_decoded *d);
 bool regmap__em_plan_native(struct plan *p, const struct em_decoded *d);
 
-/* splice.c: false when the operand can't be moved. */
-bool regmap__em_splice(struct em_native *n, const struct em_decoded *d);
+/* decode.c: EM_OK, EM_RETRY (more bytes are needed), EM_UNIMPLEMENTED. @bytes must outlive @d. */
+enum em_status regmap__em_decode(struct em_decoded *d, const uint8_t *bytes, size_t length);
+
+/* splice.c: false when the operand can't be moved. @avoid: registers that may not be the base. */
+bool regmap__em_splice(struct em_native *n, const struct em_decoded *d, unsigned avoid);
+/* A bit for each general register that is an operand, hidden or not; addresses don't count. */
+unsigned regmap__em_used_registers(const struct em_decoded *d);
 
 /* operand.c */
 /* Registers in encoding order, as a view. */

@@ -152,7 +152,7 @@ static bool fill(struct plan *p, const struct em_decoded *d)
 	struct em_native *n = &p->native;
 	unsigned c = components(d);
 
-	if (!regmap__em_splice(n, d))
+	if (!regmap__em_splice(n, d, 0))
 		return false;
 	p->align = alignment(p, d);
 	n->load = (uint8_t)c;

@@ -24,9 +24,9 @@ static bool is_kept(uint8_t b)
 	return b == 0x66 || b == 0xf2 || b == 0xf3 || b == 0xf0;
 }
 
-static unsigned used_registers(const struct em_decoded *d)
+unsigned regmap__em_used_registers(const struct em_decoded *d)
 {
-	unsigned used = 1u << RSP | 1u << CPU_RBP; /* as a base these two mean something else */
+	unsigned used = 0;
 	struct em_reg r;
 
 	for (int i = 0; i < d->insn.operand_count; i++)
@@ -131,10 +131,11 @@ static void opcode_and_operand(struct splice *s)
 		put(s, s->d->bytes[s->in++]);
 }
 
-bool regmap__em_splice(struct em_native *n, const struct em_decoded *d)
+bool regmap__em_splice(struct em_native *n, const struct em_decoded *d, unsigned avoid)
 {
 	struct splice s = {n, d, 0};
-	unsigned used = used_registers(d);
+	/* As a base, RSP and RBP mean something else. */
+	unsigned used = regmap__em_used_registers(d) | avoid | 1u << RSP | 1u << CPU_RBP;
 
 	if (!(d->insn.attributes & ZYDIS_ATTRIB_HAS_MODRM) || d->insn.raw.modrm.mod == 3)
 		return false;

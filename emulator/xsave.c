@@ -65,7 +65,7 @@ bool regmap__em_plan_xsave(struct plan *p, const struct em_decoded *d)
 {
 	int variant = variant_of(d->insn.mnemonic);
 
-	if (variant < 0 || d->mem < 0 || !regmap__em_splice(&p->native, d))
+	if (variant < 0 || d->mem < 0 || !regmap__em_splice(&p->native, d, 0))
 		return false;
 	p->variant = (uint8_t)variant;
 	p->native.load = XSTATE_X87 | XSTATE_VECTOR;

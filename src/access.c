@@ -8,6 +8,7 @@
 #include "../arch/x86_64/guard.h"
 #include "../arch/x86_64/syscall.h"
 #include "gate.h"
+#include "view.h"
 #include "sigsafe.h"
 
 static _Atomic uint64_t the_lock; /* of LOCKed operations outside of any window */
@@ -166,6 +167,16 @@ int regmap__access_write(struct access *at, struct window_bus *bus, const void *
 
 /* --- LOCKed operations --- */
 
+/*
+ * One that goes through a buffer. Stores by patched sites look at no lock: there is no view of a window
+ * while its lock is held.
+ */
+static void stop_views(const struct regmap_window *window)
+{
+	regmap__views_forget(window_start(window), window_last(window));
+	regmap__views_settle();
+}
+
 void regmap__access_lock(struct access_lock *lock, uint64_t address)
 {
 	struct access *at = &lock->at;
@@ -181,6 +192,8 @@ void regmap__access_lock(struct access_lock *lock, uint64_t address)
 	lock->word = window ? &window->lock : &the_lock;
 	if (!regmap__lock_take(&at->pin, lock->word, window))
 		lock->word = NULL;
+	else if (window && window_ops(window)->host)
+		stop_views(window);
 }
 
 void regmap__access_unlock(struct access_lock *lock)

@@ -8,11 +8,13 @@
 #include "fork.h"
 #include "gate.h"
 #include "maplock.h"
+#include "patch.h"
 #include "reserve.h"
 #include "site.h"
 #include "stacks.h"
 #include "thread.h"
 #include "trap.h"
+#include "view.h"
 #include "../emulator/emulator.h"
 
 enum {
@@ -61,6 +63,8 @@ static int start_once(void)
 	err = err ? err : regmap__trap_install();
 	if (!err && first && regmap__stacks_enabled())
 		regmap__stacks_summon(); /* the environment asked, before there was a trap */
+	if (!err && first)
+		regmap__patch_init();
 	return err;
 }
 
@@ -134,12 +138,14 @@ static int check_config(const struct regmap_config *c)
 		return -EINVAL;
 	if (c->access == 0 || c->access & ~(unsigned)(REGMAP_READ | REGMAP_WRITE))
 		return -EINVAL;
-	if (c->flags & ~(unsigned)(REGMAP_TRAP | REGMAP_PRIVATE | REGMAP_READ_DIRECT))
+	if (c->flags &
+	    ~(unsigned)(REGMAP_TRAP | REGMAP_PRIVATE | REGMAP_GENERAL | REGMAP_READ_DIRECT))
 		return -EINVAL;
 	if (c->flags & REGMAP_PRIVATE && c->backing != REGMAP_RAM)
 		return -EINVAL;
-	if (c->flags & REGMAP_READ_DIRECT &&
-	    (c->backing != REGMAP_DEVICE || !(c->access & REGMAP_READ)))
+	if (c->flags & (REGMAP_GENERAL | REGMAP_READ_DIRECT) && c->backing != REGMAP_DEVICE)
+		return -EINVAL;
+	if (c->flags & REGMAP_READ_DIRECT && !(c->access & REGMAP_READ))
 		return -EINVAL;
 	return (unsigned)c->backing < sizeof(backings) / sizeof(backings[0]) ? 0 : -EINVAL;
 }
@@ -219,6 +225,7 @@ static int place(struct regmap_window *w, struct regmap_window *parent)
 	}
 	w->live = true;
 	regmap__direct_attach_new(w);
+	regmap__views_forget(first, last);
 	return 0;
 }
 
@@ -272,6 +279,7 @@ int regmap_map(const struct regmap_config *config, struct regmap_window **out)
 	regmap__maplock_take();
 	err = map_locked(&r.config, backing_of(&r.config), &window);
 	regmap__maplock_release();
+	regmap__views_settle();
 	if (out && !err)
 		*out = window;
 	errno = saved;
@@ -333,6 +341,7 @@ static int take_away(struct regmap_window *w, struct pin *wait)
 	regmap__table_remove(w);
 	regmap__direct_attach(parent, window_start(w), window_last(w));
 	regmap__reserve_drop(window_start(w), window_last(w));
+	regmap__views_forget(window_start(w), window_last(w));
 	return 0;
 }
 
@@ -356,6 +365,7 @@ int regmap_unmap(struct regmap_window *window)
 	if (err)
 		return err;
 	regmap__drain(&wait, window); /* callbacks may need the lock to end */
+	regmap__views_settle();
 	regmap__maplock_take();
 	destroy(window);
 	regmap__maplock_release();
@@ -446,7 +456,10 @@ int regmap_translate(uint64_t guest, void **host)
 	X(EADDRINUSE, "the program has something mapped there (see stderr): go elsewhere") \
 	X(ENOMEM, "out of memory or of mappings: see vm.max_map_count") \
 	X(ELOOP, "an alias of itself, or more than 8 in a chain: let it name the original") \
-	X(ENOSYS, "no XSAVE for the register page, or no user dispatch for regmap_syscalls()") \
+	X(ENOSYS, \
+	  "no XSAVE for the register page, no user dispatch for regmap_syscalls(), or no way to " \
+	  "change code for regmap_patch(): membarrier() and writing by /proc/self/mem") \
+	X(EPERM, "the instruction can't be patched: see regmap_patch_stats()") \
 	X(ENOENT, "no /proc, where existing threads are found: only new ones get signal stacks") \
 	X(EDEADLK, "two callbacks unmap the windows of each other: do it after the callback") \
 	X(EFAULT, "a byte lies in no window: map one there first") \

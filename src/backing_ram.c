@@ -19,6 +19,7 @@
 #include "../arch/x86_64/syscall.h"
 #include "reserve.h"
 #include "table.h"
+#include "view.h"
 
 enum { PAGE = RESERVE_PAGE, ARENA = 2 << 20, SMALL = ARENA / 8 };
 
@@ -375,6 +376,7 @@ static int ram_move_out(struct regmap_window *w)
 	}
 	atomic_store(&move.moved, true);
 	finish_move(w);
+	regmap__views_forget(window_start(w), window_last(w));
 	return 0;
 }
 

@@ -52,10 +52,8 @@ static sigaction_fn next_sigaction = __sigaction;
 
 /* An archive's member comes along only if something names it. */
 __attribute__((used)) static const char *const front[] = {
-	&regmap__front_kin,
-	&regmap__front_wait,
-	&regmap__front_exec,
-	&regmap__front_jump,
+	&regmap__front_kin,  &regmap__front_wait, &regmap__front_exec,
+	&regmap__front_jump, &regmap__front_map,
 };
 
 __attribute__((constructor)) static void find_next(void)
@@ -198,6 +196,23 @@ static void adopt_other(int signo)
 	regmap__others_adopt(signo, &act);
 	if (memcmp(&before, &act, sizeof(act)))
 		sys_sigaction(signo, &act, NULL);
+}
+
+void regmap__chain_cover_all(void)
+{
+	struct sys_sigaction before, act;
+	uint64_t mask;
+
+	table_lock(&mask);
+	for (int signo = 1; signo <= SIGNALS; signo++) {
+		if (OUR_SIGNALS & SYS_SIGBIT(signo) || sys_sigaction(signo, NULL, &act))
+			continue;
+		before = act;
+		regmap__others_adopt(signo, &act);
+		if (memcmp(&before, &act, sizeof(act)))
+			sys_sigaction(signo, &act, NULL);
+	}
+	table_unlock(&mask);
 }
 
 /* One look tells, as a rule: who takes these signals away takes SIGSEGV. */

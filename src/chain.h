@@ -60,6 +60,9 @@ void regmap__chain_step_back(uint64_t signals);
 /* In a new child: the table is nobody's. AS-Safe. */
 void regmap__chain_forget_others(void);
 
+/* From now on, handlers without SA_SIGINFO are called by way of others.c, too. Not in a handler. */
+void regmap__chain_cover_all(void);
+
 /* SIGTRAP when the handler returns: the single step over an emulated instruction. */
 void regmap__chain_single_step(void *ucontext);
 

@@ -12,9 +12,12 @@
 #include "../arch/x86_64/syscall.h"
 #include "access.h"
 #include "chain.h"
+#include "lane.h"
 #include "maplock.h"
+#include "patch.h"
 #include "report.h"
 #include "stacks.h"
+#include "view.h"
 
 #include "sigsafe.h"
 
@@ -30,6 +33,9 @@ static void forget_the_others(void)
 	regmap__chain_forget_others();
 	regmap__report_forget_others();
 	regmap__maplock_forget_others();
+	regmap__patch_forget_others();
+	regmap__lanes_forget_others();
+	regmap__views_forget_others();
 	regmap__ram_settle();
 }
 
@@ -59,10 +65,12 @@ static void before_fork(void)
 	regmap__maplock_keep_over_fork(true);
 	regmap__stacks_before_fork();
 	regmap__ram_freeze();
+	regmap__patch_before_fork();
 }
 
 static void after_fork(void)
 {
+	regmap__patch_after_fork();
 	regmap__maplock_keep_over_fork(false);
 	regmap__maplock_release();
 }

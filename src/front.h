@@ -6,6 +6,7 @@
 #ifndef SRC_FRONT_H
 #define SRC_FRONT_H
 
-extern const char regmap__front_kin, regmap__front_wait, regmap__front_exec, regmap__front_jump;
+extern const char regmap__front_kin, regmap__front_wait, regmap__front_exec, regmap__front_jump,
+	regmap__front_map;
 
 #endif

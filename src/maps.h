@@ -12,10 +12,15 @@ enum { MAPS_TEXT = 8192 };
 struct mapping {
 	uint64_t start, end;
 	uint64_t offset;  /* of start, in the file */
-	const char *path; /* in the text */
+	const char *path; /* in the text; NULL: none */
+	unsigned rights;  /* PROT_* */
+	bool shared;
 };
 
 /* The file mapping around @address. AS-Safe. */
 bool regmap__maps_find(uint64_t address, char *text, struct mapping *m);
+
+/* Any mapping around @address, without its path. AS-Safe. */
+bool regmap__maps_rights(uint64_t address, struct mapping *m);
 
 #endif

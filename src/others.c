@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "../arch/x86_64/context.h"
+#include "hot.h"
 #include "others.h"
 #include "sigmask.h"
 
@@ -53,7 +54,11 @@ handler_fn regmap__others_handler(int signo)
 static void pass_on(int signo, siginfo_t *info, void *ucontext)
 {
 	uint64_t *mask = regmap__context_mask(ucontext);
+	const struct plan *plan;
 
+	if (regmap__hot_roll(signo, info, ucontext, &plan) == HOT_PAST && signo == SIGTRAP &&
+	    info->si_code == TRAP_TRACE)
+		return;
 	*mask = mask_to_program(*mask);
 	regmap__others_handler(signo)(signo, info, ucontext);
 	*mask = mask_to_kernel(*mask);
@@ -61,7 +66,7 @@ static void pass_on(int signo, siginfo_t *info, void *ucontext)
 
 static bool is_to_be_covered(handler_fn handler, uint64_t flags)
 {
-	return reached && flags & SA_SIGINFO && handler != pass_on &&
+	return reached && (flags & SA_SIGINFO || hot_is_on()) && handler != pass_on &&
 	       (uintptr_t)handler > (uintptr_t)SIG_IGN;
 }
 

@@ -14,6 +14,8 @@
 #include "../arch/x86_64/scratch.h"
 #include "../arch/x86_64/syscall.h"
 #include "gate.h"
+#include "hot.h"
+#include "lane.h"
 #include "sigmask.h"
 #include "sigsafe.h"
 
@@ -356,6 +358,8 @@ void regmap__pin_jump(uint64_t sp)
 {
 	struct jump jump = {.key = regmap__thread_key()};
 
+	if (hot_is_on())
+		regmap__lane_leave();
 	drop_below(&jump, sp);
 }
 

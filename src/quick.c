@@ -256,6 +256,11 @@ static inline bool begin(const struct plan *p, uint64_t address, struct access *
 	return false;
 }
 
+static inline void *host_of(const struct access *at, const struct plan *p, uint64_t address)
+{
+	return window_host(at->window, address - window_start(at->window), p->access & RIGHTS);
+}
+
 static inline void end(struct access *at)
 {
 	if (at->pin.slot)
@@ -297,7 +302,7 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 {
 	const struct quick_access q = {plan, regs, rip, address, failure};
 	struct access at __attribute__((cleanup(end)));
-	struct regmap_window *w;
+	void *host;
 	bool done;
 
 	at.pin.slot = NULL;
@@ -305,10 +310,10 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 		return on_registers(&q);
 	if (!begin(plan, address, &at))
 		return anywhere(&q, &at, how);
-	w = at.window;
-	if (!window_ops(w)->host)
+	host = host_of(&at, plan, address);
+	if (!host)
 		return on_window(&q, &at, how);
-	done = regmap__em_quick(plan, regs, window_ops(w)->host(w, address - window_start(w)));
+	done = regmap__em_quick(plan, regs, host);
 	pin_release_home(&at.pin);
 	return done ? QUICK_DONE : QUICK_NO;
 }
@@ -316,17 +321,15 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs,
                                 uint64_t address, uint8_t *xsave, uint64_t xfeatures)
 {
-	struct regmap_window *w;
 	struct access at;
 	bool done = false;
+	void *host;
 
 	if (!begin(plan, address, &at))
 		return QUICK_NO;
-	w = at.window;
-	if (window_ops(w)->host)
-		done = regmap__em_quick_native(plan, regs, address,
-		                               window_ops(w)->host(w, address - window_start(w)),
-		                               xsave, xfeatures);
+	host = host_of(&at, plan, address);
+	if (host)
+		done = regmap__em_quick_native(plan, regs, address, host, xsave, xfeatures);
 	pin_release_home(&at.pin);
 	return done ? QUICK_DONE : QUICK_NO;
 }

@@ -11,6 +11,7 @@
  * from libc on behalf of a function of ours, which has put the stand-ins there already.
  */
 #define _GNU_SOURCE
+#define _GNU_SOURCE
 #include "syscalls.h"
 
 #include <errno.h>

@@ -163,6 +163,46 @@ uint64_t regmap__table_gap_first(uint64_t address)
 	return first;
 }
 
+/*
+ * Where the last window inside of @window ends that begins at or below the address: it is the last
+ * to begin there, or the outermost of its parents up to @window.
+ */
+static bool piece_first_in(const struct root *root, uint64_t address,
+                           const struct regmap_window *window, uint64_t *first)
+{
+	size_t n = root ? get(&root->count) : 0, c = n ? upper_bound(root->key, n, address) : 0, i;
+	const struct regmap_window *w, *up;
+	const struct chunk *chunk;
+
+	*first = window_start(window);
+	if (c == 0)
+		return true;
+	chunk = get(&root->chunk[c - 1]);
+	i = upper_bound(chunk->start, get(&chunk->count), address);
+	if (i == 0)
+		return false;
+	w = get(&chunk->entry[i - 1].window);
+	if (w == window)
+		return true;
+	while ((up = get(&w->parent)) && up != window)
+		w = up;
+	if (up == window)
+		*first = window_last(w) + 1;
+	return true;
+}
+
+uint64_t regmap__table_piece_first(uint64_t address, const struct regmap_window *window)
+{
+	uint64_t version, first;
+	bool ok;
+
+	do {
+		version = get(&regmap__table_version);
+		ok = piece_first_in(get(&the_root), address, window, &first);
+	} while (!ok || get(&regmap__table_version) != version);
+	return first <= address ? first : address;
+}
+
 /* --- memory: from the kernel, never back --- */
 
 static void *pages(size_t bytes)

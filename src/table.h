@@ -96,6 +96,8 @@ static inline void *window_host(const struct regmap_window *w, uint64_t offset, 
 	return ops->host(w, offset);
 }
 
+/* The first byte around an address that has the same answer, @window. AS-Safe. */
+uint64_t regmap__table_piece_first(uint64_t address, const struct regmap_window *window);
 /* Still that version? Ordered (seq_cst) after a pin. */
 extern _Atomic uint64_t regmap__table_version;
 static inline bool regmap__table_unchanged(uint64_t version)

@@ -19,6 +19,8 @@
 #include "chain.h"
 #include "fork.h"
 #include "hidden.h"
+#include "hot.h"
+#include "patch.h"
 #include "quick.h"
 #include "report.h"
 #include "site.h"
@@ -53,6 +55,7 @@ struct trap {
 	uint8_t code[EM_MAX_LENGTH];
 	unsigned have;       /* bytes of code */
 	struct plan decoded; /* where the plan is that isn't remembered */
+	bool patched;        /* it faulted in its slot */
 	struct cpu cpu;
 	struct em_fault fault;
 };
@@ -412,6 +415,8 @@ static void carry_out(struct trap *t)
 	regmap__context_store(&t->cpu, t->uc, true);
 	if (step)
 		single_step(t);
+	else if (!t->patched)
+		regmap__patch_heat(t->rip, t->plan);
 	regmap__context_store_segments(&t->cpu); /* the last act: see context.h */
 }
 
@@ -511,6 +516,10 @@ static bool handle_planned(struct trap *t, enum em_status planned, uint8_t *lega
 	return true;
 }
 
+/*
+ * Most integer instructions need neither a copy of the registers nor a footprint: see "make bench"
+ * for what that saves.
+ */
 static enum quick on_general_registers(struct trap *t, struct quick_failure *failure)
 {
 	struct cpu_regs regs = regmap__context_regs(t->uc);
@@ -534,19 +543,31 @@ OWN_FRAME static void fail_quickly(struct trap *t, const struct quick_failure *f
 	refuse(t, failure->status);
 }
 
-/*
- * Most integer instructions need neither a copy of the registers nor a footprint: see "make bench"
- * for what that saves.
- */
 OWN_FRAME static bool carry_out_quickly(struct trap *t)
 {
 	struct quick_failure failure;
 
 	switch (on_general_registers(t, &failure)) {
-	case QUICK_DONE: regmap__context_advance(t->uc, t->rip + t->plan->length); return true;
+	case QUICK_DONE:
+		regmap__context_advance(t->uc, t->rip + t->plan->length);
+		if (!t->patched)
+			regmap__patch_heat(t->rip, t->plan);
+		return true;
 	case QUICK_FAILED: fail_quickly(t, &failure); return true;
 	default: return false;
 	}
+}
+
+/* What a slot's call part has tried to do. */
+OWN_FRAME static bool has_failed_already(struct trap *t)
+{
+	const struct cpu_regs regs = regmap__context_regs(t->uc);
+	struct quick_failure failure;
+
+	failure.status = regmap__hot_failure(t->rip, &regs, &failure.fault);
+	if (failure.status != EM_OK)
+		fail_quickly(t, &failure);
+	return failure.status != EM_OK;
 }
 
 OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)
@@ -556,9 +577,22 @@ OWN_FRAME static bool handle_legacy(struct trap *t, enum em_status planned)
 	return handle_planned(t, planned, legacy);
 }
 
-/* False: not ours. @plan: the one that is remembered, or NULL. */
+/* The site is a jump by now, or is about to be or not to be one. */
+static bool is_patched_meanwhile(const struct trap *t)
+{
+	return regmap__patch_shows(t->rip, t->code, t->have);
+}
+
+/* How a site came here whose plan is known. */
+enum known {
+	UNKNOWN,
+	REMEMBERED, /* the short way can't do it */
+	PATCHED,    /* it faulted in its slot; its code shows our jump */
+};
+
+/* False: not ours. */
 OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigned how,
-                             const struct plan *plan)
+                             const struct plan *plan, enum known known)
 {
 	struct trap t;
 	enum em_status planned;
@@ -572,8 +606,15 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigne
 	if (!could_be_access(&t))
 		return false;
 	t.rip = regmap__context_rip(ucontext);
+	if (t.raised.number == TRAP_GP && regmap__patch_in_transition(t.rip))
+		return true;
+	t.patched = known == PATCHED;
 	planned = find_plan(&t);
-	if (!plan && planned == EM_OK && carry_out_quickly(&t))
+	if (is_fresh(&t) && is_patched_meanwhile(&t))
+		return true;
+	if (t.patched && has_failed_already(&t))
+		return true;
+	if (known != REMEMBERED && planned == EM_OK && carry_out_quickly(&t))
 		return true;
 	if (regmap__context_has_header(ucontext))
 		return handle_planned(&t, planned, NULL);
@@ -601,6 +642,7 @@ static bool express_vector(const struct plan *plan, const struct cpu_regs *regs,
 	    regmap__quick_vector(plan, regs, address, xsave, xfeatures) != QUICK_DONE)
 		return false;
 	regmap__context_advance(ucontext, rip + plan->length);
+	regmap__patch_heat(rip, plan);
 	return true;
 }
 
@@ -638,23 +680,26 @@ static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned 
 	if (regmap__stacks_changes() != changes) /* by a device's callback */
 		regmap__stacks_keep_change(ucontext);
 	switch (quick) {
-	case QUICK_DONE: regmap__context_advance(ucontext, rip + plan->length); return true;
+	case QUICK_DONE:
+		regmap__context_advance(ucontext, rip + plan->length);
+		regmap__patch_heat(rip, plan);
+		return true;
 	case QUICK_FAILED: fail(signo, info, ucontext, how, plan, &failure); return true;
 	default: return false;
 	}
 }
 
 /*
- * False: not ours. @plan: of the site, or NULL. A device's callback may have changed the alternate
+ * False: not ours. A device's callback may have changed the alternate
  * stack.
  */
 static bool emulate(int signo, siginfo_t *info, void *ucontext, unsigned how,
-                    const struct plan *plan)
+                    const struct plan *plan, enum known known)
 {
 	unsigned changes = regmap__stacks_changes();
 
 	if (!(signo == SIGSYS ? regmap__syscalls_signal(info, ucontext) :
-	                        handle(signo, info, ucontext, how, plan)))
+	                        handle(signo, info, ucontext, how, plan, known)))
 		return false;
 	if (regmap__stacks_changes() != changes)
 		regmap__stacks_keep_change(ucontext);
@@ -664,6 +709,15 @@ static bool emulate(int signo, siginfo_t *info, void *ucontext, unsigned how,
 OWN_FRAME static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how,
                               const struct plan *plan)
 {
+	enum known known = plan ? REMEMBERED : UNKNOWN;
+	const struct plan *of_slot;
+
+	if (regmap__hot_roll(signo, info, ucontext, &of_slot) == HOT_PAST && info->si_code > 0)
+		return;
+	if (of_slot) {
+		plan = of_slot;
+		known = PATCHED;
+	}
 	if (info->si_code > 0) {
 		if (regmap__guard_fixup(signo, info, ucontext))
 			return;
@@ -671,7 +725,7 @@ OWN_FRAME static void receive(int signo, siginfo_t *info, void *ucontext, unsign
 			regmap__report_escape();
 			regmap__stacks_give(ucontext);
 		}
-		if (emulate(signo, info, ucontext, how, plan))
+		if (emulate(signo, info, ucontext, how, plan, known))
 			return;
 	} else if (regmap__stacks_answer(info, ucontext)) {
 		return;

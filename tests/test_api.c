@@ -223,13 +223,16 @@ static void test_api_rejects_wrong_configs(void **state)
 	WRONG(access = 0);
 	WRONG(access = 4);
 	WRONG(access = RW | 8);
-	WRONG(flags = 4);
+	WRONG(flags = 8);
+	WRONG(flags = REGMAP_GENERAL);
 	WRONG(backing = (enum regmap_backing)4);
 	WRONG(backing = (enum regmap_backing) - 1);
 	WRONG(backing = REGMAP_HOST);
 	WRONG(backing = REGMAP_DEVICE);
 	good.backing = REGMAP_HOST;
 	WRONG(host = (void *)-PAGE + 1);
+	good.host = notes;
+	WRONG(flags = REGMAP_GENERAL);
 	good.backing = REGMAP_ALIAS;
 	WRONG(target = UINT64_MAX - PAGE + 2);
 #undef WRONG
@@ -242,6 +245,17 @@ static void test_api_rejects_a_device_without_callbacks(void **state)
 
 	(void)state;
 	c.ops = &none;
+	assert_int_equal(map_error(c), -EINVAL);
+}
+
+static void test_api_takes_general_callbacks_for_devices(void **state)
+{
+	struct regmap_config c = device(BASE, PAGE);
+
+	(void)state;
+	c.flags = REGMAP_GENERAL;
+	assert_int_equal(map_error(c), 0);
+	c.flags |= REGMAP_PRIVATE;
 	assert_int_equal(map_error(c), -EINVAL);
 }
 
@@ -1023,6 +1037,7 @@ int main(void)
 		cmocka_unit_test(test_api_rejects_wrong_configs),
 		cmocka_unit_test(test_api_rejects_a_device_without_callbacks),
 		cmocka_unit_test(test_api_takes_configs_of_the_first_version),
+		cmocka_unit_test(test_api_takes_general_callbacks_for_devices),
 		cmocka_unit_test(test_api_rejects_overlap),
 		cmocka_unit_test(test_api_names_what_is_in_the_way),
 		cmocka_unit_test(test_api_maps_at_any_address),

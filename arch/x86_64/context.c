@@ -61,6 +61,15 @@ static void load_segments(struct cpu *cpu, uint64_t csgsfs)
 	cpu->gs_base = get_base(ARCH_GET_GS);
 }
 
+void regmap__context_segments(struct cpu *cpu)
+{
+	uint16_t cs, ss;
+
+	__asm__("movw %%cs, %0" : "=r"(cs));
+	__asm__("movw %%ss, %0" : "=r"(ss));
+	load_segments(cpu, cs | (uint64_t)ss << 48);
+}
+
 static const uint8_t *image_of(const void *ucontext)
 {
 	return (const uint8_t *)((const ucontext_t *)ucontext)->uc_mcontext.fpregs;
@@ -185,7 +194,11 @@ void regmap__context_store_segments(const struct cpu *cpu)
 		set_base(ARCH_SET_FS, cpu->fs_base);
 }
 
-/* glibc's sigset_t is longer than the kernel's; behind the 64 bits lies something else. */
+void regmap__context_set_rip(void *ucontext, uint64_t rip)
+{
+	((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP] = (greg_t)rip;
+}
+
 
 void regmap__context_set_trap(void *ucontext, const struct cpu_trap *trap)
 {

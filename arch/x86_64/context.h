@@ -49,6 +49,9 @@ static inline struct cpu_regs regmap__context_regs(void *ucontext)
 	return (struct cpu_regs){gregs, regmap__context_order, gregs + REG_EFL};
 }
 
+void regmap__context_set_rip(void *ucontext, uint64_t rip);
+/* The segments of the calling thread, as they are. */
+void regmap__context_segments(struct cpu *cpu);
 /* The instruction is done, and the registers show it. */
 static inline void regmap__context_advance(void *ucontext, uint64_t rip)
 {

@@ -38,8 +38,9 @@ struct lane {
 	_Alignas(64) _Atomic uint64_t
 		busy;           /* 1 from before a view is looked at until after the access */
 	_Atomic uint64_t count; /* accesses from slots, where they are counted */
-	_Atomic uint64_t key;   /* the thread's FS base; 0: free */
-	uint64_t spare[5];
+	_Atomic uint64_t key;   /* regmap__thread_key(); 0: free */
+	_Atomic uint64_t tid;
+	uint64_t spare[4];
 };
 
 /*
@@ -89,9 +90,10 @@ struct slot_request {
 	uint32_t magic;     /* its value */
 	bool count;         /* lane.count */
 	bool inline_access; /* false: only a call part */
+	bool pushed_flags;  /* keep flags as processors without LAHF must: for tests */
 };
 
-enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 24 };
+enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 32 };
 
 /* What is what in a slot's code, for regmap__slot_roll(). Written by regmap__slot_generate(). */
 struct slot_map {
@@ -108,6 +110,7 @@ struct slot_map {
 	} step[SLOT_STEPS];
 	uint8_t scratch[4]; /* registers that the inline part borrows; slot.c's own */
 	uint8_t scratches;
+	int32_t tls; /* as in the request */
 };
 
 /*

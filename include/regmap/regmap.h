@@ -48,8 +48,14 @@ enum regmap_backing {
 };
 
 enum regmap_flags {
-	REGMAP_TRAP = 1,        /* never map directly, even where it is possible */
-	REGMAP_PRIVATE = 2,     /* REGMAP_RAM: a child process gets a copy of its own */
+	REGMAP_TRAP = 1,    /* never map directly, even where it is possible */
+	REGMAP_PRIVATE = 2, /* REGMAP_RAM: a child process gets a copy of its own */
+	/*
+	 * REGMAP_DEVICE: the callbacks, and all that they call, use general registers only. A patched
+	 * site then calls them without keeping vector state: see regmap_patch(). A promise that nobody
+	 * checks: compile them with -mgeneral-regs-only, and call nothing that wasn't, libc included.
+	 */
+	REGMAP_GENERAL = 4,
 	REGMAP_READ_DIRECT = 8, /* REGMAP_DEVICE: reads are those of memory, see regmap_map() */
 };
 
@@ -321,6 +327,84 @@ REGMAP_API int regmap_signal_stacks(size_t bytes) REGMAP_MUST_CHECK;
  * Since: 0.1
  */
 REGMAP_API int regmap_syscalls(int on) REGMAP_MUST_CHECK;
+
+/**
+ * regmap_patch() - Let sites that keep faulting go without the fault.
+ * @threshold: patch an instruction when it has faulted so often, at least 1; 0: take all patches
+ *             back, and make no more.
+ *
+ * A *site*, an instruction that accesses trapped windows, costs a signal each time. A patched one is
+ * a jump to generated code, which finds the window and makes the access, or calls the device; or, if
+ * it accesses the register page by an absolute address, another instruction. What the program
+ * computes and what devices see is the same. Sites are patched from within the handler, while other
+ * threads run them, in the executable, in shared libraries and in generated code that isn't
+ * writable. Those that can't be go on faulting: see regmap_patch_stats().
+ *
+ * No memory is ever writable and executable for it. The program's instructions are changed in
+ * memory: what reads code sees jumps. Before code becomes writable or goes (mprotect(),
+ * pkey_mprotect(), munmap(), mmap() with MAP_FIXED and mremap(), which libregmap defines) the bytes
+ * of the program's are put back. A child process inherits the patches that there are, and then has
+ * its own.
+ *
+ * REGMAP_PATCH=1 in the environment, read at the first mapping, is regmap_patch(4); any other
+ * number is the threshold.
+ *
+ * Return: 0; -ENOSYS the kernel lets code not be changed that way (no membarrier(), no writing by
+ *         /proc/self/mem), or the thread has a shadow stack; what regmap_map() returns where the
+ *         first window can't be mapped.
+ * Context: MT-Safe. AS-Unsafe. From a callback, too.
+ * Since: 0.1
+ */
+REGMAP_API int regmap_patch(unsigned threshold) REGMAP_MUST_CHECK;
+
+enum { REGMAP_PATCH_REASONS = 32 };
+
+/**
+ * struct regmap_patch_stats - What became of the sites.
+ *
+ * @size is the caller's; of later, longer ones only the first @size bytes are written.
+ */
+struct regmap_patch_stats {
+	size_t size;         /* sizeof(struct regmap_patch_stats) */
+	uint64_t sites;      /* that have faulted since regmap_patch() was on */
+	uint64_t patched;    /* now, whatever way */
+	uint64_t in_place;   /* of these: by an instruction on registers */
+	uint64_t punned;     /* of these: by a jump whose displacement takes in bytes behind it */
+	uint64_t taken_back; /* times that a site got its own bytes back */
+	uint64_t refused;    /* sites that go on faulting */
+	uint64_t reason[REGMAP_PATCH_REASONS]; /* of these, by the reason: regmap_patch_reason() */
+};
+
+/**
+ * regmap_patch_stats() - Count what is patched and what isn't.
+ * @stats: its size member is to be set.
+ *
+ * REGMAP_PATCH_STATS=1 in the environment prints the same on stderr when the program exits.
+ *
+ * Return: 0; -EINVAL @stats is NULL or too small.
+ * Context: MT-Safe. AS-Safe.
+ * Since: 0.1
+ */
+REGMAP_API int regmap_patch_stats(struct regmap_patch_stats *stats) REGMAP_MUST_CHECK;
+
+/**
+ * regmap_patch_reason() - Why a site can't be patched: one clause for an index of reason[].
+ *
+ * Return: a static string; NULL: nothing is counted there.
+ * Context: MT-Safe. AS-Safe.
+ * Since: 0.1
+ */
+REGMAP_API const char *regmap_patch_reason(unsigned index);
+
+/**
+ * regmap_patch_site() - Is the instruction at an address patched?
+ * @code: its first byte.
+ *
+ * Return: 1 it is; 0 not (yet); -EPERM it can't be.
+ * Context: MT-Safe. AS-Safe.
+ * Since: 0.1
+ */
+REGMAP_API int regmap_patch_site(const void *code);
 
 /**
  * regmap_strerror() - One sentence for a return value of this library: what is wrong, what to do.

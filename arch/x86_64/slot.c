@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The code of slots. See slot.h for the parts, slot_emit.h for what is saved where.
+ *
+ * An inline part computes the address first, by instructions that leave the flags alone; keeps the
+ * flags, if they matter; finds the lane and the view; makes a host address of the guest's; gives
+ * the flags back; and runs the program's own instruction on it, with the program's own registers
+ * but for the one that holds the address. All the while a signal may come, and any instruction that
+ * touches the stack, thread-local storage or the operand may fault: what stands where at each
+ * instruction's boundary goes into the map, for slot_roll.c.
+ */
+#include "slot.h"
+
+#include <cpuid.h>
+#include <string.h>
+
+#include "slot_dead.h"
+#include "slot_emit.h"
+
+#include "sigsafe.h"
+
+enum { SLOT_VIEW_MOST = 64, NO_OFFSET = 0xffff, X87_MASKS = 0x3f, CONGRUENT = 63 };
+
+/* One generation. */
+struct making {
+	const struct slot_request *request;
+	const struct plan *plan;
+	struct em_decoded d;
+	struct em_native insn; /* the instruction on [base] */
+	struct slot_emit e;
+	struct slot_map *map;
+	uint8_t reg[SLOT_SCRATCHES]; /* EM_NO_REG: not needed */
+	unsigned saved;              /* bit per one that must be */
+	bool keeps_flags, pushes_flags, moves, is_x87;
+	const char *why;
+};
+
+/* --- what the instruction is like --- */
+
+static bool no(struct making *m, const char *why)
+{
+	m->why = why;
+	return false;
+}
+
+static bool is_plain(const struct plan *p)
+{
+	return p->kind == EM_COMPILED || p->kind == EM_NATIVE;
+}
+
+/* What loads a segment register may take thread-local storage away in the middle of the slot. */
+static bool names_segment(const struct em_decoded *d)
+{
+	for (int i = 0; i < d->insn.operand_count; i++)
+		if (d->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    ZydisRegisterGetClass(d->op[i].reg.value) == ZYDIS_REGCLASS_SEGMENT)
+			return true;
+	return false;
+}
+
+/* RSP as an operand that is read has a stand-in; one that is written moves the frame. */
+static bool writes_rsp(const struct em_decoded *d)
+{
+	struct em_reg r;
+
+	for (int i = 0; i < d->insn.operand_count; i++)
+		if (d->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    regmap__em_gpr(d->op[i].reg.value, &r) && r.gpr == CPU_RSP && !r.high &&
+		    d->op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+			return true;
+	return false;
+}
+
+/*
+ * An x87 instruction remembers its own address and its operand's. They show where an exception is
+ * pending, and on Intel's processors always; so exceptions must be masked, and it must be AMD's.
+ */
+static bool is_x87(const struct em_decoded *d)
+{
+	return d->insn.meta.isa_ext == ZYDIS_ISA_EXT_X87 ||
+	       d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU; /* FISTTP belongs to SSE3 */
+}
+
+/* Their alignment is checked by some processors; plan->align doesn't tell. */
+static bool needs_congruence(const struct making *m)
+{
+	return m->d.insn.meta.isa_ext == ZYDIS_ISA_EXT_SHA ||
+	       m->d.insn.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B;
+}
+
+static bool has_inline(struct making *m)
+{
+	const struct plan *p = m->plan;
+
+	if (!m->request->inline_access)
+		return no(m, "no inline part is wanted");
+	if (!is_plain(p) || !p->has_mem || m->d.mem < 0)
+		return no(m, "no ordinary operand");
+	if (!p->size || p->size > SLOT_VIEW_MOST || !(p->access & (EM_READ | EM_WRITE)))
+		return no(m, "an operand of unusual size");
+	if (names_segment(&m->d))
+		return no(m, "it has to do with a segment register");
+	if (writes_rsp(&m->d))
+		return no(m, "it writes RSP");
+	if (is_x87(&m->d) && !regmap__em_is_amd())
+		return no(m, "the x87 remembers the address of its last instruction");
+	if (p->mem.segment != EM_SEG_NONE && !regmap__xstate.fsgsbase)
+		return no(m, "the segment's base can't be read");
+	return true;
+}
+
+/* --- flags --- */
+
+static bool has_lahf(void)
+{
+	static int known = -1;
+	int lahf = __atomic_load_n(&known, __ATOMIC_RELAXED);
+
+	if (lahf < 0) {
+		unsigned a, b, c = 0, d;
+
+		lahf = __get_cpuid(0x80000001, &a, &b, &c, &d) && c & 1;
+		__atomic_store_n(&known, lahf, __ATOMIC_RELAXED);
+	}
+	return lahf;
+}
+
+/* --- registers --- */
+
+static bool take(struct making *m, unsigned which, unsigned from, unsigned *avoid)
+{
+	unsigned dead = from & m->request->dead.gpr & ~*avoid, any = from & ~*avoid;
+	unsigned choice = dead ? dead : any;
+
+	if (!choice)
+		return no(m, "no register is free");
+	m->reg[which] = (uint8_t)__builtin_ctz(choice);
+	*avoid |= 1u << m->reg[which];
+	if (!(m->request->dead.gpr >> m->reg[which] & 1))
+		m->saved |= 1u << which;
+	return true;
+}
+
+/* XLAT's index goes through the second register while the base is still needed. */
+static unsigned address_registers(const struct making *m)
+{
+	return m->plan->mem.index8 ? 1u << m->plan->mem.base | 1u << CPU_RAX : 0;
+}
+
+/*
+ * The instruction's registers must hold the program's values while it runs, so the two of ours are
+ * others. RAX, where it keeps flags, is given back before.
+ */
+static bool choose_registers(struct making *m)
+{
+	const unsigned all = 0xffff & ~(1u << CPU_RSP), low = 0xcf; /* but RSP, RBP */
+	unsigned used = regmap__em_used_registers(&m->d);
+	unsigned avoid = used | address_registers(m);
+	bool in_ax = m->keeps_flags && !m->pushes_flags;
+
+	memset(m->reg, EM_NO_REG, sizeof m->reg);
+	if (in_ax) {
+		m->reg[SLOT_AX] = CPU_RAX;
+		avoid |= 1u << CPU_RAX;
+		if (used & 1u << CPU_RAX || !(m->request->dead.gpr & 1u << CPU_RAX))
+			m->saved |= 1u << SLOT_AX;
+	}
+	if (!take(m, SLOT_BASE, low, &avoid))
+		return false;
+	if (used & 1u << CPU_RSP && !take(m, SLOT_STACK, low, &avoid))
+		return false;
+	return take(m, SLOT_TEMP, low, &avoid) || take(m, SLOT_TEMP, all, &avoid);
+}
+
+/* MOV with an absolute address of 64 bits, and XLAT, have no ModRM: they become MOVs that do. */
+static bool rewrite_accumulator(struct making *m)
+{
+	struct em_native *n = &m->insn;
+	bool store = m->plan->access & EM_WRITE;
+	unsigned width = m->plan->size;
+
+	if (m->d.insn.mnemonic != ZYDIS_MNEMONIC_MOV && m->d.insn.mnemonic != ZYDIS_MNEMONIC_XLAT)
+		return no(m, "no ModRM");
+	n->code_length = 0;
+	if (width == 2)
+		n->code[n->code_length++] = 0x66;
+	if (width == 8)
+		n->code[n->code_length++] = 0x48;
+	n->code[n->code_length++] = (uint8_t)(0x88 | (store ? 0 : 2) | (width > 1));
+	n->code[n->code_length++] = m->reg[SLOT_BASE];
+	return true;
+}
+
+/* splice.c chooses between base and stand-in by itself, if both are needed. */
+static bool rewrite(struct making *m)
+{
+	unsigned allowed = 1u << m->reg[SLOT_BASE];
+
+	if (!(m->d.insn.attributes & ZYDIS_ATTRIB_HAS_MODRM))
+		return rewrite_accumulator(m);
+	if (m->reg[SLOT_STACK] != EM_NO_REG)
+		allowed |= 1u << m->reg[SLOT_STACK];
+	if (!regmap__em_splice(&m->insn, &m->d, ~allowed))
+		return no(m, "its operand can't be rewritten");
+	if (m->reg[SLOT_STACK] == EM_NO_REG)
+		return m->insn.rsp == EM_NO_REG || no(m, "it names RSP twice");
+	if (m->insn.rsp == EM_NO_REG)
+		return no(m, "it uses RSP without naming it");
+	m->reg[SLOT_BASE] = m->insn.base;
+	m->reg[SLOT_STACK] = m->insn.rsp;
+	return true;
+}
+
+static void swap_saved(struct making *m, uint8_t base_before)
+{
+	unsigned base = m->saved >> SLOT_BASE & 1, stack = m->saved >> SLOT_STACK & 1;
+
+	if (m->reg[SLOT_BASE] == base_before)
+		return;
+	m->saved &= ~(1u << SLOT_BASE | 1u << SLOT_STACK);
+	m->saved |= base << SLOT_STACK | stack << SLOT_BASE;
+}
+
+/* Everything that can be known before the first byte is laid. */
+static bool prepare(struct making *m)
+{
+	uint64_t needed = regmap__slot_flags_kept(&m->d) & ~m->request->dead.flags;
+	uint8_t base;
+
+	if (!has_inline(m))
+		return false;
+	m->keeps_flags = needed || regmap__slot_flags_read(&m->d);
+	m->pushes_flags = m->keeps_flags && (m->request->pushed_flags || !has_lahf());
+	m->is_x87 = is_x87(&m->d);
+	if (!choose_registers(m))
+		return false;
+	base = m->reg[SLOT_BASE];
+	if (!rewrite(m))
+		return false;
+	swap_saved(m, base);
+	m->moves = m->saved || m->pushes_flags || m->is_x87;
+	return true;
+}
+
+/* --- the inline part --- */
+
+static void save(struct making *m, unsigned which)
+{
+	if (!(m->saved >> which & 1))
+		return;
+	regmap__emit_store(&m->e, m->reg[which], CPU_RSP, (int32_t)(8 * which));
+	regmap__emit_state(&m->e, 1u << which, 0);
+}
+
+static void give_back(struct making *m, unsigned which)
+{
+	if (!(m->e.state >> which & 1))
+		return;
+	regmap__emit_load(&m->e, m->reg[which], CPU_RSP, (int32_t)(8 * which));
+	regmap__emit_state(&m->e, 0, 1u << which);
+}
+
+static void open_frame(struct making *m)
+{
+	if (m->moves) {
+		regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_FRAME, false);
+		regmap__emit_state(&m->e, SLOT_MOVED, 0);
+	}
+	for (unsigned i = 0; i < SLOT_SCRATCHES; i++)
+		save(m, i);
+}
+
+static void close_frame(struct making *m)
+{
+	for (unsigned i = 0; i < SLOT_SCRATCHES; i++)
+		give_back(m, i);
+	if (m->e.state & SLOT_MOVED) {
+		regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_FRAME, false);
+		regmap__emit_state(&m->e, 0, SLOT_MOVED);
+	}
+}
+
+static uint64_t constant_address(const struct making *m)
+{
+	const struct em_mem *mem = &m->plan->mem;
+	uint64_t address = (uint64_t)mem->disp;
+
+	if (mem->base == EM_RIP)
+		address += m->request->site + m->plan->length;
+	return mem->address32 ? (uint32_t)address : address;
+}
+
+static void emit_sum(struct making *m)
+{
+	const struct em_mem *mem = &m->plan->mem;
+	unsigned to = m->reg[SLOT_BASE], index = mem->index;
+
+	if (mem->index8) {
+		static const uint8_t movzbl_al[] = {0x0f, 0xb6};
+		uint8_t rex_and_modrm[] = {0x44, (uint8_t)(0xc0 | (m->reg[SLOT_TEMP] & 7) << 3)};
+
+		index = m->reg[SLOT_TEMP];
+		if (index & 8)
+			regmap__emit_bytes(&m->e, rex_and_modrm, 1);
+		regmap__emit_bytes(&m->e, movzbl_al, sizeof movzbl_al);
+		regmap__emit_bytes(&m->e, rex_and_modrm + 1, 1);
+	}
+	regmap__emit_lea_index(&m->e, to, mem->base, index, mem->shift, (int32_t)mem->disp,
+	                       mem->address32);
+	if (mem->base == CPU_RSP && m->moves)
+		regmap__emit_lea(&m->e, to, to, SLOT_FRAME, mem->address32);
+}
+
+static void emit_address(struct making *m)
+{
+	const struct em_mem *mem = &m->plan->mem;
+	unsigned to = m->reg[SLOT_BASE], temp = m->reg[SLOT_TEMP];
+
+	if (mem->base == EM_RIP || (mem->base == EM_NO_REG && mem->index == EM_NO_REG))
+		regmap__emit_constant(&m->e, to, constant_address(m));
+	else
+		emit_sum(m);
+	if (mem->segment != EM_SEG_NONE) {
+		regmap__emit_segment_base(&m->e, temp, mem->segment == EM_SEG_GS);
+		regmap__emit_lea_index(&m->e, to, to, temp, 0, 0, false);
+	}
+	if (m->reg[SLOT_STACK] != EM_NO_REG)
+		regmap__emit_lea(&m->e, m->reg[SLOT_STACK], CPU_RSP, m->moves ? SLOT_FRAME : 0,
+		                 false);
+}
+
+static void keep_flags(struct making *m)
+{
+	static const uint8_t lahf_seto_al[] = {0x9f, 0x0f, 0x90, 0xc0};
+	static const uint8_t pushfq[] = {0x9c};
+	static const uint8_t popq_frame[] = {0x8f, 0x44, 0x24, SLOT_FLAGS};
+
+	if (m->pushes_flags) {
+		regmap__emit_bytes(&m->e, pushfq, sizeof pushfq);
+		regmap__emit_state(&m->e, SLOT_PUSHED, 0);
+		regmap__emit_bytes(&m->e, popq_frame, sizeof popq_frame);
+		regmap__emit_state(&m->e, SLOT_IN_FRAME, SLOT_PUSHED);
+	} else if (m->keeps_flags) {
+		regmap__emit_bytes(&m->e, lahf_seto_al, sizeof lahf_seto_al);
+		regmap__emit_state(&m->e, SLOT_IN_AX, 0);
+	}
+}
+
+static void give_flags_back(struct making *m)
+{
+	static const uint8_t add_7f_al[] = {0x04, 0x7f}; /* overflows if AL is 1 */
+	static const uint8_t sahf[] = {0x9e}, popfq[] = {0x9d};
+	static const uint8_t pushq_frame[] = {0xff, 0x74, 0x24, SLOT_FLAGS};
+
+	if (m->pushes_flags) {
+		regmap__emit_bytes(&m->e, pushq_frame, sizeof pushq_frame);
+		regmap__emit_state(&m->e, SLOT_PUSHED, 0);
+		regmap__emit_bytes(&m->e, popfq, sizeof popfq);
+		regmap__emit_state(&m->e, 0, SLOT_PUSHED | SLOT_IN_FRAME);
+	} else if (m->keeps_flags) {
+		regmap__emit_bytes(&m->e, add_7f_al, sizeof add_7f_al);
+		regmap__emit_state(&m->e, SLOT_IN_AH, SLOT_IN_AX);
+		regmap__emit_bytes(&m->e, sahf, sizeof sahf);
+		regmap__emit_state(&m->e, 0, SLOT_IN_AH);
+	}
+	give_back(m, SLOT_AX);
+}
+
+/* fnstcw; movzwl; not; test $0x3f: all exceptions masked? */
+static void check_x87(struct making *m, struct slot_jump *miss)
+{
+	static const uint8_t fnstcw[] = {0xd9, 0x7c, 0x24, SLOT_WORK};
+	uint8_t reg = m->reg[SLOT_TEMP] & 7, high = m->reg[SLOT_TEMP] >> 3;
+	const uint8_t load[] = {(uint8_t)(0x40 | high << 2), 0x0f, 0xb7,
+	                        (uint8_t)(0x44 | reg << 3),  0x24, SLOT_WORK};
+	const uint8_t invert[] = {(uint8_t)(0x40 | high), 0xf7, (uint8_t)(0xd0 | reg)};
+	const uint8_t test[] = {(uint8_t)(0x40 | high), 0xf6, (uint8_t)(0xc0 | reg), X87_MASKS};
+
+	regmap__emit_bytes(&m->e, fnstcw, sizeof fnstcw);
+	regmap__emit_bytes(&m->e, load, sizeof load);
+	regmap__emit_bytes(&m->e, invert, sizeof invert);
+	regmap__emit_bytes(&m->e, test, sizeof test);
+	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, miss);
+}
+
+static int32_t lane_at(const struct making *m)
+{
+	return m->request->tls + (int32_t)offsetof(struct lane_tls, lane);
+}
+
+static void enter_lane(struct making *m, struct slot_jump *miss)
+{
+	unsigned temp = m->reg[SLOT_TEMP];
+
+	regmap__emit_tls_compare(&m->e, m->request->tls, m->request->magic);
+	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, miss);
+	regmap__emit_tls_load(&m->e, temp, lane_at(m));
+	regmap__emit_store_imm(&m->e, temp, offsetof(struct lane, busy), 1);
+	regmap__emit_state(&m->e, SLOT_BUSY, 0);
+}
+
+static void leave_lane(struct making *m, bool count)
+{
+	unsigned temp = m->reg[SLOT_TEMP], base = m->reg[SLOT_BASE];
+
+	regmap__emit_tls_load(&m->e, temp, lane_at(m));
+	if (count) {
+		regmap__emit_load(&m->e, base, temp, offsetof(struct lane, count));
+		regmap__emit_lea(&m->e, base, base, 1, false);
+		regmap__emit_store(&m->e, base, temp, offsetof(struct lane, count));
+	}
+	regmap__emit_store_imm(&m->e, temp, offsetof(struct lane, busy), 0);
+	regmap__emit_state(&m->e, 0, SLOT_BUSY);
+}
+
+static unsigned rights_of(const struct plan *p)
+{
+	if ((p->access & (EM_READ | EM_WRITE)) == (EM_READ | EM_WRITE))
+		return VIEW_BOTH;
+	return p->access & EM_WRITE ? VIEW_WRITE : VIEW_READ;
+}
+
+/* The next larger class, for those of 6, 10 or 28 bytes. */
+static unsigned class_of(const struct plan *p)
+{
+	unsigned k = 0;
+
+	while (1u << k < p->size)
+		k++;
+	return k;
+}
+
+static int32_t limit_at(const struct plan *p)
+{
+	return (int32_t)(offsetof(struct view, limit) +
+	                 8 * (rights_of(p) * VIEW_SIZES + class_of(p)));
+}
+
+/* testb $63, delta(view) */
+static void check_congruence(struct making *m, struct slot_jump *miss)
+{
+	uint8_t reg = m->reg[SLOT_TEMP];
+	const uint8_t test[] = {(uint8_t)(0x40 | reg >> 3), 0xf6, (uint8_t)(0x40 | (reg & 7)),
+	                        offsetof(struct view, delta), CONGRUENT};
+	const uint8_t test_sib[] = {test[0], 0xf6, test[2], 0x24, test[3], CONGRUENT};
+
+	if ((reg & 7) == CPU_RSP)
+		regmap__emit_bytes(&m->e, test_sib, sizeof test_sib);
+	else
+		regmap__emit_bytes(&m->e, test, sizeof test);
+	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, miss);
+}
+
+static void translate(struct making *m, struct slot_jump *miss)
+{
+	enum { ADD = 0x03, SUB = 0x2b, CMP = 0x3b };
+	unsigned view = m->reg[SLOT_TEMP], base = m->reg[SLOT_BASE];
+
+	regmap__emit_rip(&m->e, true, 0x8b, view,
+	                 m->request->cell + offsetof(struct slot_cell, view));
+	regmap__emit_test(&m->e, view);
+	regmap__emit_jump_if(&m->e, SLOT_IF_EQUAL, miss);
+	regmap__emit_arithmetic(&m->e, SUB, base, view, offsetof(struct view, start));
+	regmap__emit_arithmetic(&m->e, CMP, base, view, limit_at(m->plan));
+	regmap__emit_jump_if(&m->e, SLOT_IF_ABOVE_OR_EQUAL, miss);
+	if (needs_congruence(m))
+		check_congruence(m, miss);
+	regmap__emit_arithmetic(&m->e, ADD, base, view, offsetof(struct view, start));
+	regmap__emit_arithmetic(&m->e, ADD, base, view, offsetof(struct view, delta));
+}
+
+static void jump_to_next(struct making *m)
+{
+	regmap__emit_jump(&m->e, m->request->site + m->plan->length,
+	                  m->request->cell + offsetof(struct slot_cell, next));
+}
+
+/*
+ * Nothing has happened: with the registers as they were, on to the call part. @busy: the state
+ * where the lane may be busy; @idle: where it isn't yet.
+ */
+static void emit_misses(struct making *m, unsigned state, const struct slot_jump *busy,
+                        const struct slot_jump *idle)
+{
+	regmap__emit_state(&m->e, state | SLOT_BUSY, ~0u);
+	regmap__emit_land(&m->e, busy);
+	leave_lane(m, false);
+	regmap__emit_land(&m->e, idle);
+	give_flags_back(m);
+	close_frame(m);
+}
+
+static void emit_inline(struct making *m)
+{
+	struct slot_jump busy = {.count = 0}, idle = {.count = 0};
+	unsigned state;
+
+	open_frame(m);
+	emit_address(m);
+	keep_flags(m);
+	state = m->e.state;
+	if (m->is_x87)
+		check_x87(m, &idle);
+	enter_lane(m, &idle);
+	translate(m, &busy);
+	give_flags_back(m);
+	m->map->access = (uint16_t)m->e.at;
+	regmap__emit_bytes(&m->e, m->insn.code, m->insn.code_length);
+	regmap__emit_state(&m->e, SLOT_DONE, 0);
+	leave_lane(m, m->request->count);
+	close_frame(m);
+	jump_to_next(m);
+	emit_misses(m, state, &busy, &idle);
+}
+
+/* --- the other parts --- */
+
+static void emit_call(struct making *m)
+{
+	m->map->call = (uint16_t)m->e.at;
+	regmap__emit_state(&m->e, 0, ~0u);
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
+	regmap__emit_state(&m->e, SLOT_CALLING, 0);
+	regmap__emit_rip(&m->e, false, 0xff, 2,
+	                 m->request->cell + offsetof(struct slot_cell, entry));
+	m->map->returned = (uint16_t)m->e.at;
+	regmap__emit_state(&m->e, SLOT_DONE, 0);
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_RED_ZONE, false);
+	regmap__emit_state(&m->e, 0, SLOT_CALLING);
+	jump_to_next(m);
+}
+
+/* A return address, or a target relative to it, would be that of the slot. */
+static bool is_bound(const struct making *m)
+{
+	const ZydisDecodedInstruction *insn = &m->d.insn;
+
+	return m->plan->kind == EM_CALL || insn->meta.category == ZYDIS_CATEGORY_CALL ||
+	       insn->raw.imm[0].is_relative || insn->raw.imm[1].is_relative ||
+	       insn->meta.category == ZYDIS_CATEGORY_SYSCALL ||
+	       insn->meta.category == ZYDIS_CATEGORY_INTERRUPT;
+}
+
+/* RIP-relative operands stay where they are. */
+static bool emit_original(struct making *m)
+{
+	const struct plan *p = m->plan;
+	uint8_t bytes[EM_MAX_LENGTH];
+	uint64_t moved = m->request->site - (m->request->code + m->e.at);
+
+	if (is_bound(m))
+		return no(m, "it can't be moved");
+	memcpy(bytes, p->bytes, p->length);
+	if (p->mem.base == EM_RIP) {
+		int64_t disp = p->mem.disp + (int64_t)moved;
+
+		if (!p->mem.address32 && disp != (int32_t)disp)
+			return no(m, "its operand is too far from its slot");
+		memcpy(bytes + m->d.insn.raw.disp.offset, &disp, 4);
+	}
+	regmap__emit_state(&m->e, 0, ~0u);
+	m->map->original = (uint16_t)m->e.at;
+	regmap__emit_bytes(&m->e, bytes, p->length);
+	regmap__emit_state(&m->e, SLOT_DONE, 0);
+	jump_to_next(m);
+	return true;
+}
+
+static void fill_cell(const struct making *m, struct slot_cell *cell)
+{
+	cell->start = m->request->code;
+	cell->original = m->request->code + m->map->original;
+	cell->site = m->request->site;
+	cell->next = m->request->site + m->plan->length;
+}
+
+static void begin(struct making *m, const struct slot_request *request, uint8_t *to,
+                  struct slot_map *map)
+{
+	m->request = request;
+	m->plan = request->plan;
+	m->map = map;
+	m->saved = 0;
+	m->why = NULL;
+	m->e = (struct slot_emit){.to = to, .map = map, .code = request->code};
+	memset(map, 0, sizeof *map);
+	map->access = map->original = NO_OFFSET;
+	map->tls = request->tls;
+	regmap__emit_state(&m->e, 0, 0);
+}
+
+size_t regmap__slot_generate(const struct slot_request *request, uint8_t to[SLOT_CODE_MOST],
+                             struct slot_map *map, struct slot_cell *cell, const char **why)
+{
+	struct making m;
+
+	begin(&m, request, to, map);
+	if (regmap__em_decode(&m.d, request->plan->bytes, request->plan->length)) {
+		*why = "not an instruction";
+		return 0;
+	}
+	if (prepare(&m)) {
+		memcpy(map->scratch, m.reg, sizeof map->scratch);
+		map->scratches = SLOT_SCRATCHES;
+		emit_inline(&m);
+	}
+	emit_call(&m);
+	if (!emit_original(&m)) {
+		*why = m.why;
+		return 0;
+	}
+	if (m.e.full) {
+		*why = "too long, or too far away";
+		return 0;
+	}
+	map->length = (uint16_t)m.e.at;
+	fill_cell(&m, cell);
+	*why = m.why; /* why there is no inline part, if so */
+	return m.e.at;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* A thread that was interrupted in a slot never was there. */
+#include "slot.h"
+
+#include "cpu.h"
+#include "slot_emit.h"
+
+#include "sigsafe.h"
+
+enum { AH_FLAGS = CPU_SF | CPU_ZF | CPU_AF | CPU_PF | CPU_CF };
+
+static unsigned state_at(const struct slot_map *map, unsigned offset)
+{
+	unsigned state = 0;
+
+	for (unsigned i = 0; i < map->steps && map->step[i].offset <= offset; i++)
+		state = map->step[i].state;
+	return state;
+}
+
+static uint64_t *reg(const struct cpu_regs *regs, unsigned i)
+{
+	return &regs->value[regs->at[i]];
+}
+
+static void set_flags(const struct cpu_regs *regs, uint64_t which, uint64_t value)
+{
+	*regs->flags = (*regs->flags & ~which) | (value & which);
+}
+
+/* Before RAX is given back: it may hold them. */
+static void roll_flags(unsigned state, const struct cpu_regs *regs, const uint64_t *frame)
+{
+	uint64_t ax = *reg(regs, CPU_RAX);
+
+	if (state & SLOT_IN_FRAME)
+		set_flags(regs, CPU_STATUS, frame[SLOT_FLAGS / 8]);
+	if (state & (SLOT_IN_AX | SLOT_IN_AH))
+		set_flags(regs, AH_FLAGS, ax >> 8);
+	if (state & SLOT_IN_AX)
+		set_flags(regs, CPU_OF, ax & 1 ? CPU_OF : 0);
+}
+
+/*
+ * Only where the magic has been compared, in this very thread: its FS base was that of libc then,
+ * and still is.
+ */
+static void leave_lane(const struct slot_map *map)
+{
+	const char *at = (const char *)(intptr_t)map->tls + offsetof(struct lane_tls, lane);
+	struct lane *lane;
+
+	__asm__ volatile("mov %%fs:(%1), %0" : "=r"(lane) : "r"(at) : "memory");
+	atomic_store_explicit(&lane->busy, 0, memory_order_release);
+}
+
+void regmap__slot_roll(const struct slot_map *map, const struct slot_cell *cell, unsigned offset,
+                       const struct cpu_regs *regs, uint64_t *rip)
+{
+	unsigned state = state_at(map, offset);
+	uint64_t *rsp = reg(regs, CPU_RSP);
+	const uint64_t *frame;
+
+	if (state & SLOT_PUSHED)
+		*rsp += 8;
+	frame = (const uint64_t *)(uintptr_t)*rsp;
+	roll_flags(state, regs, frame);
+	for (unsigned i = 0; i < map->scratches; i++)
+		if (state >> i & 1)
+			*reg(regs, map->scratch[i]) = frame[i];
+	if (state & SLOT_MOVED)
+		*rsp += SLOT_FRAME;
+	if (state & SLOT_CALLING)
+		*rsp += SLOT_RED_ZONE;
+	if (state & SLOT_BUSY)
+		leave_lane(map);
+	*rip = state & SLOT_DONE ? cell->next : cell->site;
+}

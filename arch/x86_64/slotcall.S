@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where slots call C: slot.h. The stack on the way, from the slot's CALL on:
+ *
+ *   guest RSP          that of the program; 128 bytes below it are its red zone
+ *   guest RSP - 136    where the CALL returns to; later, perhaps, another place to go on
+ *   guest RSP - 296    struct slot_frame
+ *
+ * Unwinders find the site as the caller of all this. A signal handler finds what the labels say:
+ * slotroll.c gives the program's registers back, as they were or as they will be.
+ */
+#include "slotcall.h"
+
+	.text
+
+/* The program's registers are in the frame, which begins 296 bytes below the CFA. */
+	.macro	in_frame
+	.cfi_offset rax, SLOT_RAX - 296
+	.cfi_offset rcx, SLOT_RCX - 296
+	.cfi_offset rdx, SLOT_RDX - 296
+	.cfi_offset rbx, SLOT_RBX - 296
+	.cfi_offset rbp, SLOT_RBP - 296
+	.cfi_offset rsi, SLOT_RSI - 296
+	.cfi_offset rdi, SLOT_RDI - 296
+	.cfi_offset r8, SLOT_R8 - 296
+	.cfi_offset r9, SLOT_R8 + 8 - 296
+	.cfi_offset r10, SLOT_R8 + 16 - 296
+	.cfi_offset r11, SLOT_R8 + 24 - 296
+	.cfi_offset r12, SLOT_R8 + 32 - 296
+	.cfi_offset r13, SLOT_R8 + 40 - 296
+	.cfi_offset r14, SLOT_R8 + 48 - 296
+	.cfi_offset r15, SLOT_R8 + 56 - 296
+	.cfi_offset rip, SLOT_RIP - 296
+	.endm
+
+	.macro	in_registers
+	.irp	reg, rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
+	.cfi_same_value \reg
+	.endr
+	.endm
+
+/*
+ * RIP is the site's, which the cell has: its address is what the CALL's operand says. The expression
+ * begins with DW_OP_breg7 \at (a signed LEB128 in two bytes): where the return address lies; and goes
+ * on: deref, dup, lit4, minus, deref_size 4, const1u 32, shl, const1u 32, shra, plus, plus_uconst.
+ */
+	.macro	rip_in_cell at
+	.cfi_escape 0x10, 16, 18, 0x77, ((\at) & 0x7f) | 0x80, (\at) >> 7, 0x06, 0x12, 0x34, 0x1c, \
+		0x94, 4, 0x08, 32, 0x24, 0x08, 32, 0x26, 0x22, 0x23, SLOT_CELL_SITE
+	.endm
+
+	.macro	take_back
+	mov	SLOT_RAX(%rsp), %rax
+	mov	SLOT_RCX(%rsp), %rcx
+	mov	SLOT_RDX(%rsp), %rdx
+	mov	SLOT_RBX(%rsp), %rbx
+	mov	SLOT_RBP(%rsp), %rbp
+	mov	SLOT_RSI(%rsp), %rsi
+	mov	SLOT_RDI(%rsp), %rdi
+	mov	SLOT_R8(%rsp), %r8
+	mov	SLOT_R8+8(%rsp), %r9
+	mov	SLOT_R8+16(%rsp), %r10
+	mov	SLOT_R8+24(%rsp), %r11
+	mov	SLOT_R8+32(%rsp), %r12
+	mov	SLOT_R8+40(%rsp), %r13
+	mov	SLOT_R8+48(%rsp), %r14
+	mov	SLOT_R8+56(%rsp), %r15
+	.endm
+
+/* An XSAVE header that says so. RAX is lost. */
+	.macro	no_components image
+	xor	%eax, %eax
+	.irp	at, 512, 520, 528, 536, 544, 552, 560, 568
+	mov	%rax, \at(\image)
+	.endr
+	.endm
+
+/* Vector registers to or from R12. */
+	.macro	each move, register, size, direction
+	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	.ifc	\direction, out
+	\move	%\register\n, \size * \n(%r12)
+	.else
+	\move	\size * \n(%r12), %\register\n
+	.endif
+	.endr
+	.endm
+
+	.macro	each_more direction
+	.irp	n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+	.ifc	\direction, out
+	vmovdqa64 %zmm\n, 64 * \n(%r12)
+	.else
+	vmovdqa64 64 * \n(%r12), %zmm\n
+	.endif
+	.endr
+	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7
+	.ifc	\direction, out
+	kmovq	%k\n, 2048 + 8 * \n(%r12)
+	.else
+	kmovq	2048 + 8 * \n(%r12), %k\n
+	.endif
+	.endr
+	.endm
+
+	.macro	label name
+	.globl	regmap__slot_\name
+	.hidden	regmap__slot_\name
+regmap__slot_\name:
+	.endm
+
+	.p2align 6
+	.globl	regmap__slot_call
+	.hidden	regmap__slot_call
+	.type	regmap__slot_call, @function
+regmap__slot_call:
+	.cfi_startproc
+	.cfi_signal_frame
+	.cfi_def_cfa rsp, 136
+	in_registers
+	rip_in_cell 0
+
+	/* No register but RSP changes before all of them are in the frame. */
+	lea	-24(%rsp), %rsp
+	.cfi_def_cfa_offset 160
+	rip_in_cell 24
+	label	entered_24
+	pushfq
+	.cfi_def_cfa_offset 168
+	rip_in_cell 32
+	label	entered_32
+	lea	-128(%rsp), %rsp
+	.cfi_def_cfa_offset 296
+	rip_in_cell 160
+	label	entered_160
+	mov	%rax, SLOT_RAX(%rsp)
+	mov	%rcx, SLOT_RCX(%rsp)
+	mov	%rdx, SLOT_RDX(%rsp)
+	mov	%rbx, SLOT_RBX(%rsp)
+	mov	%rbp, SLOT_RBP(%rsp)
+	mov	%rsi, SLOT_RSI(%rsp)
+	mov	%rdi, SLOT_RDI(%rsp)
+	mov	%r8, SLOT_R8(%rsp)
+	mov	%r9, SLOT_R8+8(%rsp)
+	mov	%r10, SLOT_R8+16(%rsp)
+	mov	%r11, SLOT_R8+24(%rsp)
+	mov	%r12, SLOT_R8+32(%rsp)
+	mov	%r13, SLOT_R8+40(%rsp)
+	mov	%r14, SLOT_R8+48(%rsp)
+	mov	%r15, SLOT_R8+56(%rsp)
+	mov	%rsp, %rbx
+
+	/* From here on RBX points to the frame. */
+	label	framed
+	.cfi_def_cfa rbx, 296
+	in_frame
+	cld
+	mov	SLOT_FRAME_SIZE(%rbx), %rax
+	movslq	-4(%rax), %rcx
+	add	%rcx, %rax
+	mov	%rax, SLOT_CELL(%rbx)
+	mov	SLOT_CELL_SITE(%rax), %rcx
+	mov	%rcx, SLOT_RIP(%rbx)
+	movq	$0, SLOT_TARGET(%rbx)
+	lea	296(%rbx), %rcx
+	mov	%rcx, SLOT_RSP(%rbx)
+	testl	$0x40100, SLOT_FLAGS(%rbx)	/* AC, TF */
+	jnz	6f
+1:	testb	$SLOT_NOTE_VECTOR, SLOT_CELL_NOTE(%rax)
+	jnz	8f
+	and	$-64, %rsp
+	testb	$0, -SLOT_PROBE(%rsp)
+#ifdef REGMAP_SLOT_SAVES_ALL
+	jmp	8f	/* sanitizers' code may use any register */
+#endif
+	mov	%rbx, %rdi
+	call	regmap__slot_enter
+	label	decided
+	test	%eax, %eax
+	jnz	4f
+
+	/* It is over: what the frame says, holds. */
+	label	over
+2:	cmpq	$0, SLOT_TARGET(%rbx)
+	jne	3f
+	mov	%rbx, %rsp
+	label	leaving
+	.cfi_def_cfa rsp, 296
+	take_back
+	lea	SLOT_FLAGS(%rsp), %rsp
+	label	leaving_flags
+	.cfi_def_cfa_offset 168
+	in_registers
+	popfq
+	label	leaving_rip
+	.cfi_def_cfa_offset 160
+	lea	24(%rsp), %rsp
+	label	leaving_ret
+	.cfi_def_cfa_offset 136
+	rip_in_cell 0
+	ret
+
+	/* To another place, perhaps on another stack: RET pops it from where it does no harm. */
+3:
+	label	exit
+	.cfi_def_cfa rbx, 296
+	in_frame
+	mov	SLOT_RSP(%rbx), %rax
+	lea	-136(%rax), %rax
+	mov	SLOT_TARGET(%rbx), %rcx
+	mov	%rcx, (%rax)
+	mov	%rax, SLOT_CELL(%rbx)
+	mov	%rbx, %rsp
+	label	exiting
+	.cfi_def_cfa rsp, 296
+	take_back
+	lea	SLOT_FLAGS(%rsp), %rsp
+	label	exiting_flags
+	.cfi_def_cfa_offset 168
+	in_registers
+	popfq
+	label	exiting_rsp
+	.cfi_def_cfa_offset 160
+	mov	SLOT_CELL - SLOT_RIP(%rsp), %rsp
+	label	exiting_ret
+	.cfi_def_cfa_offset 136
+	.cfi_offset rip, -136
+	ret	$128
+
+	/*
+	 * With the vector state saved: 1 a callback may use it, 2 the emulator needs an image of it.
+	 * XRSTOR takes longer than all the rest, so a callback has vector registers saved one by one,
+	 * where that is all there is: x87 and MMX registers are hardly ever in use.
+	 */
+8:	mov	$1, %eax
+4:
+	label	undecided
+	.cfi_def_cfa rbx, 296
+	in_frame
+	mov	%eax, %r13d
+	mov	%rbx, %rsp
+	mov	regmap__slot_state+SLOT_STATE_WAY(%rip), %r14d
+	cmp	$1, %r13d
+	jne	4f
+	test	%r14d, %r14d
+	jz	4f
+	mov	$1, %ecx
+	xgetbv
+	test	$XSTATE_X87, %al
+	jnz	4f
+	lea	-SLOT_VECTORS(%rsp), %rsp
+	and	$-64, %rsp
+	testb	$0, -SLOT_PROBE_FULL(%rsp)
+	mov	%rsp, %r12
+	stmxcsr	SLOT_VECTORS_MXCSR(%r12)
+	cmp	$SLOT_WAY_512, %r14d
+	je	1f
+	each	vmovdqa, ymm, 32, out
+	jmp	2f
+1:	each	vmovdqa64, zmm, 64, out
+	each_more out
+2:
+	label	saved_some
+	vzeroupper
+	cmpl	$0x1f80, SLOT_VECTORS_MXCSR(%r12)
+	je	1f
+	movl	$0x1f80, SLOT_VECTORS_MXCSR+4(%r12)
+	ldmxcsr	SLOT_VECTORS_MXCSR+4(%r12)
+1:	mov	%rbx, %rdi
+	xor	%esi, %esi
+	mov	%r13d, %edx
+	call	regmap__slot_enter_saved
+	mov	%eax, %r13d
+	mov	$1, %ecx
+	xgetbv
+	test	$XSTATE_X87, %al
+	jz	1f
+	/* The callback used them: back to how they begin. */
+	lea	-SLOT_LEGACY(%r12), %rsp
+	no_components %rsp
+	mov	$XSTATE_X87, %eax
+	xor	%edx, %edx
+	xrstor64 (%rsp)
+1:	cmp	$SLOT_WAY_512, %r14d
+	je	1f
+	each	vmovdqa, ymm, 32, in
+	jmp	2f
+1:	each	vmovdqa64, zmm, 64, in
+	each_more in
+2:	ldmxcsr	SLOT_VECTORS_MXCSR(%r12)
+	label	restored_some
+	mov	%r13d, %eax
+	jmp	regmap__slot_decided
+
+4:
+	label	undecided_all
+	mov	regmap__slot_state+SLOT_STATE_SIZE(%rip), %rcx
+	sub	%rcx, %rsp
+	and	$-64, %rsp
+	testb	$0, -SLOT_PROBE_FULL(%rsp)
+	mov	%rsp, %r12
+	no_components %r12
+	mov	regmap__slot_state+SLOT_STATE_LOW(%rip), %eax
+	mov	regmap__slot_state+SLOT_STATE_HIGH(%rip), %edx
+	cmp	$1, %r13d
+	jne	7f
+	cmpl	$0, regmap__slot_state+SLOT_STATE_COMPACT(%rip)
+	je	7f
+	xsavec64 (%r12)
+	jmp	8f
+7:	xsave64	(%r12)
+
+	/* As at the start of a signal handler. Not for slotroll.c, up to the end. */
+8:
+	label	saved
+	testb	$1, 512(%r12)
+	jz	9f
+	fninit
+9:	push	$0x1f80
+	stmxcsr	4(%rsp)
+	cmpl	$0x1f80, 4(%rsp)
+	je	9f
+	ldmxcsr	(%rsp)
+9:	add	$8, %rsp
+	mov	%rbx, %rdi
+	mov	%r12, %rsi
+	mov	%r13d, %edx
+	call	regmap__slot_enter_saved
+	mov	%eax, %r13d
+	mov	regmap__slot_state+SLOT_STATE_LOW(%rip), %eax
+	mov	regmap__slot_state+SLOT_STATE_HIGH(%rip), %edx
+	xrstor64 (%r12)
+	label	restored
+	mov	%r13d, %eax
+	jmp	regmap__slot_decided
+
+	/* TF: the fault path knows how to step. AC: C accesses what it likes. */
+6:
+	label	special
+	testl	$0x100, SLOT_FLAGS(%rbx)
+	jnz	5f
+	pushfq
+	andl	$~0x40000, (%rsp)
+	popfq
+	jmp	1b
+5:	mov	SLOT_CELL_ORIGINAL(%rax), %rcx
+	mov	%rcx, SLOT_TARGET(%rbx)
+	jmp	3b
+	.globl	regmap__slot_call_end
+	.hidden	regmap__slot_call_end
+regmap__slot_call_end:
+	.cfi_endproc
+	.size	regmap__slot_call, . - regmap__slot_call
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What slots call, in the middle of the program: as few instructions as can be, and until the vector
+ * state is saved none that has to do with vector registers (`make check-objects` looks).
+ */
+#include "hot.h"
+
+#include "fork.h"
+#include "lane.h"
+#include "quick.h"
+#include "table.h"
+#include "view.h"
+
+#include "../emulator/internal.h"
+
+#include "sigsafe.h"
+
+enum { CALL_LENGTH = 6, LEA_LENGTH = 5, SELDOM = 32 };
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+	return (a ^ b) * 0x9e3779b97f4a7c15;
+}
+
+static uint64_t returns_to(const struct slot_frame *f)
+{
+	return *(const uint64_t *)(f + 1);
+}
+
+/* Does the slot begin with something else than its call part? */
+static bool has_inline_part(const struct slot_frame *f)
+{
+	return returns_to(f) - f->cell->start > CALL_LENGTH + LEA_LENGTH;
+}
+
+/* No segment: such a site has no business with windows, and never gets a view. */
+static bool operand_of(const struct plan *p, const struct cpu_regs *regs, uint64_t rip,
+                       uint64_t *address)
+{
+	if (!p->has_mem || p->mem.segment || (p->kind != EM_COMPILED && p->kind != EM_NATIVE))
+		return false;
+	*address = regmap__em_offset_by(p, regs, rip);
+	return true;
+}
+
+static bool must_be_congruent(const struct plan *p)
+{
+	return p->align > 1 || p->access & EM_LOCKED;
+}
+
+/*
+ * Devices have no view. The cell remembers where that was so, for one stretch of 64 bytes, and whether
+ * the callback there may use vector registers: then regmap__slot_call() need not ask first.
+ */
+enum { NOTE_VIEWLESS = 1, NOTE_KINDS = SLOT_NOTE_VECTOR | NOTE_VIEWLESS };
+
+static uint64_t where(uint64_t address)
+{
+	return mix(mix(atomic_load_explicit(&regmap__table_version, memory_order_acquire), address >> 6), 1) & ~(uint64_t)NOTE_KINDS;
+}
+
+static bool is_noted(struct slot_cell *cell, uint64_t address, uint64_t kind)
+{
+	uint64_t note = __atomic_load_n(&cell->spare, __ATOMIC_RELAXED);
+
+	return note & kind && (note & ~(uint64_t)NOTE_KINDS) == where(address);
+}
+
+static void note(struct slot_cell *cell, uint64_t address, uint64_t kind)
+{
+	uint64_t old = is_noted(cell, address, NOTE_KINDS) ? cell->spare & NOTE_KINDS : 0;
+
+	__atomic_store_n(&cell->spare, where(address) | old | kind, __ATOMIC_RELAXED);
+}
+
+static const struct view *view_of(const struct slot_cell *cell)
+{
+	return atomic_load_explicit(&cell->view, memory_order_acquire);
+}
+
+static bool is_dead(const struct view *v)
+{
+	return !v || (!atomic_load_explicit(&v->limit[VIEW_READ][0], memory_order_relaxed) &&
+	              !atomic_load_explicit(&v->limit[VIEW_WRITE][0], memory_order_relaxed));
+}
+
+/*
+ * A site that goes from window to window, in several threads perhaps, is not to change its cell, which
+ * they all read, at each access: only now and then.
+ */
+static bool is_worth_it(const struct slot_cell *cell, struct lane *lane)
+{
+	return is_dead(view_of(cell)) || ++lane->spare[0] % SELDOM == 0;
+}
+
+/*
+ * Can the inline part do it, now that this thread has a lane or with another view? If it has failed with
+ * what it needs, there is no point in trying again.
+ */
+static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
+{
+	const struct plan *p = f->cell->plan;
+	struct slot_cell *cell = f->cell;
+	const struct view *v;
+	struct lane *lane;
+	uint64_t address;
+
+	if (!has_inline_part(f) || !operand_of(p, regs, f->rip, &address) ||
+	    is_noted(cell, address, NOTE_VIEWLESS))
+		return false;
+	lane = regmap__lane_take();
+	v = view_of(cell);
+	if (!lane || (v && regmap__view_fits(v, address, p->size, p->access)))
+		return false;
+	v = regmap__view_for(address, must_be_congruent(p));
+	if (!v) {
+		note(cell, address, NOTE_VIEWLESS);
+		return false;
+	}
+	if (!regmap__view_fits(v, address, p->size, p->access) || !is_worth_it(cell, lane))
+		return false;
+	atomic_store_explicit(&cell->view, v, memory_order_release);
+	f->target = cell->start;
+	return true;
+}
+
+/* The slot is left by way of the target where RSP is another one. */
+static void finish(struct slot_frame *f, uint64_t rsp)
+{
+	if (f->gpr[CPU_RSP] != rsp)
+		f->target = f->cell->next;
+}
+
+/* Not a byte of it in a window: the instruction itself does it best. */
+static bool is_ordinary(const struct plan *p, const struct cpu_regs *regs, uint64_t rip)
+{
+	struct table_hit hit;
+	uint64_t address;
+
+	if (!operand_of(p, regs, rip, &address))
+		return false;
+	regmap__table_find(address, &hit);
+	return !hit.window && p->size && hit.last - address >= p->size - 1u;
+}
+
+static int take_original(struct slot_frame *f)
+{
+	f->target = f->cell->original;
+	return SLOT_DONE;
+}
+
+static int ask_for_vector(struct slot_frame *f, const struct cpu_regs *regs)
+{
+	uint64_t address;
+
+	if (operand_of(f->cell->plan, regs, f->rip, &address))
+		note(f->cell, address, SLOT_NOTE_VECTOR);
+	return SLOT_VECTOR;
+}
+
+/* What was noted was about another place: the next access is to ask again. */
+static void check_note(struct slot_frame *f, const struct cpu_regs *regs)
+{
+	uint64_t address;
+
+	if (!operand_of(f->cell->plan, regs, f->rip, &address) ||
+	    !is_noted(f->cell, address, SLOT_NOTE_VECTOR))
+		__atomic_store_n(&f->cell->spare, 0, __ATOMIC_RELAXED);
+}
+
+static int quickly(struct slot_frame *f, const struct cpu_regs *regs, bool general_only)
+{
+	struct quick_failure failure;
+	uint64_t rsp = f->gpr[CPU_RSP];
+
+	switch (regmap__quick(f->cell->plan, regs, f->rip, general_only, &failure)) {
+	case QUICK_DONE: finish(f, rsp); return SLOT_DONE;
+	case QUICK_VECTOR: return ask_for_vector(f, regs);
+	case QUICK_FAILED:
+		regmap__hot_fail(f, failure.status, &failure.fault);
+		return take_original(f);
+	default: return is_ordinary(f->cell->plan, regs, f->rip) ? take_original(f) : SLOT_EMULATE;
+	}
+}
+
+int regmap__slot_enter(struct slot_frame *f)
+{
+	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
+
+	regmap__fork_notice();
+	if (can_go_inline(f, &regs))
+		return SLOT_DONE;
+	return quickly(f, &regs, true);
+}
+
+int regmap__slot_enter_saved(struct slot_frame *f, uint8_t *image, int answer)
+{
+	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
+
+	regmap__fork_notice();
+	check_note(f, &regs);
+	if (answer == SLOT_VECTOR)
+		return can_go_inline(f, &regs) ? SLOT_DONE : quickly(f, &regs, false);
+	regmap__hot_emulate(f, image);
+	return SLOT_DONE;
+}

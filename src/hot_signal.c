@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/* What signals find in slots, and what they are to find. */
+#define _GNU_SOURCE
+#include <string.h>
+
+#include "../arch/x86_64/context.h"
+#include "hot.h"
+#include "lane.h"
+#include "pin.h"
+#include "window.h"
+
+#include "../emulator/internal.h"
+
+#include "sigsafe.h"
+
+/* --- failures --- */
+
+/* In the thread's own storage: it outlives the call, and nobody else sees it. */
+struct verdict {
+	uint64_t key; /* of the site and all registers; 0: none */
+	enum em_status status;
+	struct em_fault fault;
+};
+static __thread struct verdict verdict __attribute__((tls_model("initial-exec")));
+
+static uint64_t key_of(uint64_t rip, const struct cpu_regs *regs)
+{
+	uint64_t key = rip;
+
+	for (unsigned i = 0; i < 16; i++)
+		key = (key ^ regs->value[regs->at[i]]) * 0x9e3779b97f4a7c15;
+	return key | 1;
+}
+
+__attribute__((noinline)) static struct verdict *verdict_of_thread(void)
+{
+	return &verdict;
+}
+
+void regmap__hot_fail(const struct slot_frame *frame, enum em_status status,
+                      const struct em_fault *fault)
+{
+	struct slot_frame *f = (struct slot_frame *)(uintptr_t)frame;
+	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
+	struct verdict *v;
+
+	if (!regmap__tls_works())
+		return;
+	v = verdict_of_thread();
+	v->status = status;
+	v->fault = *fault;
+	v->key = key_of(frame->rip, &regs);
+}
+
+enum em_status regmap__hot_failure(uint64_t rip, const struct cpu_regs *regs,
+                                   struct em_fault *fault)
+{
+	struct verdict *v = hot_is_on() && regmap__tls_works() ? verdict_of_thread() : NULL;
+	uint64_t key = v ? v->key : 0;
+
+	if (!key)
+		return EM_OK;
+	v->key = 0;
+	if (key != key_of(rip, regs))
+		return EM_OK;
+	*fault = v->fault;
+	return v->status;
+}
+
+/* --- rolling --- */
+
+struct roll {
+	int signo;
+	siginfo_t *info;
+	void *uc;
+	struct cpu_regs regs;
+	uint64_t rip; /* on the way */
+	struct hot_place place;
+	enum hot result;
+	bool access; /* the access of the inline part, or the original, raised the signal */
+	bool raised; /* something in our code did */
+};
+
+static const struct hot_slots *slots(void)
+{
+	return atomic_load_explicit(&regmap__hot_slots, memory_order_acquire);
+}
+
+static bool is_raised(int signo, const siginfo_t *info)
+{
+	if (info->si_code <= 0)
+		return false;
+	return signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL;
+}
+
+/* In the inline part the original instruction has other bytes, but stands in one place. */
+static bool is_access(const struct hot_place *place)
+{
+	return place->offset == place->map->access ||
+	       (place->map->original != 0xffff && place->offset >= place->map->original);
+}
+
+static void roll_slot(struct roll *r)
+{
+	if (r->place.offset >= 0 && is_access(&r->place))
+		r->access = r->raised;
+	if (r->place.offset < 0)
+		r->rip = r->place.cell->site;
+	else
+		slots()->roll(r->place.map, r->place.cell, (unsigned)r->place.offset, &r->regs,
+		              &r->rip);
+	r->result = r->rip == r->place.cell->site ? HOT_SITE : HOT_PAST;
+}
+
+/* The way out of C may end in the slot, at its end or at its original. */
+static bool roll_call(struct roll *r)
+{
+	const struct slot_cell *cell;
+
+	switch (regmap__slot_roll_call(&r->regs, &r->rip, &cell)) {
+	case SLOT_BACK:
+		r->place.cell = cell;
+		r->result = HOT_SITE;
+		return true;
+	case SLOT_FORWARD:
+		r->result = HOT_PAST;
+		if (slots()->find(r->rip, &r->place)) {
+			roll_slot(r);
+			r->access = false;
+		}
+		return true;
+	default: return false;
+	}
+}
+
+static bool in_window(const struct plan *plan, uint64_t address)
+{
+	return plan->size && regmap__window_meets(address, plan->size);
+}
+
+/* The access in the slot was to host memory: what is wrong is wrong at the guest address. */
+static void show_guest_address(struct roll *r, const struct plan *plan)
+{
+	struct cpu_trap trap;
+	uint64_t address;
+
+	if (plan->kind != EM_COMPILED && plan->kind != EM_NATIVE)
+		return;
+	regmap__context_get_trap(r->uc, &trap);
+	address = regmap__em_offset_by(plan, &r->regs, r->rip);
+	if (plan->mem.segment || !in_window(plan, address) ||
+	    (trap.number != TRAP_PAGE && trap.number != TRAP_ALIGNMENT))
+		return;
+	trap.number = TRAP_PAGE;
+	trap.address = address;
+	regmap__context_set_trap(r->uc, &trap);
+	r->info->si_signo = SIGSEGV;
+	r->info->si_code = SEGV_MAPERR;
+	r->info->si_addr = (void *)(uintptr_t)address;
+}
+
+/*
+ * The instruction itself raised it: it is as if it had done so at the site. Something else did, on
+ * our way: the stack ends here, say. Then the original is what the program would have run.
+ */
+static const struct plan *explain(struct roll *r, int offset)
+{
+	const struct slot_cell *cell = r->place.cell;
+	const struct plan *plan = cell->plan;
+
+	if (!r->access) {
+		if (r->result == HOT_SITE)
+			r->rip = cell->original;
+		r->result = HOT_PAST;
+		return NULL;
+	}
+	if (r->signo == SIGFPE || r->signo == SIGILL)
+		r->info->si_addr = (void *)(uintptr_t)r->rip;
+	else if (offset == r->place.map->access)
+		show_guest_address(r, plan);
+	return plan;
+}
+
+/* Steps within our code are none of the program's. */
+static bool is_step(const struct roll *r)
+{
+	return r->signo == SIGTRAP && r->info->si_code == TRAP_TRACE;
+}
+
+enum hot regmap__hot_roll(int signo, siginfo_t *info, void *ucontext, const struct plan **plan)
+{
+	struct roll r = {.signo = signo, .info = info, .uc = ucontext};
+	int offset = -1;
+
+	*plan = NULL;
+	if (!hot_is_on())
+		return HOT_NOT;
+	r.rip = regmap__context_rip(ucontext);
+	r.raised = is_raised(signo, info);
+	r.regs = regmap__context_regs(ucontext);
+	if (slots()->find(r.rip, &r.place)) {
+		if (is_step(&r))
+			return HOT_PAST;
+		offset = r.place.offset;
+		roll_slot(&r);
+	} else if (r.rip - (uintptr_t)regmap__slot_call <
+	           (uint64_t)(regmap__slot_call_end - (const uint8_t *)regmap__slot_call)) {
+		if (is_step(&r))
+			return HOT_PAST;
+		if (!roll_call(&r))
+			return HOT_NOT;
+	} else {
+		return HOT_NOT;
+	}
+	regmap__lane_leave();
+	if (r.raised)
+		*plan = explain(&r, offset);
+	regmap__context_set_rip(ucontext, r.rip);
+	return r.result;
+}

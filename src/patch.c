@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* Which sites are hot, and when they are patched. */
+#include "patch.h"
+
+#include "lane.h"
+#include "patch_change.h"
+
+#include "sigsafe.h"
+
+enum { LATER = 64 }; /* faults until a site is tried again */
+
+_Atomic unsigned regmap__patch_threshold;
+_Atomic bool regmap__patch_ever;
+
+/* --- heat --- */
+
+static uint32_t digest(const struct plan *plan)
+{
+	uint32_t h = 2166136261u;
+
+	for (unsigned i = 0; i < plan->length; i++)
+		h = (h ^ plan->bytes[i]) * 16777619u;
+	return h & 0xffffff;
+}
+
+/* What may be otherwise the next time. */
+static bool passes(enum patch_why why)
+{
+	return why == WHY_BUSY || why == WHY_CHANGED || why == WHY_BREAKPOINT ||
+	       why == WHY_WRITABLE || why == WHY_MEMORY || why == WHY_KERNEL;
+}
+
+/* Of the site that the lock is held for: each site counts once, by its latest reason. */
+static void judge(struct patch_site *site, const struct plan *plan, enum patch_why why)
+{
+	uint32_t was = atomic_load_explicit(&site->verdict, memory_order_relaxed);
+	uint32_t is = why == WHY_NONE ? 0 : (uint32_t)(why + 1) << 24 | digest(plan);
+
+	if (was >> 24)
+		regmap__why_count((enum patch_why)((was >> 24) - 1), -1);
+	if (is)
+		regmap__why_count(why, 1);
+	atomic_store_explicit(&site->verdict, is, memory_order_relaxed);
+	atomic_store_explicit(&site->heat, is ? -LATER : 0, memory_order_relaxed);
+}
+
+/* For good: about other bytes it says nothing. */
+static bool is_refused(struct patch_site *site, const struct plan *plan)
+{
+	uint32_t verdict = atomic_load_explicit(&site->verdict, memory_order_relaxed);
+
+	return verdict >> 24 && !passes((enum patch_why)((verdict >> 24) - 1)) &&
+	       (verdict & 0xffffff) == digest(plan);
+}
+
+static enum patch_why patch_now(struct patch_site *site, const struct plan *plan)
+{
+	struct patch_text text;
+	enum patch_why why;
+
+	if (!regmap__text_open(&text))
+		return WHY_KERNEL;
+	atomic_store_explicit(&regmap__patch_ever, true, memory_order_relaxed);
+	why = regmap__patch_make(&text, site, plan);
+	regmap__text_close(&text);
+	return why;
+}
+
+static bool is_hot(struct patch_site *site)
+{
+	unsigned threshold = atomic_load_explicit(&regmap__patch_threshold, memory_order_relaxed);
+	int32_t heat = atomic_fetch_add_explicit(&site->heat, 1, memory_order_relaxed) + 1;
+
+	return threshold && heat > 0 && (unsigned)heat >= threshold;
+}
+
+/* Whom another thread keeps from it comes back with its next fault. */
+void regmap__patch_count(uint64_t rip, const struct plan *plan)
+{
+	struct patch_site *site = regmap__site_at(rip, true);
+	uint64_t mask;
+
+	if (!site) {
+		regmap__why_count(WHY_MANY, 1);
+		return;
+	}
+	if (is_refused(site, plan) || !is_hot(site) || !regmap__patch_try_lock(&mask))
+		return;
+	/* switched off meanwhile: nothing may be patched after that has taken all back */
+	if (atomic_load(&regmap__patch_threshold))
+		judge(site, plan, patch_now(site, plan));
+	regmap__patch_unlock(&mask);
+}
+
+/* --- whose code is it --- */
+
+bool regmap__patch_find(uint64_t rip, struct patch_place *place)
+{
+	uint32_t number = patch_ever() ? regmap__room_owner(rip, &place->offset) : 0;
+
+	place->patch = patch_number(number);
+	return number;
+}
+
+void regmap__patch_request(struct slot_request *request)
+{
+	request->tls = regmap__lane_offset();
+	request->magic = LANE_MAGIC;
+	request->inline_access = true;
+}
+
+/* --- taking back --- */
+
+static void take_back(struct patch *p, void *text)
+{
+	regmap__patch_take_back(text, p);
+}
+
+static void take_back_range(uint64_t start, uint64_t last)
+{
+	struct patch_text text;
+
+	if (!regmap__text_open(&text))
+		return;
+	regmap__patches_in(start, last, take_back, &text);
+	regmap__text_close(&text);
+}
+
+void regmap__patch_leave_begin(struct patch_leave *leave, uint64_t start, uint64_t length)
+{
+	leave->held = patch_ever() && length;
+	if (!leave->held)
+		return;
+	regmap__patch_lock(&leave->mask);
+	regmap__patch_leave_also(leave, start, length);
+}
+
+void regmap__patch_leave_also(struct patch_leave *leave, uint64_t start, uint64_t length)
+{
+	if (leave->held && length)
+		take_back_range(start, start + (length - 1));
+}
+
+void regmap__patch_leave_end(struct patch_leave *leave)
+{
+	if (leave->held)
+		regmap__patch_unlock(&leave->mask);
+}

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Code memory of ours near the program's: slots within 2 GB of their sites, hops exactly where a
+ * punned jump leads. The kernel is asked for places one by one (MAP_FIXED_NOREPLACE); what it gives
+ * is readable and executable from the start, and is written by /proc/self/mem.
+ */
+#define _GNU_SOURCE
+#include <string.h>
+#include <sys/mman.h>
+
+#include "../arch/x86_64/scratch.h"
+#include "../arch/x86_64/syscall.h"
+#include "patch.h"
+#include "patch_own.h"
+
+#include "sigsafe.h"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+#define MIB (1ULL << 20)
+#define REACH (2048 * MIB - MIB)
+#define LOWEST MIB
+#define HIGHEST (1ULL << 47)
+
+enum {
+	PAGE = 4096,
+	GRAIN = 64, /* slots begin at such multiples */
+	AREA_CODE = 128 << 10,
+	AREA_CELLS = 512,
+	AREA_DATA = AREA_CELLS * sizeof(struct slot_cell),
+	BUCKETS = 1 << 14,
+	TRIES = 120, /* each way */
+	STEP = 16 << 20,
+	MOST_PAGES = 16384, /* of hops: each may be a mapping, of which there are 65530 */
+	HLT = 0xf4,
+	PARTS = 16, /* of a page of hops */
+	PART = PAGE / PARTS,
+	LONGEST = 14, /* hop */
+};
+
+_Static_assert(AREA_DATA % PAGE == 0, "whole pages");
+_Static_assert(TRIES *(uint64_t)STEP + AREA_CODE + AREA_DATA < REACH, "all tries are in reach");
+
+/* Code, then cells. */
+struct patch_area {
+	uint64_t code;
+	uint32_t used, cells;
+	_Atomic uint32_t owner[AREA_CODE / GRAIN];
+};
+
+/* A page of code of ours: of an area, or with hops. */
+struct code_page {
+	uint64_t page; /* its number */
+	_Atomic uint32_t next;
+	uint32_t area;                 /* 0: hops */
+	bool mapped;                   /* else there are only strays */
+	uint16_t used;                 /* where hops that may lie anywhere in the page go on */
+	_Atomic uint32_t first[PARTS]; /* hop that begins in a part of the page */
+};
+
+struct hop {
+	uint64_t at;
+	uint32_t owner, size;
+	uint32_t next;
+};
+
+static struct pool areas = {.size = sizeof(struct patch_area)};
+static struct pool pages = {.size = sizeof(struct code_page)};
+static struct pool hops = {.size = sizeof(struct hop)};
+static _Atomic uint32_t buckets[BUCKETS];
+
+static unsigned mapped; /* pages of hops */
+
+static bool keeps_clear(uint64_t at, uint64_t size)
+{
+	return at >= LOWEST && at + size <= HIGHEST && !regmap__patch_is_in_the_way(at, size);
+}
+
+static bool failed(long result)
+{
+	return result < 0 && result > -PAGE;
+}
+
+/* An old kernel takes the address for a hint. */
+static bool map_at(uint64_t at, size_t size, int protection)
+{
+	long got = sys_call6(SYS_mmap, (long)at, (long)size, protection,
+	                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1,
+	                     0);
+
+	if (failed(got))
+		return false;
+	if ((uint64_t)got == at)
+		return true;
+	sys_call(SYS_munmap, got, (long)size, 0, 0);
+	return false;
+}
+
+/* --- pages --- */
+
+static _Atomic uint32_t *bucket_of(uint64_t page)
+{
+	return &buckets[page * 0x9e3779b97f4a7c15 >> 50];
+}
+
+static struct code_page *find_page(uint64_t page)
+{
+	uint32_t n = atomic_load_explicit(bucket_of(page), memory_order_acquire);
+
+	for (struct code_page *p; n; n = atomic_load_explicit(&p->next, memory_order_acquire)) {
+		p = regmap__pool_at(&pages, n);
+		if (p->page == page)
+			return p;
+	}
+	return NULL;
+}
+
+static struct code_page *add_page(uint64_t page, uint32_t area)
+{
+	_Atomic uint32_t *bucket = bucket_of(page);
+	uint32_t n = regmap__pool_take(&pages);
+	struct code_page *p;
+
+	if (!n)
+		return NULL;
+	p = regmap__pool_at(&pages, n);
+	p->page = page;
+	p->area = area;
+	atomic_store_explicit(&p->next, atomic_load_explicit(bucket, memory_order_relaxed),
+	                      memory_order_relaxed);
+	atomic_store_explicit(bucket, n, memory_order_release);
+	return p;
+}
+
+/* --- slots --- */
+
+static uint64_t distance(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : b - a;
+}
+
+static bool in_reach(const struct patch_area *area, uint64_t near)
+{
+	return distance(area->code, near) < REACH &&
+	       distance(area->code + AREA_CODE + AREA_DATA, near) < REACH;
+}
+
+static bool has_room(const struct patch_area *area)
+{
+	return area->used + SLOT_CODE_MOST <= AREA_CODE && area->cells < AREA_CELLS;
+}
+
+static bool map_area(uint64_t at)
+{
+	if (!keeps_clear(at, AREA_CODE + AREA_DATA) ||
+	    !map_at(at, AREA_CODE + AREA_DATA, PROT_READ | PROT_EXEC))
+		return false;
+	if (!sys_call(SYS_mprotect, (long)(at + AREA_CODE), AREA_DATA, PROT_READ | PROT_WRITE, 0))
+		return true;
+	sys_call(SYS_munmap, (long)at, AREA_CODE + AREA_DATA, 0, 0);
+	return false;
+}
+
+/* Below the code at first: there is less that could want to grow there. */
+static uint64_t place_area(uint64_t near)
+{
+	uint64_t base = near & -(uint64_t)AREA_CODE;
+
+	for (unsigned i = 1; i <= 2 * TRIES; i++) {
+		uint64_t away = (uint64_t)(i + 1) / 2 * STEP;
+		uint64_t at = i & 1 ? base - away : base + away;
+
+		if (map_area(at))
+			return at;
+	}
+	return 0;
+}
+
+static struct patch_area *new_area(uint64_t near)
+{
+	uint32_t n = regmap__pool_take(&areas);
+	struct patch_area *area;
+	uint64_t code;
+
+	if (!n)
+		return NULL;
+	area = regmap__pool_at(&areas, n);
+	area->used = AREA_CODE; /* none, unless all goes well */
+	code = place_area(near);
+	if (!code)
+		return NULL;
+	area->code = code;
+	for (uint64_t at = code; at < code + AREA_CODE; at += PAGE)
+		if (!add_page(at / PAGE, n))
+			return NULL;
+	area->used = 0;
+	return area;
+}
+
+static struct patch_area *area_near(uint64_t near)
+{
+	for (uint32_t n = atomic_load(&areas.used); n; n--) {
+		struct patch_area *area = regmap__pool_at(&areas, n);
+
+		if (has_room(area) && in_reach(area, near))
+			return area;
+	}
+	return new_area(near);
+}
+
+bool regmap__room_for_slot(uint64_t near, struct patch_room *room)
+{
+	struct patch_area *area = area_near(near);
+
+	if (!area)
+		return false;
+	room->area = area;
+	room->code = area->code + area->used;
+	room->cell = (struct slot_cell *)(uintptr_t)(area->code + AREA_CODE) + area->cells;
+	return true;
+}
+
+void regmap__room_keep(struct patch_room *room, size_t length, uint32_t owner)
+{
+	struct patch_area *area = room->area;
+	uint32_t end = area->used + (uint32_t)(length + GRAIN - 1) / GRAIN * GRAIN;
+
+	for (; area->used < end; area->used += GRAIN)
+		atomic_store_explicit(&area->owner[area->used / GRAIN], owner,
+		                      memory_order_release);
+	area->cells++;
+}
+
+/* --- hops --- */
+
+static bool overlaps(const struct hop *hop, uint64_t at, unsigned size)
+{
+	return hop->at < at + size && at < hop->at + hop->size;
+}
+
+static _Atomic uint32_t *part_of(struct code_page *page, uint64_t at)
+{
+	return &page->first[at % PAGE / PART];
+}
+
+static const struct hop *search_part(struct code_page *page, uint64_t part, uint64_t at,
+                                     unsigned size)
+{
+	uint32_t n = atomic_load_explicit(part_of(page, part), memory_order_acquire);
+
+	while (n) {
+		const struct hop *hop = regmap__pool_at(&hops, n);
+
+		if (overlaps(hop, at, size))
+			return hop;
+		n = hop->next;
+	}
+	return NULL;
+}
+
+/* What lies in the way of @size bytes; hops don't reach into another page. */
+static const struct hop *in_the_way(struct code_page *page, uint64_t at, unsigned size)
+{
+	uint64_t before = at % PAGE < LONGEST ? at : at - LONGEST;
+	const struct hop *hop = search_part(page, at, at, size);
+
+	if (!hop && before / PART != at / PART)
+		hop = search_part(page, before, at, size);
+	if (!hop && (at + size - 1) / PART != at / PART)
+		hop = search_part(page, at + size - 1, at, size);
+	return hop;
+}
+
+/* The first place in first..last of the page where @size bytes are free; 0: none. */
+static uint64_t free_place(struct code_page *page, uint64_t first, uint64_t last, unsigned size)
+{
+	uint64_t end = (page->page + 1) * PAGE;
+	const struct hop *hop;
+
+	for (uint64_t at = first; at <= last && at + size <= end; at = hop->at + hop->size) {
+		hop = in_the_way(page, at, size);
+		if (!hop)
+			return at;
+	}
+	return 0;
+}
+
+static bool note(struct code_page *page, uint64_t at, unsigned size, uint32_t owner)
+{
+	_Atomic uint32_t *part = part_of(page, at);
+	uint32_t n = regmap__pool_take(&hops);
+	struct hop *hop;
+
+	if (!n)
+		return false;
+	hop = regmap__pool_at(&hops, n);
+	*hop = (struct hop){at, owner, size, atomic_load(part)};
+	atomic_store_explicit(part, n, memory_order_release);
+	return true;
+}
+
+/* What isn't a hop traps: a stray may lie anywhere. */
+static bool map_hops(const struct patch_text *text, uint64_t at)
+{
+	uint8_t trap[PAGE / 16];
+
+	if (mapped == MOST_PAGES || !keeps_clear(at, PAGE) ||
+	    !map_at(at, PAGE, PROT_READ | PROT_EXEC))
+		return false;
+	memset(trap, HLT, sizeof(trap));
+	for (unsigned i = 0; i < PAGE; i += sizeof(trap))
+		if (!regmap__text_write(text, at + i, trap, sizeof(trap))) {
+			sys_call(SYS_munmap, (long)at, PAGE, 0, 0);
+			return false;
+		}
+	mapped++;
+	return true;
+}
+
+static struct code_page *page_for_hops(const struct patch_text *text, uint64_t number, bool fresh)
+{
+	struct code_page *page = find_page(number);
+
+	if (page && (page->area || page->mapped))
+		return page->area ? NULL : page;
+	if (!fresh)
+		return NULL;
+	if (!page)
+		page = add_page(number, 0);
+	if (!page || !map_hops(text, number * PAGE))
+		return NULL;
+	page->mapped = true;
+	return page;
+}
+
+static uint64_t hop_in_page(struct code_page *page, uint64_t first, uint64_t last, unsigned size,
+                            uint32_t owner)
+{
+	uint64_t start = page->page * PAGE, end = start + PAGE - 1;
+	uint64_t at = free_place(page, first > start ? first : start, last < end ? last : end,
+	                         size);
+
+	return at && note(page, at, size, owner) ? at : 0;
+}
+
+/*
+ * Pages that are there come first, and the same ones are tried for all sites that share a range:
+ * those whose number is a multiple of the step.
+ */
+uint64_t regmap__room_for_hop(const struct patch_text *text, uint64_t first, uint64_t last,
+                              unsigned size, uint32_t owner)
+{
+	uint64_t from = first / PAGE, to = last / PAGE, step = (to - from) / 64 + 1, at = 0;
+
+	if (last < first || last >= HIGHEST)
+		return 0;
+	for (unsigned fresh = 0; fresh < 2; fresh++)
+		for (uint64_t n = (from + step - 1) / step * step; n <= to; n += step) {
+			struct code_page *page = page_for_hops(text, n, fresh);
+
+			at = page ? hop_in_page(page, first, last, size, owner) : 0;
+			if (at)
+				return at;
+		}
+	return 0;
+}
+
+bool regmap__room_note_stray(uint64_t at, uint32_t owner)
+{
+	struct code_page *page = find_page(at / PAGE);
+	const struct hop *hop;
+
+	if (!page)
+		page = add_page(at / PAGE, 0);
+	if (!page || page->area)
+		return false;
+	hop = in_the_way(page, at, 1);
+	return hop ? hop->at == at && hop->owner == owner : note(page, at, 1, owner);
+}
+
+/* --- whose --- */
+
+static uint32_t owner_in_area(const struct code_page *page, uint64_t rip, int *offset)
+{
+	const struct patch_area *area = regmap__pool_at(&areas, page->area);
+	uint32_t grain = (uint32_t)(rip - area->code) / GRAIN, first;
+	uint32_t owner = atomic_load_explicit(&area->owner[grain], memory_order_acquire);
+
+	for (first = grain; owner && first > 0; first--)
+		if (atomic_load_explicit(&area->owner[first - 1], memory_order_acquire) != owner)
+			break;
+	*offset = (int)(rip - area->code - (uint64_t)first * GRAIN);
+	return owner;
+}
+
+uint32_t regmap__room_owner(uint64_t rip, int *offset)
+{
+	struct code_page *page = find_page(rip / PAGE);
+	const struct hop *hop;
+
+	if (!page)
+		return 0;
+	if (page->area)
+		return owner_in_area(page, rip, offset);
+	hop = search_part(page, rip, rip, 1);
+	*offset = -1;
+	return hop && hop->at == rip ? hop->owner : 0;
+}

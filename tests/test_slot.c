@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Slots, run without a runtime: every instruction form natively on plain memory, then its slot on a
+ * view of other memory. Registers, flags, vector state and memory must be the same bit for bit; what
+ * a signal handler would see at each single step of it, too.
+ *
+ * For a look at single instructions: T_ONLY=mnemonic build/.../test_slot
+ */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/slot.h"
+#include "arch/x86_64/slot_dead.h"
+#include "arena.h"
+#include "cases.h"
+
+enum {
+	SLOT_AT = 0x1a000000, /* executable */
+	CELL_AT = 0x1a100000,
+	VIEW_AT = 0x1a101000,
+	STUB_AT = T_CODE_AT + T_CODE_SIZE - 64, /* INT3s: where calls go */
+	AREA = 0x10000,
+	RED_ZONE = 128,
+	LOWEST = 256, /* no slot touches more of the stack */
+	STEPS = 64,
+	SHOWN = 10,
+	X87_MASKS = 0x3f,
+	FRAME_WORDS = 464, /* the kernel's, in an image */
+	FRAME_WORDS_END = 576,
+};
+
+#define MAGIC 0x5eed1234u
+
+static __thread struct lane_tls tls = {.magic = MAGIC};
+static struct lane lane;
+static uint8_t *writable; /* the slot's code */
+static struct slot_cell *const cell = (struct slot_cell *)CELL_AT;
+static struct view *const view = (struct view *)VIEW_AT;
+static uint8_t host[T_ARENA_SIZE] __attribute__((aligned(4096)));
+static struct t_forms forms;
+static const char *only;
+
+/* --- laying a slot --- */
+
+struct variant {
+	struct slot_dead dead;
+	bool pushed, count;
+};
+
+static struct {
+	struct t_case c;
+	struct em_decoded d;
+	struct plan plan;
+	struct slot_map map;
+	const char *why;
+	struct variant variant;
+	struct t_outcome native, got;
+	uint8_t native_image[T_IMAGE_MAX], got_image[T_IMAGE_MAX];
+	uint8_t native_memory[T_ARENA_SIZE];
+} s;
+
+static int32_t tls_offset(void)
+{
+	return (int32_t)((uintptr_t)&tls - (uintptr_t)__builtin_thread_pointer());
+}
+
+static bool lay_at(uint64_t site, bool inline_access)
+{
+	uint8_t code[SLOT_CODE_MOST];
+	const struct slot_request request = {
+		.plan = &s.plan,
+		.site = site,
+		.code = SLOT_AT,
+		.cell = CELL_AT,
+		.dead = s.variant.dead,
+		.tls = tls_offset(),
+		.magic = MAGIC,
+		.count = s.variant.count,
+		.inline_access = inline_access,
+		.pushed_flags = s.variant.pushed,
+	};
+	size_t length;
+
+	memset(cell, 0, sizeof(*cell));
+	length = regmap__slot_generate(&request, code, &s.map, cell, &s.why);
+	cell->entry = (void *)(uintptr_t)STUB_AT;
+	cell->plan = &s.plan;
+	cell->view = view;
+	if (!length)
+		return false;
+	assert_int_equal(length, s.map.length);
+	memset(writable, 0xcc, SLOT_CODE_MOST);
+	memcpy(writable, code, length);
+	return true;
+}
+
+static bool lay(void)
+{
+	return lay_at(s.c.in.rip, true);
+}
+
+static void show_everything(bool visible)
+{
+	view->start = T_ARENA;
+	view->delta = (uintptr_t)host - T_ARENA;
+	for (unsigned r = 0; r < VIEW_RIGHTS; r++)
+		for (unsigned k = 0; k < VIEW_SIZES; k++)
+			view->limit[r][k] = visible ? T_ARENA_SIZE - (1u << k) + 1 : 0;
+}
+
+/* --- running --- */
+
+static void run_native(void)
+{
+	memcpy((void *)T_ARENA, s.c.memory, T_ARENA_SIZE);
+	t_run(&s.c.in, s.c.image, &s.native, s.native_image);
+	memcpy(s.native_memory, (void *)T_ARENA, T_ARENA_SIZE);
+}
+
+static void fill_memories(void)
+{
+	memcpy((void *)T_ARENA, s.c.memory, T_ARENA_SIZE);
+	memcpy(host, s.c.memory, T_ARENA_SIZE);
+}
+
+static void run_slot(void)
+{
+	struct t_regs in = s.c.in;
+
+	fill_memories();
+	in.rip = SLOT_AT;
+	t_run(&in, s.c.image, &s.got, s.got_image);
+}
+
+/* --- comparing --- */
+
+static unsigned differences, shown;
+
+static void explain(const char *what)
+{
+	char text[256];
+
+	differences++;
+	if (shown++ >= SHOWN)
+		return;
+	t_case_describe(&s.c, text, sizeof(text));
+	fprintf(stderr, "%s (%#lx%s, dead %#lx %#x): %s; end %d signal %d rip %#lx, base %#x\n",
+	        text, (unsigned long)s.c.address, s.variant.pushed ? ", pushed" : "",
+	        (unsigned long)s.variant.dead.flags, s.variant.dead.gpr, what, s.got.end,
+	        s.got.signo, (unsigned long)s.got.regs.rip, s.map.scratch[0]);
+}
+
+/* Dead registers may be anything, unless the instruction itself writes them. */
+static bool same_registers(const struct t_regs *a, const struct t_regs *b, bool exact)
+{
+	unsigned dead = exact ? 0 : s.variant.dead.gpr & ~regmap__em_used_registers(&s.d);
+
+	for (unsigned i = 0; i < T_GPRS; i++)
+		if (!(dead >> i & 1) && a->gpr[i] != b->gpr[i])
+			return false;
+	return true;
+}
+
+/* Before: all or none are right, as what the instruction overwrites is dead in front of it, too. */
+static bool same_flags(const struct t_regs *a, const struct t_regs *b, bool before)
+{
+	uint64_t kept = regmap__slot_flags_kept(&s.d), ignored = s.variant.dead.flags & kept;
+
+	if (before)
+		ignored = regmap__slot_flags_read(&s.d) || kept & ~s.variant.dead.flags ? 0 :
+		                                                                          T_STATUS;
+	return !((a->rflags ^ b->rflags) & ~ignored & ~(uint64_t)T_TF);
+}
+
+static bool same_state(const struct t_regs *a, const struct t_regs *b, bool before)
+{
+	return a->rip == b->rip && same_registers(a, b, false) && same_flags(a, b, before);
+}
+
+/* All of the plain memory is as it was, but for the frame below the red zone. */
+static bool stack_is_clean(void)
+{
+	uint64_t high = s.c.in.gpr[T_RSP] - RED_ZONE - T_ARENA, low = high + RED_ZONE - LOWEST;
+	const uint8_t *now = (const uint8_t *)T_ARENA;
+
+	for (uint64_t i = 0; i < T_ARENA_SIZE; i++)
+		if ((i < low || i >= high) && now[i] != s.c.memory[i])
+			return false;
+	return true;
+}
+
+static struct cpu_regs view_of(struct t_regs *r)
+{
+	static const uint8_t in_order[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+	return (struct cpu_regs){r->gpr, in_order, &r->rflags};
+}
+
+static void roll(struct t_regs *r)
+{
+	const struct cpu_regs regs = view_of(r);
+
+	regmap__slot_roll(&s.map, cell, (unsigned)(r->rip - SLOT_AT), &regs, &r->rip);
+}
+
+static bool in_slot(uint64_t rip)
+{
+	return rip - SLOT_AT < s.map.length;
+}
+
+/* It ran into the call part: all is as before. */
+static void judge_call(void)
+{
+	s.got.regs.rip = s.c.in.rip;
+	s.got.regs.gpr[T_RSP] += RED_ZONE + 8;
+	if (!same_state(&s.got.regs, &s.c.in, true))
+		explain("the call part sees other registers");
+	if (memcmp(host, s.c.memory, T_ARENA_SIZE))
+		explain("a miss has changed memory");
+	if (lane.busy)
+		explain("busy at the call");
+}
+
+static void judge_fault(void)
+{
+	struct t_regs r = s.got.regs;
+
+	if (!in_slot(r.rip) || r.rip - SLOT_AT != s.map.access)
+		explain("a fault elsewhere");
+	roll(&r);
+	if (s.got.signo != s.native.signo || s.got.number != s.native.number)
+		explain("another signal");
+	if (!same_state(&r, &s.native.regs, true))
+		explain("rolled back from a fault: other registers");
+	if (memcmp(s.got_image, s.native_image, t_layout.size))
+		explain("rolled back from a fault: other vectors");
+}
+
+static void judge_done(void)
+{
+	if (!same_state(&s.got.regs, &s.native.regs, false))
+		explain("other registers");
+	if (memcmp(s.got_image, s.native_image, t_layout.size))
+		explain("other vectors");
+	if (memcmp(host, s.native_memory, T_ARENA_SIZE))
+		explain("other memory");
+}
+
+static bool x87_exceptions_are_masked(void)
+{
+	return (s.c.image[0] & X87_MASKS) == X87_MASKS;
+}
+
+static bool takes_call(void)
+{
+	return s.got.end == T_END_DONE && s.got.regs.rip == STUB_AT;
+}
+
+static void judge(void)
+{
+	bool page_fault = s.native.end == T_END_FAULT && s.native.number == 14;
+
+	if (takes_call()) {
+		if (!page_fault && x87_exceptions_are_masked())
+			explain("no need to take the call part");
+		judge_call();
+		return;
+	}
+	if (s.native.end != s.got.end)
+		explain("another end");
+	else if (s.got.end == T_END_FAULT)
+		judge_fault();
+	else
+		judge_done();
+	if (lane.busy)
+		explain("busy behind it");
+	if (!stack_is_clean())
+		explain("the stack was touched");
+}
+
+/* --- cases --- */
+
+static unsigned form_index;
+
+/* A stack that is there, unless the operand is addressed by it. */
+static void draw(const struct t_form *form, unsigned n, enum t_style style)
+{
+	t_case_make(&s.c, form, n, style, form_index++ % 1024);
+	s.c.in.rflags &= ~(uint64_t)(T_TF | T_AC);
+	regmap__em_decode(&s.d, s.c.i.bytes, s.c.i.insn.length);
+	if (s.plan.mem.base != T_RSP)
+		s.c.in.gpr[T_RSP] = T_ARENA + 2048 + 8 * (n % 5) + n % 2;
+}
+
+static bool has_plan(const struct t_form *form, unsigned n, enum t_style style)
+{
+	t_case_make(&s.c, form, n, style, 0);
+	return regmap__em_plan(&s.plan, s.c.i.bytes, s.c.i.insn.length, EM_TIER_BOTH) == EM_OK;
+}
+
+static void plan_again(void)
+{
+	assert_int_equal(regmap__em_plan(&s.plan, s.c.i.bytes, s.c.i.insn.length, EM_TIER_BOTH),
+	                 EM_OK);
+}
+
+static bool has_usable_stack(void)
+{
+	uint64_t at = s.c.in.gpr[T_RSP] - T_ARENA;
+
+	return at >= LOWEST && at < T_ARENA_SIZE;
+}
+
+/* Does the instruction's own run tell anything? Not if this CPU lacks it. */
+static bool runs(void)
+{
+	run_native();
+	return s.native.end != T_END_FAULT || s.native.signo != SIGILL;
+}
+
+static struct variant variant_of(unsigned n, uint64_t chance)
+{
+	struct variant v = {.count = n & 1};
+
+	if (n == 1)
+		v.pushed = true;
+	if (n >= 2)
+		v.dead.flags = T_STATUS;
+	if (n >= 3)
+		v.dead.gpr = (uint16_t)(chance >> 20) & (uint16_t) ~(1u << T_RSP);
+	return v;
+}
+
+enum { VARIANTS = 5 };
+
+static uint64_t hash(uint64_t z)
+{
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return z ^ z >> 31;
+}
+
+static bool is_chosen(const struct t_form *form)
+{
+	return !only || !strcasecmp(only, ZydisMnemonicGetString(form->mnemonic));
+}
+
+struct figures {
+	unsigned long slots, inlines, cases, calls, none;
+};
+
+static struct figures figures;
+
+static void try_variants(const struct t_form *form, unsigned n)
+{
+	for (unsigned v = 0; v < VARIANTS; v++) {
+		bool calls;
+
+		s.variant = variant_of(v, hash(form->key + n + v));
+		if (!lay())
+			continue;
+		if (s.map.access == 0xffff)
+			return;
+		lane.count = 0;
+		run_slot();
+		calls = takes_call();
+		figures.cases++;
+		figures.calls += calls;
+		if (s.got.end == T_END_DONE && lane.count != (s.variant.count && !calls))
+			explain("it counts wrongly");
+		judge();
+	}
+}
+
+static void run_forms(unsigned first, unsigned count, enum t_style style)
+{
+	for (size_t f = 0; f < forms.count; f++)
+		for (unsigned n = first; is_chosen(&forms.form[f]) && n < first + count; n++) {
+			if (!has_plan(&forms.form[f], n, style))
+				continue;
+			draw(&forms.form[f], n, style);
+			plan_again();
+			if (has_usable_stack() && runs())
+				try_variants(&forms.form[f], n);
+		}
+	assert_int_equal(differences, 0);
+}
+
+static void begin(void)
+{
+	t_machine_catch();
+	differences = shown = 0;
+	form_index = 0;
+	tls.lane = &lane;
+	lane.busy = 0;
+	show_everything(true);
+	memset(&figures, 0, sizeof(figures));
+}
+
+static void test_slot_simple(void **unused)
+{
+	(void)unused;
+	begin();
+	run_forms(0, 2, T_SIMPLE);
+	printf("simple: %lu cases, %lu of them by the call part\n", figures.cases, figures.calls);
+	assert_true(only || figures.cases > 10000);
+	assert_int_equal(figures.calls, 0);
+}
+
+static void test_slot_varied(void **unused)
+{
+	(void)unused;
+	begin();
+	run_forms(10, 8, T_VARIED);
+	printf("varied: %lu cases, %lu of them by the call part\n", figures.cases, figures.calls);
+	assert_true(only || figures.cases > 40000);
+}
+
+/* --- all steps --- */
+
+static void check_step(const struct t_outcome *at)
+{
+	struct t_regs r = at->regs;
+	bool done;
+
+	if (!in_slot(r.rip))
+		return;
+	roll(&r);
+	done = r.rip == cell->next;
+	if (lane.busy)
+		explain("busy after rolling");
+	if (!done && r.rip != cell->site)
+		explain("rolled to nowhere");
+	else if (!same_state(&r, done ? &s.native.regs : &s.c.in, !done))
+		explain(done ? "rolled forward: other registers" : "rolled back: other registers");
+	if (memcmp(host, done ? s.native_memory : s.c.memory, T_ARENA_SIZE))
+		explain(done ? "rolled forward: other memory" : "rolled back: other memory");
+}
+
+static uint8_t step_image[2][T_IMAGE_MAX];
+
+/* The effect on registers is compared at the end of run_slot(); here what a handler would see. */
+static void step_through(uint64_t from, uint64_t rsp)
+{
+	struct t_regs in = s.c.in;
+	struct t_outcome out;
+
+	fill_memories();
+	memcpy(step_image[0], s.c.image, t_layout.size);
+	in.rip = from;
+	in.gpr[T_RSP] = rsp;
+	for (unsigned i = 0; i < STEPS; i++) {
+		uint64_t busy;
+
+		in.rflags |= T_TF;
+		memcpy(step_image[i % 2] + FRAME_WORDS, s.c.image + FRAME_WORDS,
+		       FRAME_WORDS_END - FRAME_WORDS); /* which outcomes don't have */
+		t_run(&in, step_image[i % 2], &out, step_image[(i + 1) % 2]);
+		if (out.end != T_END_STEP || !in_slot(out.regs.rip))
+			return;
+		busy = lane.busy;
+		check_step(&out);
+		lane.busy = busy;
+		in = out.regs;
+	}
+	explain("it doesn't end");
+}
+
+static void step_form(const struct t_form *form)
+{
+	for (unsigned v = 0; v < VARIANTS; v++) {
+		s.variant = variant_of(v, hash(form->key + v));
+		if (!lay() || (v && s.map.access == 0xffff))
+			break;
+		show_everything(true);
+		step_through(SLOT_AT, s.c.in.gpr[T_RSP]);
+		show_everything(false);
+		step_through(SLOT_AT, s.c.in.gpr[T_RSP]);
+		figures.cases++;
+	}
+	show_everything(true);
+}
+
+static void test_slot_steps(void **unused)
+{
+	(void)unused;
+	begin();
+	for (size_t f = 0; f < forms.count; f++) {
+		if (!is_chosen(&forms.form[f]) || !has_plan(&forms.form[f], 1, T_SIMPLE) ||
+		    (s.plan.kind != EM_COMPILED && s.plan.kind != EM_NATIVE))
+			continue;
+		draw(&forms.form[f], 1, T_SIMPLE);
+		plan_again();
+		run_native();
+		if (has_usable_stack() && s.native.end == T_END_DONE)
+			step_form(&forms.form[f]);
+	}
+	printf("steps: %lu slots\n", figures.cases);
+	assert_int_equal(differences, 0);
+	assert_true(only || figures.cases > 5000);
+}
+
+/* --- the original --- */
+
+static void test_slot_original(void **unused)
+{
+	unsigned none = 0;
+
+	(void)unused;
+	begin();
+	for (size_t f = 0; f < forms.count; f++)
+		for (unsigned n = 0; is_chosen(&forms.form[f]) && n < 4; n++) {
+			struct t_regs in;
+
+			if (!has_plan(&forms.form[f], n, T_VARIED))
+				continue;
+			draw(&forms.form[f], n, T_VARIED);
+			plan_again();
+			s.variant = variant_of(0, 0);
+			if (!lay()) {
+				none++;
+				assert_int_equal(cell->original, 0);
+				assert_non_null(s.why);
+				continue;
+			}
+			run_native();
+			if (s.native.regs.rflags & T_TF ||
+			    (s.native.end == T_END_FAULT && s.native.signo == SIGILL))
+				continue; /* POPF with TF: the trap comes behind the slot's jump */
+			in = s.c.in;
+			in.rip = cell->original;
+			memcpy((void *)T_ARENA, s.c.memory, T_ARENA_SIZE);
+			t_run(&in, s.c.image, &s.got, s.got_image);
+			if (s.got.end == T_END_FAULT && in_slot(s.got.regs.rip))
+				roll(&s.got.regs);
+			figures.cases++;
+			if (s.got.end != s.native.end ||
+			    !same_state(&s.got.regs, &s.native.regs, false))
+				explain("the original does something else");
+		}
+	printf("originals: %lu cases, %u without\n", figures.cases, none);
+	assert_int_equal(differences, 0);
+}
+
+static int setup(void **unused)
+{
+	int fd = memfd_create("slot", 0);
+	void *at = mmap((void *)T_ARENA, T_ARENA_SIZE, PROT_READ | PROT_WRITE,
+	                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	(void)unused;
+	assert_ptr_equal(at, (void *)T_ARENA);
+	assert_int_equal(ftruncate(fd, AREA), 0);
+	at = mmap((void *)SLOT_AT, AREA, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE,
+	          fd, 0);
+	assert_ptr_equal(at, (void *)SLOT_AT);
+	writable = mmap(NULL, AREA, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(writable, MAP_FAILED);
+	at = mmap((void *)CELL_AT, AREA, PROT_READ | PROT_WRITE,
+	          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	assert_ptr_equal(at, (void *)CELL_AT);
+	close(fd);
+	t_machine_init(T_CODE_AT, T_GS_BASE);
+	t_cases_init();
+	t_enumerate(&forms);
+	assert_int_equal(regmap__em_init(EM_TIER_BOTH), 0);
+	only = getenv("T_ONLY");
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_slot_simple),
+		cmocka_unit_test(test_slot_varied),
+		cmocka_unit_test(test_slot_steps),
+		cmocka_unit_test(test_slot_original),
+	};
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	return cmocka_run_group_tests_name("slot", tests, setup, NULL);
+}
