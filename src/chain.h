@@ -24,6 +24,12 @@ struct sys_sigaction;
 bool regmap__chain_wish(int signo, const struct sys_sigaction *set, struct sys_sigaction *old);
 
 /*
+ * What the program wishes for a signal that comes now: SA_RESETHAND takes effect. @forwarded: see
+ * below. AS-Safe.
+ */
+struct sys_sigaction regmap__chain_take_wish(int signo, bool forwarded);
+
+/*
  * How a signal came. REFAULTS: by the kernel, which would raise it again after the handler.
  * FORWARDED: not from the kernel, but from a handler that was set behind our back and hands on to
  * ours.

@@ -24,18 +24,25 @@
 
 #define LITTLE "rax", "rcx", "rdx", "rbx", "memory", "cc"
 
-/* Run instructions with RAX..RBX loaded from regs[0..3] and stored back. */
+/*
+ * Run instructions with RAX..RBX loaded from regs[0..3] and stored back. RDI is taken and given up, as
+ * no register is left where the frame needs RBP.
+ */
 #define RUN(regs, code) \
-	__asm__ volatile("lea -128(%%rsp), %%rsp\n\tmov %0, %%r15\n\t" \
-	                 "mov (%%r15), %%rax\n\tmov 8(%%r15), %%rcx\n\t" \
-	                 "mov 16(%%r15), %%rdx\n\tmov 24(%%r15), %%rbx\n\t" code "\n\t" \
-	                 "mov %%rax, (%%r15)\n\tmov %%rcx, 8(%%r15)\n\t" \
-	                 "mov %%rdx, 16(%%r15)\n\tmov %%rbx, 24(%%r15)\n\t" \
-	                 "lea 128(%%rsp), %%rsp" \
-	                 : \
-	                 : "r"(regs) \
-	                 : LITTLE, "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rsi", \
-	                   "rdi")
+	do { \
+		uint64_t *regs_ = (regs); \
+\
+		__asm__ volatile("lea -128(%%rsp), %%rsp\n\tmov %0, %%r15\n\t" \
+		                 "mov (%%r15), %%rax\n\tmov 8(%%r15), %%rcx\n\t" \
+		                 "mov 16(%%r15), %%rdx\n\tmov 24(%%r15), %%rbx\n\t" code "\n\t" \
+		                 "mov %%rax, (%%r15)\n\tmov %%rcx, 8(%%r15)\n\t" \
+		                 "mov %%rdx, 16(%%r15)\n\tmov %%rbx, 24(%%r15)\n\t" \
+		                 "lea 128(%%rsp), %%rsp" \
+		                 : "+D"(regs_) \
+		                 : \
+		                 : LITTLE, "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", \
+		                   "rsi"); \
+	} while (0)
 
 static void test_registers_store_reaches_register(void **state)
 {

@@ -7,6 +7,7 @@
 #define ARCH_X86_64_SYSCALL_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 
@@ -33,6 +34,11 @@ struct sys_sigaction {
 	void *restorer;
 	uint64_t mask;
 };
+
+static inline bool sys_is_handler(const struct sys_sigaction *act)
+{
+	return act->handler != (void *)SIG_DFL && act->handler != (void *)SIG_IGN;
+}
 
 #define SYS_SA_RESTORER 0x04000000ULL
 
