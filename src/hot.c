@@ -48,25 +48,29 @@ static bool must_be_congruent(const struct plan *p)
 	return p->align > 1 || p->access & EM_LOCKED;
 }
 
-/* Devices have no view. The cell remembers where that was so, for one stretch of 64 bytes. */
+/*
+ * Devices have no view. The cell remembers where that was so, for one stretch of 64 bytes, and whether
+ * the callback there may use vector registers: then regmap__slot_call() need not ask first.
+ */
+enum { NOTE_VIEWLESS = 1, NOTE_KINDS = SLOT_NOTE_VECTOR | NOTE_VIEWLESS };
+
 static uint64_t where(uint64_t address)
 {
-	return mix(mix(regmap__table_version(), address >> 6), 1) | 1;
+	return mix(mix(regmap__table_version(), address >> 6), 1) & ~(uint64_t)NOTE_KINDS;
 }
 
-static uint64_t *note_of(struct slot_cell *cell)
+static bool is_noted(struct slot_cell *cell, uint64_t address, uint64_t kind)
 {
-	return &cell->spare;
+	uint64_t note = __atomic_load_n(&cell->spare, __ATOMIC_RELAXED);
+
+	return note & kind && (note & ~(uint64_t)NOTE_KINDS) == where(address);
 }
 
-static bool is_known_viewless(struct slot_cell *cell, uint64_t address)
+static void note(struct slot_cell *cell, uint64_t address, uint64_t kind)
 {
-	return __atomic_load_n(note_of(cell), __ATOMIC_RELAXED) == where(address);
-}
+	uint64_t old = is_noted(cell, address, NOTE_KINDS) ? cell->spare & NOTE_KINDS : 0;
 
-static void note_viewless(struct slot_cell *cell, uint64_t address)
-{
-	__atomic_store_n(note_of(cell), where(address), __ATOMIC_RELAXED);
+	__atomic_store_n(&cell->spare, where(address) | old | kind, __ATOMIC_RELAXED);
 }
 
 static const struct view *view_of(const struct slot_cell *cell)
@@ -102,7 +106,7 @@ static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
 	uint64_t address;
 
 	if (!has_inline_part(f) || !operand_of(p, regs, f->rip, &address) ||
-	    is_known_viewless(cell, address))
+	    is_noted(cell, address, NOTE_VIEWLESS))
 		return false;
 	lane = regmap__lane_take();
 	v = view_of(cell);
@@ -110,7 +114,7 @@ static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
 		return false;
 	v = regmap__view_for(address, must_be_congruent(p));
 	if (!v) {
-		note_viewless(cell, address);
+		note(cell, address, NOTE_VIEWLESS);
 		return false;
 	}
 	if (!regmap__view_fits(v, address, p->size, p->access) || !is_worth_it(cell, lane))
@@ -127,6 +131,43 @@ static void finish(struct slot_frame *f, uint64_t rsp)
 		f->target = f->cell->next;
 }
 
+/* Not a byte of it in a window: the instruction itself does it best. */
+static bool is_ordinary(const struct plan *p, const struct cpu_regs *regs, uint64_t rip)
+{
+	struct table_hit hit;
+	uint64_t address;
+
+	if (!operand_of(p, regs, rip, &address))
+		return false;
+	regmap__table_find(address, &hit);
+	return !hit.window && p->size && hit.last - address >= p->size - 1u;
+}
+
+static int take_original(struct slot_frame *f)
+{
+	f->target = f->cell->original;
+	return SLOT_DONE;
+}
+
+static int ask_for_vector(struct slot_frame *f, const struct cpu_regs *regs)
+{
+	uint64_t address;
+
+	if (operand_of(f->cell->plan, regs, f->rip, &address))
+		note(f->cell, address, SLOT_NOTE_VECTOR);
+	return SLOT_VECTOR;
+}
+
+/* What was noted was about another place: the next access is to ask again. */
+static void check_note(struct slot_frame *f, const struct cpu_regs *regs)
+{
+	uint64_t address;
+
+	if (!operand_of(f->cell->plan, regs, f->rip, &address) ||
+	    !is_noted(f->cell, address, SLOT_NOTE_VECTOR))
+		__atomic_store_n(&f->cell->spare, 0, __ATOMIC_RELAXED);
+}
+
 static int quickly(struct slot_frame *f, const struct cpu_regs *regs, bool general_only)
 {
 	struct quick_failure failure;
@@ -134,12 +175,11 @@ static int quickly(struct slot_frame *f, const struct cpu_regs *regs, bool gener
 
 	switch (regmap__quick(f->cell->plan, regs, f->rip, general_only, &failure)) {
 	case QUICK_DONE: finish(f, rsp); return SLOT_DONE;
-	case QUICK_VECTOR: return SLOT_VECTOR;
+	case QUICK_VECTOR: return ask_for_vector(f, regs);
 	case QUICK_FAILED:
 		regmap__hot_fail(f, failure.status, &failure.fault);
-		f->target = f->cell->original;
-		return SLOT_DONE;
-	default: return SLOT_EMULATE;
+		return take_original(f);
+	default: return is_ordinary(f->cell->plan, regs, f->rip) ? take_original(f) : SLOT_EMULATE;
 	}
 }
 
@@ -158,6 +198,7 @@ int regmap__slot_enter_saved(struct slot_frame *f, uint8_t *image, int answer)
 	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
 
 	regmap__fork_notice();
+	check_note(f, &regs);
 	if (answer == SLOT_VECTOR)
 		return can_go_inline(f, &regs) ? SLOT_DONE : quickly(f, &regs, false);
 	regmap__hot_emulate(f, image);

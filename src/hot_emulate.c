@@ -11,6 +11,7 @@
 #include "chain.h"
 #include "../emulator/emulator.h"
 #include "lane.h"
+#include "window.h"
 #include "view.h"
 
 #include "sigsafe.h"
@@ -71,6 +72,18 @@ static bool is_access_fault(const struct em_fault *fault)
 	return fault->trap.signo == SIGSEGV || fault->trap.signo == SIGBUS;
 }
 
+/* Of more than one operand, perhaps: no byte of any in a window is the instruction's own business. */
+__attribute__((noinline)) static bool meets_window(const struct plan *plan, const struct cpu *cpu)
+{
+	struct em_footprint footprint;
+
+	regmap__em_footprint(plan, cpu, &footprint);
+	for (unsigned i = 0; i < footprint.count; i++)
+		if (regmap__window_meets(footprint.range[i].address, footprint.range[i].length))
+			return true;
+	return false;
+}
+
 /*
  * What can't be done is the fault path's business, and what failed it has only to say. Flags that
  * only an interrupt's return can set as they are wanted are, too.
@@ -84,6 +97,10 @@ void regmap__hot_emulate(struct slot_frame *f, uint8_t *image)
 	struct cpu cpu;
 
 	load(&cpu, f, image);
+	if (!meets_window(f->cell->plan, &cpu)) {
+		f->target = f->cell->original;
+		return;
+	}
 	status = execute(f->cell->plan, &cpu, &fault);
 	store(&cpu, f);
 	if (status == EM_OK) {

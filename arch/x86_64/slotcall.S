@@ -67,6 +67,42 @@
 	mov	SLOT_R8+56(%rsp), %r15
 	.endm
 
+/* An XSAVE header that says so. RAX is lost. */
+	.macro	no_components image
+	xor	%eax, %eax
+	.irp	at, 512, 520, 528, 536, 544, 552, 560, 568
+	mov	%rax, \at(\image)
+	.endr
+	.endm
+
+/* Vector registers to or from R12. */
+	.macro	each move, register, size, direction
+	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	.ifc	\direction, out
+	\move	%\register\n, \size * \n(%r12)
+	.else
+	\move	\size * \n(%r12), %\register\n
+	.endif
+	.endr
+	.endm
+
+	.macro	each_more direction
+	.irp	n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+	.ifc	\direction, out
+	vmovdqa64 %zmm\n, 64 * \n(%r12)
+	.else
+	vmovdqa64 64 * \n(%r12), %zmm\n
+	.endif
+	.endr
+	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7
+	.ifc	\direction, out
+	kmovq	%k\n, 2048 + 8 * \n(%r12)
+	.else
+	kmovq	2048 + 8 * \n(%r12), %k\n
+	.endif
+	.endr
+	.endm
+
 	.macro	label name
 	.globl	regmap__slot_\name
 	.hidden	regmap__slot_\name
@@ -130,11 +166,12 @@ regmap__slot_call:
 	mov	%rcx, SLOT_RSP(%rbx)
 	testl	$0x40100, SLOT_FLAGS(%rbx)	/* AC, TF */
 	jnz	6f
-1:	and	$-64, %rsp
+1:	testb	$SLOT_NOTE_VECTOR, SLOT_CELL_NOTE(%rax)
+	jnz	8f
+	and	$-64, %rsp
 	testb	$0, -SLOT_PROBE(%rsp)
 #ifdef REGMAP_SLOT_SAVES_ALL
-	mov	$1, %eax	/* sanitizers' code may use any register */
-	jmp	4f
+	jmp	8f	/* sanitizers' code may use any register */
 #endif
 	mov	%rbx, %rdi
 	call	regmap__slot_enter
@@ -190,27 +227,79 @@ regmap__slot_call:
 	.cfi_offset rip, -136
 	ret	$128
 
-	/* With room for the vector state: 1 a callback may use it, 2 the emulator needs it. */
+	/*
+	 * With the vector state saved: 1 a callback may use it, 2 the emulator needs an image of it.
+	 * XRSTOR takes longer than all the rest, so a callback has vector registers saved one by one,
+	 * where that is all there is: x87 and MMX registers are hardly ever in use.
+	 */
+8:	mov	$1, %eax
 4:
 	label	undecided
 	.cfi_def_cfa rbx, 296
 	in_frame
 	mov	%eax, %r13d
 	mov	%rbx, %rsp
+	mov	regmap__slot_state+SLOT_STATE_WAY(%rip), %r14d
+	cmp	$1, %r13d
+	jne	4f
+	test	%r14d, %r14d
+	jz	4f
+	mov	$1, %ecx
+	xgetbv
+	test	$XSTATE_X87, %al
+	jnz	4f
+	lea	-SLOT_VECTORS(%rsp), %rsp
+	and	$-64, %rsp
+	testb	$0, -SLOT_PROBE_FULL(%rsp)
+	mov	%rsp, %r12
+	stmxcsr	SLOT_VECTORS_MXCSR(%r12)
+	cmp	$SLOT_WAY_512, %r14d
+	je	1f
+	each	vmovdqa, ymm, 32, out
+	jmp	2f
+1:	each	vmovdqa64, zmm, 64, out
+	each_more out
+2:
+	label	saved_some
+	vzeroupper
+	cmpl	$0x1f80, SLOT_VECTORS_MXCSR(%r12)
+	je	1f
+	movl	$0x1f80, SLOT_VECTORS_MXCSR+4(%r12)
+	ldmxcsr	SLOT_VECTORS_MXCSR+4(%r12)
+1:	mov	%rbx, %rdi
+	xor	%esi, %esi
+	mov	%r13d, %edx
+	call	regmap__slot_enter_saved
+	mov	%eax, %r13d
+	mov	$1, %ecx
+	xgetbv
+	test	$XSTATE_X87, %al
+	jz	1f
+	/* The callback used them: back to how they begin. */
+	lea	-SLOT_LEGACY(%r12), %rsp
+	no_components %rsp
+	mov	$XSTATE_X87, %eax
+	xor	%edx, %edx
+	xrstor64 (%rsp)
+1:	cmp	$SLOT_WAY_512, %r14d
+	je	1f
+	each	vmovdqa, ymm, 32, in
+	jmp	2f
+1:	each	vmovdqa64, zmm, 64, in
+	each_more in
+2:	ldmxcsr	SLOT_VECTORS_MXCSR(%r12)
+	label	restored_some
+	mov	%r13d, %eax
+	jmp	regmap__slot_decided
+
+4:
+	label	undecided_all
 	mov	regmap__slot_state+SLOT_STATE_SIZE(%rip), %rcx
 	sub	%rcx, %rsp
 	and	$-64, %rsp
 	testb	$0, -SLOT_PROBE_FULL(%rsp)
 	mov	%rsp, %r12
-	xor	%eax, %eax
-	mov	%rax, 512(%r12)
-	mov	%rax, 520(%r12)
-	mov	%rax, 528(%r12)
-	mov	%rax, 536(%r12)
-	mov	%rax, 544(%r12)
-	mov	%rax, 552(%r12)
-	mov	%rax, 560(%r12)
-	mov	%rax, 568(%r12)
+	no_components %r12
 	mov	regmap__slot_state+SLOT_STATE_LOW(%rip), %eax
 	mov	regmap__slot_state+SLOT_STATE_HIGH(%rip), %edx
 	cmp	$1, %r13d

@@ -21,16 +21,30 @@
 /* In struct slot_cell. */
 #define SLOT_CELL_SITE 16
 #define SLOT_CELL_ORIGINAL 40
+#define SLOT_CELL_NOTE 56
+#define SLOT_NOTE_VECTOR 2 /* the callback may use vector registers */
 /* In struct slot_state. */
 #define SLOT_STATE_SIZE 0
 #define SLOT_STATE_LOW 8
 #define SLOT_STATE_HIGH 12
 #define SLOT_STATE_COMPACT 16
+#define SLOT_STATE_WAY 20
+/* Of struct slot_state.way. */
+#define SLOT_WAY_IMAGE 0
+#define SLOT_WAY_256 1
+#define SLOT_WAY_512 2
+/* Vector registers that are saved one by one: ZMM0-31, K0-7, MXCSR. */
+#define SLOT_VECTORS_MXCSR 2112
+#define SLOT_VECTORS 2176
+/* Room for an XSAVE image of nothing but legacy state. */
+#define SLOT_LEGACY 640
 /* How far down the stack is touched before C is called that can't be rolled back. */
 #define SLOT_PROBE 8192
 #define SLOT_PROBE_FULL 16384
 
-#ifndef __ASSEMBLER__
+#ifdef __ASSEMBLER__
+#define XSTATE_X87 1
+#else
 
 #include "slot.h"
 
@@ -39,6 +53,7 @@ struct slot_state {
 	uint64_t size;    /* bytes of an image */
 	uint32_t mask[2]; /* XCR0 without PKRU */
 	uint32_t compact; /* XSAVEC is there */
+	uint32_t way;     /* SLOT_WAY_*: around a callback */
 };
 extern struct slot_state regmap__slot_state;
 void regmap__slot_state_init(void);

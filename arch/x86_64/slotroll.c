@@ -18,12 +18,28 @@ _Static_assert(sizeof(struct slot_frame) == SLOT_FRAME_SIZE, "as slotcall.S has 
 _Static_assert(offsetof(struct slot_cell, entry) == 0, "the CALL's operand names the cell");
 _Static_assert(offsetof(struct slot_cell, site) == SLOT_CELL_SITE, "as slotcall.S has it");
 _Static_assert(offsetof(struct slot_cell, original) == SLOT_CELL_ORIGINAL, "as slotcall.S has it");
+_Static_assert(offsetof(struct slot_cell, spare) == SLOT_CELL_NOTE, "as slotcall.S has it");
 _Static_assert(offsetof(struct slot_state, mask) == SLOT_STATE_LOW, "as slotcall.S has it");
+_Static_assert(offsetof(struct slot_state, way) == SLOT_STATE_WAY, "as slotcall.S has it");
 _Static_assert(offsetof(struct slot_state, compact) == SLOT_STATE_COMPACT, "as slotcall.S has it");
 
-enum { XSTATE_PKRU = 1 << 9, XSAVEC = 1 << 1 };
+enum { XSTATE_PKRU = 1 << 9, XSAVEC = 1 << 1, XGETBV_1 = 1 << 2 };
+enum { UP_TO_256 = XSTATE_X87 | XSTATE_SSE | XSTATE_AVX, AVX512BW = 1 << 30 };
 
 struct slot_state regmap__slot_state;
+
+/* Registers one by one: where there are no others, and it can be seen whether x87 is in use. */
+static uint32_t best_way(uint64_t mask, unsigned features)
+{
+	unsigned a = 0, b = 0, c, d;
+
+	if (!(features & XGETBV_1))
+		return SLOT_WAY_IMAGE;
+	if (mask == UP_TO_256)
+		return SLOT_WAY_256;
+	__cpuid_count(7, 0, a, b, c, d);
+	return mask == (UP_TO_256 | XSTATE_VECTOR) && b & AVX512BW ? SLOT_WAY_512 : SLOT_WAY_IMAGE;
+}
 
 void regmap__slot_state_init(void)
 {
@@ -36,6 +52,7 @@ void regmap__slot_state_init(void)
 		.size = x->size,
 		.mask = {(uint32_t)mask, (uint32_t)(mask >> 32)},
 		.compact = a & XSAVEC ? 1 : 0,
+		.way = best_way(mask, a),
 	};
 }
 
@@ -45,7 +62,8 @@ extern const uint8_t regmap__slot_entered_24[], regmap__slot_entered_32[],
 	regmap__slot_leaving_rip[], regmap__slot_leaving_ret[], regmap__slot_exit[],
 	regmap__slot_exiting[], regmap__slot_exiting_flags[], regmap__slot_exiting_rsp[],
 	regmap__slot_exiting_ret[], regmap__slot_undecided[], regmap__slot_saved[],
-	regmap__slot_restored[], regmap__slot_special[];
+	regmap__slot_restored[], regmap__slot_special[], regmap__slot_saved_some[],
+	regmap__slot_restored_some[], regmap__slot_undecided_all[];
 
 /* How to find the program's state from each label on, up to the next. */
 enum how {
@@ -86,6 +104,9 @@ static const struct stage {
 	{regmap__slot_exiting_rsp, RSP_LEFT, SLOT_CELL - SLOT_RIP},
 	{regmap__slot_exiting_ret, RET_LEFT_2, 0},
 	{regmap__slot_undecided, IN_FRAME, 0},
+	{regmap__slot_saved_some, KEEP_OUT, 0},
+	{regmap__slot_restored_some, DECIDED, R13},
+	{regmap__slot_undecided_all, IN_FRAME, 0},
 	{regmap__slot_saved, KEEP_OUT, 0},
 	{regmap__slot_restored, DECIDED, R13},
 	{regmap__slot_special, IN_FRAME, 0},
