@@ -29,13 +29,13 @@
 #define OUTER 0x40100000u
 #define DEVICE 0x40200000u
 #define FORKED 0x40300000u
-enum { PAGE = 4096, ROUNDS = 2000, LATER = 0x5a5a5a5a };
+enum { PAGE = 4096, ROUNDS = 200, LATER = 0x5a5a5a5a };
 
 /* Each is one site. */
 #define SITE(name, instructions) \
 	__asm__(".text\n.p2align 4\n.globl " #name "\n.type " #name ", @function\n" #name ":\n" \
-	        ".cfi_startproc\n" #name "_site: " instructions "\nret\n.cfi_endproc\n.size " #name \
-	        ", . - " #name "\n"); \
+	        ".cfi_startproc\n" #name "_site: " instructions \
+	        "\nret\n.cfi_endproc\n.size " #name ", . - " #name "\n"); \
 	extern const char name##_site[]; \
 	uint32_t name(const volatile void *at, uint32_t value)
 
@@ -125,8 +125,10 @@ static void test_hot_window_inside(void **unused)
 	inner[0] = 2;
 	for (unsigned i = 0; i < 50; i++) {
 		assert_int_equal(load((void *)(uintptr_t)(OUTER + 16), 0), 1);
-		in = lay((struct regmap_config){
-			.guest = OUTER + 16, .length = 4, .backing = REGMAP_HOST, .host = inner});
+		in = lay((struct regmap_config){.guest = OUTER + 16,
+		                                .length = 4,
+		                                .backing = REGMAP_HOST,
+		                                .host = inner});
 		assert_int_equal(load((void *)(uintptr_t)(OUTER + 16), 0), 2);
 		assert_int_equal(regmap_unmap(in), 0);
 	}
@@ -137,8 +139,8 @@ static void test_hot_window_inside(void **unused)
 static void test_hot_alias(void **unused)
 {
 	uint32_t *one = more(), *other = more();
-	struct regmap_window *alias = lay((struct regmap_config){
-		.guest = OUTER, .backing = REGMAP_ALIAS, .target = AT});
+	struct regmap_window *alias = lay(
+		(struct regmap_config){.guest = OUTER, .backing = REGMAP_ALIAS, .target = AT});
 
 	(void)unused;
 	for (unsigned i = 0; i < 50; i++) {
@@ -193,8 +195,10 @@ static void test_hot_read_only(void **unused)
 	uint32_t *memory = more();
 
 	(void)unused;
-	w = lay((struct regmap_config){
-		.guest = AT, .backing = REGMAP_HOST, .host = memory, .access = REGMAP_READ});
+	w = lay((struct regmap_config){.guest = AT,
+	                               .backing = REGMAP_HOST,
+	                               .host = memory,
+	                               .access = REGMAP_READ});
 	sigaction(SIGSEGV, &act, &before);
 	assert_int_equal(load((void *)(uintptr_t)(AT + 8), 0), 0);
 	if (!sigsetjmp(refused, 1)) {
@@ -269,14 +273,17 @@ static void test_hot_unmap_waits_for_views(void **unused)
 	atomic_store(&stop, false);
 	atomic_store(&accesses, 0);
 	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(pthread_create(&thread[i], NULL, reads_what_may_be_there, NULL), 0);
+		assert_int_equal(pthread_create(&thread[i], NULL, reads_what_may_be_there, NULL),
+		                 0);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		uint32_t *inner = more();
 		struct regmap_window *in;
 
 		inner[0] = ~(uint32_t)LATER;
-		in = lay((struct regmap_config){
-			.guest = OUTER + 16, .length = 16, .backing = REGMAP_HOST, .host = inner});
+		in = lay((struct regmap_config){.guest = OUTER + 16,
+		                                .length = 16,
+		                                .backing = REGMAP_HOST,
+		                                .host = inner});
 		if (round % 8 == 0)
 			sched_yield();
 		assert_int_equal(regmap_unmap(in), 0);
@@ -292,14 +299,14 @@ static void test_hot_unmap_waits_for_views(void **unused)
 /* In place, and in two halves: the one that crosses into the next window goes through a buffer. */
 static void *adds_across(void *at)
 {
-	for (unsigned i = 0; i < ROUNDS; i++)
+	for (unsigned i = 0; i < 10 * ROUNDS; i++)
 		lock_add(at, 1);
 	return NULL;
 }
 
 static void *stores_beside(void *at)
 {
-	for (unsigned i = 1; i <= ROUNDS * 20; i++) {
+	for (unsigned i = 1; i <= ROUNDS * 200; i++) {
 		store(at, i);
 		if (load(at, 0) != i)
 			abort();
@@ -317,12 +324,16 @@ static void test_hot_locked_keeps_stores_waiting(void **unused)
 	(void)unused;
 	next = lay_host(AT + PAGE, more());
 	/* 2 bytes of the LOCKed operand lie in the window, 2 bytes before it what the store changes */
-	assert_int_equal(pthread_create(&thread[0], NULL, adds_across, (void *)(uintptr_t)(AT + PAGE - 2)), 0);
-	assert_int_equal(pthread_create(&thread[1], NULL, stores_beside, (void *)(uintptr_t)(AT + PAGE - 6)), 0);
+	assert_int_equal(pthread_create(&thread[0], NULL, adds_across,
+	                                (void *)(uintptr_t)(AT + PAGE - 2)),
+	                 0);
+	assert_int_equal(pthread_create(&thread[1], NULL, stores_beside,
+	                                (void *)(uintptr_t)(AT + PAGE - 6)),
+	                 0);
 	pthread_join(thread[0], NULL);
 	pthread_join(thread[1], NULL);
 	sum = load((void *)(uintptr_t)(AT + PAGE - 2), 0);
-	assert_int_equal(sum, ROUNDS);
+	assert_int_equal(sum, 10 * ROUNDS);
 	assert_int_equal(regmap_unmap(one), 0);
 	assert_int_equal(regmap_unmap(next), 0);
 }
@@ -431,8 +442,8 @@ static void test_hot_handler_leaves(void **unused)
 	struct sigaction act = {.sa_handler = leave}, before;
 	volatile unsigned times = 0;
 	struct regmap_window *w = lay_host(AT, more());
-	struct regmap_window *d = lay((struct regmap_config){
-		.guest = DEVICE, .backing = REGMAP_DEVICE, .ops = &ops});
+	struct regmap_window *d = lay(
+		(struct regmap_config){.guest = DEVICE, .backing = REGMAP_DEVICE, .ops = &ops});
 
 	(void)unused;
 	sigaction(SIGPROF, &act, &before);
@@ -474,8 +485,8 @@ static void test_hot_handlers_use_sites(void **unused)
 	struct sigaction act = {.sa_handler = uses_sites}, before;
 	uint32_t *memory = more();
 	struct regmap_window *w = lay_host(AT, memory);
-	struct regmap_window *d = lay((struct regmap_config){
-		.guest = DEVICE, .backing = REGMAP_DEVICE, .ops = &ops});
+	struct regmap_window *d = lay(
+		(struct regmap_config){.guest = DEVICE, .backing = REGMAP_DEVICE, .ops = &ops});
 
 	(void)unused;
 	memory[16] = 7;
@@ -505,7 +516,8 @@ static void test_hot_fork(void **unused)
 	outer[4] = LATER;
 	atomic_store(&stop, false);
 	for (unsigned i = 0; i < 2; i++)
-		assert_int_equal(pthread_create(&thread[i], NULL, reads_what_may_be_there, NULL), 0);
+		assert_int_equal(pthread_create(&thread[i], NULL, reads_what_may_be_there, NULL),
+		                 0);
 	for (unsigned round = 0; round < 50; round++) {
 		pid_t child = fork();
 
