@@ -233,6 +233,7 @@ static void test_views_are_recycled(void **unused)
 /* --- who waits --- */
 
 static _Atomic int step;
+static _Atomic bool over;
 
 static void reach(int number)
 {
@@ -255,7 +256,7 @@ static void *stays_inside(void *unused)
 	reach(1);
 	await(2);
 	for (unsigned i = 0; i < LOOKS; i++) {
-		if (atomic_load(&step) != 2)
+		if (atomic_load(&over))
 			return "it was not waited for";
 		sched_yield();
 	}
@@ -284,11 +285,12 @@ static void assert_waits(void (*act)(struct going *), struct going *g)
 	void *complaint;
 
 	reach(0);
+	atomic_store(&over, false);
 	assert_int_equal(pthread_create(&inside, NULL, stays_inside, NULL), 0);
 	await(1);
 	assert_int_equal(pthread_create(&watching, NULL, says_when_limits_are_gone, g), 0);
 	act(g);
-	atomic_fetch_add(&step, 1);
+	atomic_store(&over, true);
 	pthread_join(watching, NULL);
 	pthread_join(inside, &complaint);
 	if (complaint)
