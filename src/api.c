@@ -279,7 +279,6 @@ int regmap_map(const struct regmap_config *config, struct regmap_window **out)
 	regmap__maplock_take();
 	err = map_locked(&r.config, backing_of(&r.config), &window);
 	regmap__maplock_release();
-	regmap__views_settle();
 	if (out && !err)
 		*out = window;
 	errno = saved;

@@ -56,7 +56,9 @@ enum { NOTE_VIEWLESS = 1, NOTE_KINDS = SLOT_NOTE_VECTOR | NOTE_VIEWLESS };
 
 static uint64_t where(uint64_t address)
 {
-	return mix(mix(atomic_load_explicit(&regmap__table_version, memory_order_acquire), address >> 6), 1) & ~(uint64_t)NOTE_KINDS;
+	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
+
+	return mix(mix(version, address >> 6), 1) & ~(uint64_t)NOTE_KINDS;
 }
 
 static bool is_noted(struct slot_cell *cell, uint64_t address, uint64_t kind)

@@ -71,9 +71,17 @@ static struct {
 	uint8_t native_memory[T_ARENA_SIZE];
 } s;
 
+static uintptr_t thread_pointer(void)
+{
+	uintptr_t value;
+
+	__asm__("mov %%fs:0, %0" : "=r"(value));
+	return value;
+}
+
 static int32_t tls_offset(void)
 {
-	return (int32_t)((uintptr_t)&tls - (uintptr_t)__builtin_thread_pointer());
+	return (int32_t)((uintptr_t)&tls - thread_pointer());
 }
 
 static bool lay_at(uint64_t site, bool inline_access)
@@ -146,6 +154,8 @@ static void run_slot(void)
 
 /* --- comparing --- */
 
+enum moment { BEFORE, ABOUT, BEHIND };
+
 static unsigned differences, shown;
 
 static void explain(const char *what)
@@ -173,20 +183,24 @@ static bool same_registers(const struct t_regs *a, const struct t_regs *b, bool 
 	return true;
 }
 
-/* Before: all or none are right, as what the instruction overwrites is dead in front of it, too. */
-static bool same_flags(const struct t_regs *a, const struct t_regs *b, bool before)
+/*
+ * Before the instruction all are right, but for the moment when it is about to overwrite them; behind
+ * it, what is dead may be anything.
+ */
+static bool same_flags(const struct t_regs *a, const struct t_regs *b, enum moment moment)
 {
-	uint64_t kept = regmap__slot_flags_kept(&s.d), ignored = s.variant.dead.flags & kept;
+	uint64_t kept = regmap__slot_flags_kept(&s.d) & ~s.variant.dead.flags, ignored = 0;
 
-	if (before)
-		ignored = regmap__slot_flags_read(&s.d) || kept & ~s.variant.dead.flags ? 0 :
-		                                                                          T_STATUS;
+	if (moment == BEHIND)
+		ignored = regmap__slot_flags_kept(&s.d) & s.variant.dead.flags;
+	else if (moment == ABOUT && !regmap__slot_flags_read(&s.d) && !kept)
+		ignored = T_STATUS;
 	return !((a->rflags ^ b->rflags) & ~ignored & ~(uint64_t)T_TF);
 }
 
-static bool same_state(const struct t_regs *a, const struct t_regs *b, bool before)
+static bool same_state(const struct t_regs *a, const struct t_regs *b, enum moment moment)
 {
-	return a->rip == b->rip && same_registers(a, b, false) && same_flags(a, b, before);
+	return a->rip == b->rip && same_registers(a, b, false) && same_flags(a, b, moment);
 }
 
 /* All of the plain memory is as it was, but for the frame below the red zone. */
@@ -225,7 +239,7 @@ static void judge_call(void)
 {
 	s.got.regs.rip = s.c.in.rip;
 	s.got.regs.gpr[T_RSP] += RED_ZONE + 8;
-	if (!same_state(&s.got.regs, &s.c.in, true))
+	if (!same_state(&s.got.regs, &s.c.in, BEFORE))
 		explain("the call part sees other registers");
 	if (memcmp(host, s.c.memory, T_ARENA_SIZE))
 		explain("a miss has changed memory");
@@ -242,7 +256,7 @@ static void judge_fault(void)
 	roll(&r);
 	if (s.got.signo != s.native.signo || s.got.number != s.native.number)
 		explain("another signal");
-	if (!same_state(&r, &s.native.regs, true))
+	if (!same_state(&r, &s.native.regs, ABOUT))
 		explain("rolled back from a fault: other registers");
 	if (memcmp(s.got_image, s.native_image, t_layout.size))
 		explain("rolled back from a fault: other vectors");
@@ -250,7 +264,7 @@ static void judge_fault(void)
 
 static void judge_done(void)
 {
-	if (!same_state(&s.got.regs, &s.native.regs, false))
+	if (!same_state(&s.got.regs, &s.native.regs, BEHIND))
 		explain("other registers");
 	if (memcmp(s.got_image, s.native_image, t_layout.size))
 		explain("other vectors");
@@ -298,10 +312,12 @@ static unsigned form_index;
 static void draw(const struct t_form *form, unsigned n, enum t_style style)
 {
 	t_case_make(&s.c, form, n, style, form_index++ % 1024);
-	s.c.in.rflags &= ~(uint64_t)(T_TF | T_AC);
+	s.c.in.rflags &= ~(uint64_t)T_TF;
 	regmap__em_decode(&s.d, s.c.i.bytes, s.c.i.insn.length);
 	if (s.plan.mem.base != T_RSP)
 		s.c.in.gpr[T_RSP] = T_ARENA + 2048 + 8 * (n % 5) + n % 2;
+	if (s.c.in.gpr[T_RSP] % 8) /* the frame itself would be misaligned */
+		s.c.in.rflags &= ~(uint64_t)T_AC;
 }
 
 static bool has_plan(const struct t_form *form, unsigned n, enum t_style style)
@@ -430,6 +446,11 @@ static void test_slot_varied(void **unused)
 
 /* --- all steps --- */
 
+static bool is_about(const struct t_outcome *at)
+{
+	return at->regs.rip - SLOT_AT == s.map.access;
+}
+
 static void check_step(const struct t_outcome *at)
 {
 	struct t_regs r = at->regs;
@@ -443,7 +464,10 @@ static void check_step(const struct t_outcome *at)
 		explain("busy after rolling");
 	if (!done && r.rip != cell->site)
 		explain("rolled to nowhere");
-	else if (!same_state(&r, done ? &s.native.regs : &s.c.in, !done))
+	else if (!same_state(&r, done ? &s.native.regs : &s.c.in,
+	                     done         ? BEHIND :
+	                     is_about(at) ? ABOUT :
+	                                    BEFORE))
 		explain(done ? "rolled forward: other registers" : "rolled back: other registers");
 	if (memcmp(host, done ? s.native_memory : s.c.memory, T_ARENA_SIZE))
 		explain(done ? "rolled forward: other memory" : "rolled back: other memory");
@@ -547,11 +571,361 @@ static void test_slot_original(void **unused)
 				roll(&s.got.regs);
 			figures.cases++;
 			if (s.got.end != s.native.end ||
-			    !same_state(&s.got.regs, &s.native.regs, false))
+			    !same_state(&s.got.regs, &s.native.regs, BEHIND))
 				explain("the original does something else");
 		}
 	printf("originals: %lu cases, %u without\n", figures.cases, none);
 	assert_int_equal(differences, 0);
+}
+
+/* --- one by one --- */
+
+static void given(const char *bytes, unsigned length)
+{
+	memset(&s.variant, 0, sizeof(s.variant));
+	t_decode((const uint8_t *)bytes, length, &s.c.i);
+	memset(t_code, 0xcc, 64);
+	memcpy(t_code, bytes, length);
+	for (unsigned i = 0; i < T_GPRS; i++)
+		s.c.in.gpr[i] = 0x1111111111111111u * (i + 1);
+	for (unsigned i = 0; i < T_ARENA_SIZE; i++)
+		s.c.memory[i] = (uint8_t)(i * 13);
+	t_image_init(s.c.image);
+	s.c.in.gpr[T_RBX] = s.c.address = T_WINDOW + 1024;
+	s.c.in.gpr[T_RSP] = T_ARENA + 2048;
+	s.c.in.rip = T_CODE_AT;
+	s.c.in.rflags = 0x202 | T_STATUS;
+	assert_int_equal(regmap__em_plan(&s.plan, s.c.i.bytes, length, EM_TIER_BOTH), EM_OK);
+	assert_int_equal(regmap__em_decode(&s.d, s.c.i.bytes, length), EM_OK);
+}
+
+#define GIVEN(bytes) given(bytes, sizeof(bytes) - 1)
+
+static void expect_inline(void)
+{
+	assert_true(lay());
+	assert_int_not_equal(s.map.access, 0xffff);
+	run_native();
+	run_slot();
+	assert_false(takes_call());
+	judge();
+	assert_int_equal(differences, 0);
+}
+
+static void expect_call(void)
+{
+	run_slot();
+	assert_true(takes_call());
+	judge_call();
+	assert_true(stack_is_clean());
+	assert_int_equal(differences, 0);
+}
+
+static void expect_none(const char *why)
+{
+	assert_true(lay());
+	assert_int_equal(s.map.access, 0xffff);
+	assert_int_equal(s.map.call, 0);
+	assert_string_equal(s.why, why);
+	expect_call();
+}
+
+static void test_slot_rsp(void **unused)
+{
+	(void)unused;
+	begin();
+	GIVEN("\x48\x89\x23"); /* mov [rbx], rsp */
+	expect_inline();
+	GIVEN("\x48\x3b\x23"); /* cmp rsp, [rbx] */
+	expect_inline();
+	GIVEN("\x40\x00\x23"); /* add [rbx], spl */
+	expect_inline();
+	GIVEN("\x44\x0f\xb1\x23"); /* cmpxchg [rbx], r12d */
+	expect_inline();
+	GIVEN("\x48\x0f\xb1\x23"); /* cmpxchg [rbx], rsp */
+	expect_inline();
+	GIVEN("\xc4\xe2\xd8\xf2\x03"); /* andn rax, rsp, [rbx] */
+	expect_inline();
+	GIVEN("\x48\x8b\x04\x24"); /* mov rax, [rsp] */
+	expect_inline();
+	GIVEN("\x48\x89\xa4\x24\x00\xfc\xff\xff"); /* mov [rsp-1024], rsp */
+	expect_inline();
+	GIVEN("\x67\x48\x8b\x44\xcc\x08"); /* mov rax, [esp+ecx*8+8] */
+	s.c.in.gpr[T_RCX] = 7;
+	s.c.in.gpr[T_RSP] = T_ARENA + 1024;
+	expect_inline();
+	GIVEN("\x48\x8b\x23"); /* mov rsp, [rbx] */
+	expect_none("it writes RSP");
+	GIVEN("\x48\x03\x23"); /* add rsp, [rbx] */
+	expect_none("it writes RSP");
+	GIVEN("\x48\x87\x23"); /* xchg [rbx], rsp */
+	expect_none("it writes RSP");
+}
+
+static void test_slot_without_inline(void **unused)
+{
+	(void)unused;
+	begin();
+	GIVEN("\x8e\x23"); /* mov fs, [rbx] */
+	assert_true(lay());
+	assert_int_equal(s.map.access, 0xffff);
+	GIVEN("\x48\x0f\xa3\x03"); /* bt [rbx], rax */
+	expect_none("no ordinary operand");
+	GIVEN("\xff\x33"); /* push [rbx] */
+	expect_none("no ordinary operand");
+	GIVEN("\xa4"); /* movsb */
+	expect_none("no ordinary operand");
+	GIVEN("\x48\x8b\x03");
+	assert_true(lay_at(T_CODE_AT, false));
+	assert_int_equal(s.map.access, 0xffff);
+	expect_call();
+	GIVEN("\xff\x13"); /* call [rbx] */
+	assert_false(lay());
+	assert_string_equal(s.why, "it can't be moved");
+}
+
+/* What isn't in the view, byte for byte. */
+static void test_slot_limits(void **unused)
+{
+	static const struct {
+		const char *code;
+		unsigned length, bytes;
+		bool read, write;
+	} of[] = {
+		{"\x8a\x03", 2, 1, true, false},      /* mov al, [rbx] */
+		{"\x66\x89\x03", 3, 2, false, true},  /* mov [rbx], ax */
+		{"\x01\x03", 2, 4, true, true},       /* add [rbx], eax */
+		{"\x48\x8b\x03", 3, 8, true, false},  /* mov rax, [rbx] */
+		{"\xdb\x2b", 2, 16, true, false},     /* fld tbyte [rbx]: 10, counted as 16 */
+		{"\x0f\x11\x03", 3, 16, false, true}, /* movups [rbx], xmm0 */
+		{"\xf0\x48\x0f\xc7\x0b", 5, 16, true, true}, /* lock cmpxchg16b [rbx] */
+	};
+
+	(void)unused;
+	begin();
+	for (unsigned i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
+		unsigned size = of[i].bytes, k = 0;
+		unsigned rights = of[i].read ? of[i].write ? VIEW_BOTH : VIEW_READ : VIEW_WRITE;
+
+		while (1u << k < size)
+			k++;
+		given(of[i].code, of[i].length);
+		assert_true(lay());
+		assert_int_not_equal(s.map.access, 0xffff);
+		for (unsigned r = 0; r < VIEW_RIGHTS; r++)
+			for (unsigned j = 0; j < VIEW_SIZES; j++)
+				view->limit[r][j] = 0;
+		expect_call();
+		view->start = T_WINDOW;
+		view->limit[rights][k] = T_PAGE - size + 1;
+		s.c.in.gpr[T_RBX] = T_WINDOW;
+		expect_inline();
+		s.c.in.gpr[T_RBX] = T_WINDOW_END - size;
+		expect_inline();
+		s.c.in.gpr[T_RBX]++;
+		expect_call();
+		s.c.in.gpr[T_RBX] = T_WINDOW - 1;
+		expect_call();
+		s.c.in.gpr[T_RBX] = ~0ull;
+		expect_call();
+		s.c.in.gpr[T_RBX] = T_WINDOW;
+		cell->view = NULL;
+		expect_call();
+		show_everything(true);
+	}
+}
+
+/* CMPXCHG16B and SHA mind the host's alignment, which must be the guest's. */
+static void test_slot_congruence(void **unused)
+{
+	(void)unused;
+	begin();
+	GIVEN("\x48\x0f\xc7\x0b"); /* cmpxchg16b [rbx] */
+	expect_inline();
+	view->delta += 8;
+	expect_call();
+	view->delta += 56;
+	run_slot();
+	assert_false(takes_call());
+	show_everything(true);
+	GIVEN("\x0f\x38\xcc\x03"); /* sha256msg1 xmm0, [rbx] */
+	if (__builtin_cpu_supports("sse4.2")) {
+		view->delta += 16;
+		assert_true(lay());
+		expect_call();
+		view->delta += 48;
+		run_slot();
+		assert_false(takes_call());
+	}
+}
+
+static void test_slot_magic(void **unused)
+{
+	(void)unused;
+	begin();
+	GIVEN("\x48\x01\x03"); /* add [rbx], rax */
+	expect_inline();
+	tls.magic++;
+	tls.lane = (void *)1; /* isn't looked at */
+	expect_call();
+	tls.magic--;
+	tls.lane = &lane;
+	expect_inline();
+}
+
+/* wrfsbase %rcx, then the slot. */
+static void run_with_fs_base(uint64_t base)
+{
+	static const uint8_t wrfsbase_rcx_jump[] = {0xf3, 0x48, 0x0f, 0xae, 0xd1, 0xe9};
+	struct t_regs in = s.c.in;
+	int32_t distance = SLOT_AT - (T_CODE_AT + 64 + 10);
+
+	memcpy(t_code + 64, wrfsbase_rcx_jump, sizeof(wrfsbase_rcx_jump));
+	memcpy(t_code + 64 + sizeof(wrfsbase_rcx_jump), &distance, sizeof(distance));
+	s.c.in.gpr[T_RCX] = in.gpr[T_RCX] = base;
+	in.rip = T_CODE_AT + 64;
+	fill_memories();
+	t_run(&in, s.c.image, &s.got, s.got_image);
+}
+
+static void test_slot_wild_fs(void **unused)
+{
+	static uint8_t zeros[8192];
+
+	(void)unused;
+	regmap__xstate_init();
+	if (!regmap__xstate.fsgsbase || t_mode_is("tsan") || t_mode_is("asan"))
+		skip();
+	begin();
+	GIVEN("\x48\x01\x03"); /* add [rbx], rax */
+	assert_true(lay());
+	run_with_fs_base((uintptr_t)zeros + 4096);
+	assert_true(takes_call());
+	judge_call();
+	run_with_fs_base(0x123456789000); /* nothing there */
+	assert_int_equal(s.got.end, T_END_FAULT);
+	assert_int_equal(s.got.signo, SIGSEGV);
+	assert_true(in_slot(s.got.regs.rip));
+	roll(&s.got.regs);
+	assert_true(same_state(&s.got.regs, &s.c.in, BEFORE));
+	assert_int_equal(lane.busy, 0);
+	run_with_fs_base(0x7000000000000000); /* not canonical: WRFSBASE itself faults */
+	assert_int_equal(s.got.regs.rip, T_CODE_AT + 64);
+	assert_int_equal(differences, 0);
+}
+
+/* A stack that can't take the frame. */
+static void test_slot_bad_stack(void **unused)
+{
+	(void)unused;
+	begin();
+	GIVEN("\x48\x01\x03"); /* add [rbx], rax */
+	s.c.in.gpr[T_RSP] = 0x123456789000;
+	assert_true(lay());
+	run_slot();
+	assert_int_equal(s.got.end, T_END_FAULT);
+	assert_true(in_slot(s.got.regs.rip));
+	roll(&s.got.regs);
+	assert_true(same_state(&s.got.regs, &s.c.in, BEFORE));
+	assert_memory_equal(host, s.c.memory, T_ARENA_SIZE);
+}
+
+/* At CALL's return: forward; before it: back. */
+static void test_slot_rolls_call(void **unused)
+{
+	(void)unused;
+	begin();
+	GIVEN("\x48\x01\x03");
+	assert_true(lay());
+	for (unsigned i = 0; i < 2; i++) {
+		struct t_regs r = s.c.in;
+
+		r.rip = SLOT_AT + (i ? s.map.returned : s.map.returned - 6u);
+		r.gpr[T_RSP] -= RED_ZONE;
+		roll(&r);
+		assert_int_equal(r.gpr[T_RSP], s.c.in.gpr[T_RSP]);
+		assert_int_equal(r.rip, i ? cell->next : cell->site);
+		assert_int_equal(r.rflags, s.c.in.rflags);
+	}
+}
+
+/* --- what is dead --- */
+
+static uint64_t dead_flags(const char *code, unsigned length)
+{
+	const struct slot_dead dead = regmap__slot_dead((const uint8_t *)code, length);
+
+	assert_int_equal(dead.gpr, 0);
+	return dead.flags;
+}
+
+#define DEAD(code) dead_flags(code, sizeof(code) - 1)
+
+static void test_slot_dead_flags(void **unused)
+{
+	const uint64_t all = T_STATUS;
+
+	(void)unused;
+	assert_int_equal(DEAD("\x85\xc0\x74\x00"), all);             /* test; jz */
+	assert_int_equal(DEAD("\x90\x89\xc8\x39\xc8\x74\x00"), all); /* nop; mov; cmp; jz */
+	assert_int_equal(DEAD("\x48\x8d\x04\x08\x31\xc0\xc3"), all); /* lea; xor; ret */
+	assert_int_equal(DEAD("\x74\x00\x39\xc8"), 0);               /* jz; cmp */
+	assert_int_equal(DEAD("\xc3"), 0);
+	assert_int_equal(DEAD("\xe8\x00\x00\x00\x00\x39\xc8"), 0); /* call; cmp */
+	assert_int_equal(DEAD("\x0f\x05\x39\xc8"), 0);             /* syscall; cmp */
+	assert_int_equal(DEAD("\x9c\x39\xc8"), 0);                 /* pushfq; cmp */
+	assert_int_equal(DEAD("\x0f\x0b\x39\xc8"), 0);             /* ud2; cmp */
+	assert_int_equal(DEAD("\xcc\x39\xc8"), 0);                 /* int3; cmp */
+	assert_int_equal(DEAD("\xff\xc0\xc3"), all & ~1);          /* inc; ret: CF stays */
+	assert_int_equal(DEAD("\xff\xc0\x39\xc8"), all);           /* inc; cmp */
+	assert_int_equal(DEAD("\x11\xc8\xc3"), all & ~1);          /* adc; ret: CF is read */
+	assert_int_equal(DEAD("\x0f\x42\xc1\x39\xc8"), all & ~1);  /* cmovc; cmp */
+	assert_int_equal(DEAD("\xd3\xe0\xc3"), 0);                 /* shl eax, cl; ret */
+	assert_int_equal(DEAD("\xd3\xe0\x39\xc8"), all);           /* shl eax, cl; cmp */
+	assert_int_equal(DEAD("\x0f\xba\xe0\x03\xc3"), 1);         /* bt eax, 3; ret: CF */
+	/* cmp [rbx], al; and: it may read RFLAGS on the register page. cmp [rip+x], al doesn't. */
+	assert_int_equal(DEAD("\x38\x03"), 0);
+	assert_int_equal(DEAD("\x38\x05\x00\x00\x00\x00"), all);
+	/* cut off */
+	assert_int_equal(DEAD("\x85"), 0);
+	assert_int_equal(dead_flags("", 0), 0);
+}
+
+/* --- how many have what --- */
+
+static void test_slot_coverage(void **unused)
+{
+	static struct {
+		const char *why;
+		unsigned forms;
+	} reason[32];
+	unsigned inlines = 0, call = 0, none = 0;
+
+	(void)unused;
+	begin();
+	for (size_t f = 0; f < forms.count; f++) {
+		unsigned i = 0;
+
+		if (!has_plan(&forms.form[f], 0, T_SIMPLE))
+			continue;
+		memset(&s.variant, 0, sizeof(s.variant));
+		if (!lay())
+			none++;
+		else if (s.map.access != 0xffff)
+			inlines++;
+		else
+			call++;
+		while (s.why && reason[i].why && strcmp(reason[i].why, s.why))
+			i++;
+		if (s.why)
+			reason[i].why = s.why, reason[i].forms++;
+	}
+	printf("%u encoding forms with an inline part, %u without, %u can't have a slot\n", inlines,
+	       call, none);
+	for (unsigned i = 0; reason[i].why; i++)
+		printf("  %5u: %s\n", reason[i].forms, reason[i].why);
+	assert_true(inlines > 4000);
+	assert_true(none < 40);
 }
 
 static int setup(void **unused)
@@ -583,10 +957,13 @@ static int setup(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_slot_simple),
-		cmocka_unit_test(test_slot_varied),
-		cmocka_unit_test(test_slot_steps),
-		cmocka_unit_test(test_slot_original),
+		cmocka_unit_test(test_slot_simple),     cmocka_unit_test(test_slot_varied),
+		cmocka_unit_test(test_slot_steps),      cmocka_unit_test(test_slot_original),
+		cmocka_unit_test(test_slot_rsp),        cmocka_unit_test(test_slot_without_inline),
+		cmocka_unit_test(test_slot_limits),     cmocka_unit_test(test_slot_congruence),
+		cmocka_unit_test(test_slot_magic),      cmocka_unit_test(test_slot_wild_fs),
+		cmocka_unit_test(test_slot_bad_stack),  cmocka_unit_test(test_slot_rolls_call),
+		cmocka_unit_test(test_slot_dead_flags), cmocka_unit_test(test_slot_coverage),
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);

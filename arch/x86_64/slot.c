@@ -3,11 +3,14 @@
  * The code of slots. See slot.h for the parts, slot_emit.h for what is saved where.
  *
  * An inline part computes the address first, by instructions that leave the flags alone; keeps the
- * flags, if they matter; finds the lane and the view; makes a host address of the guest's; gives
- * the flags back; and runs the program's own instruction on it, with the program's own registers
- * but for the one that holds the address. All the while a signal may come, and any instruction that
- * touches the stack, thread-local storage or the operand may fault: what stands where at each
- * instruction's boundary goes into the map, for slot_roll.c.
+ * flags; finds the lane and the view; makes a host address of the guest's; gives the flags back, if
+ * they matter; and runs the program's own instruction on it, with the program's own registers but
+ * for the one that holds the address. All the while a signal may come, and any instruction that touches the
+ * stack, thread-local storage or the operand may fault: what stands where at each instruction's
+ * boundary goes into the map, for slot_roll.c.
+ *
+ * The call part sees all flags as they were, even those that the instruction overwrites: the
+ * register page, to which the address may lead, shows them.
  */
 #include "slot.h"
 
@@ -31,7 +34,7 @@ struct making {
 	struct slot_map *map;
 	uint8_t reg[SLOT_SCRATCHES]; /* EM_NO_REG: not needed */
 	unsigned saved;              /* bit per one that must be */
-	bool keeps_flags, pushes_flags, moves, is_x87;
+	bool pushes_flags, needs_flags, moves, is_x87;
 	const char *why;
 };
 
@@ -156,7 +159,7 @@ static bool choose_registers(struct making *m)
 	const unsigned all = 0xffff & ~(1u << CPU_RSP), low = 0xcf; /* but RSP, RBP */
 	unsigned used = regmap__em_used_registers(&m->d);
 	unsigned avoid = used | address_registers(m);
-	bool in_ax = m->keeps_flags && !m->pushes_flags;
+	bool in_ax = !m->pushes_flags;
 
 	memset(m->reg, EM_NO_REG, sizeof m->reg);
 	if (in_ax) {
@@ -224,13 +227,13 @@ static void swap_saved(struct making *m, uint8_t base_before)
 /* Everything that can be known before the first byte is laid. */
 static bool prepare(struct making *m)
 {
-	uint64_t needed = regmap__slot_flags_kept(&m->d) & ~m->request->dead.flags;
+	uint64_t kept = regmap__slot_flags_kept(&m->d) & ~m->request->dead.flags;
 	uint8_t base;
 
 	if (!has_inline(m))
 		return false;
-	m->keeps_flags = needed || regmap__slot_flags_read(&m->d);
-	m->pushes_flags = m->keeps_flags && (m->request->pushed_flags || !has_lahf());
+	m->needs_flags = kept || regmap__slot_flags_read(&m->d);
+	m->pushes_flags = m->request->pushed_flags || !has_lahf();
 	m->is_x87 = is_x87(&m->d);
 	if (!choose_registers(m))
 		return false;
@@ -340,7 +343,7 @@ static void keep_flags(struct making *m)
 		regmap__emit_state(&m->e, SLOT_PUSHED, 0);
 		regmap__emit_bytes(&m->e, popq_frame, sizeof popq_frame);
 		regmap__emit_state(&m->e, SLOT_IN_FRAME, SLOT_PUSHED);
-	} else if (m->keeps_flags) {
+	} else {
 		regmap__emit_bytes(&m->e, lahf_seto_al, sizeof lahf_seto_al);
 		regmap__emit_state(&m->e, SLOT_IN_AX, 0);
 	}
@@ -357,13 +360,22 @@ static void give_flags_back(struct making *m)
 		regmap__emit_state(&m->e, SLOT_PUSHED, 0);
 		regmap__emit_bytes(&m->e, popfq, sizeof popfq);
 		regmap__emit_state(&m->e, 0, SLOT_PUSHED | SLOT_IN_FRAME);
-	} else if (m->keeps_flags) {
+	} else {
 		regmap__emit_bytes(&m->e, add_7f_al, sizeof add_7f_al);
 		regmap__emit_state(&m->e, SLOT_IN_AH, SLOT_IN_AX);
 		regmap__emit_bytes(&m->e, sahf, sizeof sahf);
 		regmap__emit_state(&m->e, 0, SLOT_IN_AH);
 	}
 	give_back(m, SLOT_AX);
+}
+
+/* The instruction is going to overwrite them, and whoever comes next. */
+static void forget_flags(struct making *m)
+{
+	if (m->e.state & 1u << SLOT_AX) {
+		regmap__emit_load(&m->e, CPU_RAX, CPU_RSP, 8 * SLOT_AX);
+		regmap__emit_state(&m->e, 0, 1u << SLOT_AX | SLOT_IN_AX);
+	}
 }
 
 /* fnstcw; movzwl; not; test $0x3f: all exceptions masked? */
@@ -503,10 +515,13 @@ static void emit_inline(struct making *m)
 		check_x87(m, &idle);
 	enter_lane(m, &idle);
 	translate(m, &busy);
-	give_flags_back(m);
+	if (m->needs_flags)
+		give_flags_back(m);
+	else
+		forget_flags(m);
 	m->map->access = (uint16_t)m->e.at;
 	regmap__emit_bytes(&m->e, m->insn.code, m->insn.code_length);
-	regmap__emit_state(&m->e, SLOT_DONE, 0);
+	regmap__emit_state(&m->e, SLOT_DONE, SLOT_IN_AX | SLOT_IN_FRAME);
 	leave_lane(m, m->request->count);
 	close_frame(m);
 	jump_to_next(m);

@@ -78,7 +78,7 @@ struct slot_frame {
 /* What follows the site lets us do without: nobody reads these before they are written. */
 struct slot_dead {
 	uint64_t flags; /* CPU_* status flags */
-	uint16_t gpr;   /* bit per register, all 64 bits of it */
+	uint16_t gpr;   /* bit per register, all 64 bits of it: not saved if borrowed */
 };
 
 struct slot_request {
@@ -120,7 +120,10 @@ struct slot_map {
 size_t regmap__slot_generate(const struct slot_request *request, uint8_t to[SLOT_CODE_MOST],
                              struct slot_map *map, struct slot_cell *cell, const char **why);
 
-/* What is dead behind an instruction: decodes from @code on, at most @length bytes. AS-Safe. */
+/*
+ * What is dead behind an instruction: decodes from @code on, at most @length bytes. Flags only: see
+ * slot_dead.c for why no register is. AS-Safe.
+ */
 struct slot_dead regmap__slot_dead(const uint8_t *code, size_t length);
 
 /*
