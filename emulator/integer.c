@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "quick.h"
 
 #include "../arch/x86_64/sigsafe.h"
 
@@ -267,13 +268,7 @@ static enum em_status run(struct em *em, struct alu *a, void *operand)
 bool regmap__em_quick_address(const struct plan *p, const struct cpu_regs *r, uint64_t rip,
                               uint64_t *address)
 {
-	const struct em_mem *m = &p->mem;
-
-	if (p->kind != EM_COMPILED || m->segment || m->address32 || m->index8 || p->size > 8 ||
-	    *r->flags & (CPU_AC | CPU_TF))
-		return false;
-	*address = regmap__em_offset_by(p, r, rip);
-	return true;
+	return em_quick_address(p, r, rip, address);
 }
 
 static bool quick_move(const struct plan *p, const struct cpu_regs *r, void *operand)

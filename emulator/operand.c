@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "quick.h"
 
 #include "../arch/x86_64/sigsafe.h"
 
@@ -18,17 +19,7 @@ uint64_t regmap__em_segment_base(const struct plan *p, const struct cpu *cpu)
 
 uint64_t regmap__em_offset_by(const struct plan *p, const struct cpu_regs *r, uint64_t rip)
 {
-	uint64_t offset = (uint64_t)p->mem.disp;
-
-	if (p->mem.base == EM_RIP)
-		offset += rip + p->length;
-	else if (p->mem.base != EM_NO_REG)
-		offset += r->value[r->at[p->mem.base]];
-	if (p->mem.index8)
-		offset += r->value[r->at[CPU_RAX]] & 0xff;
-	else if (p->mem.index != EM_NO_REG)
-		offset += r->value[r->at[p->mem.index]] << p->mem.shift;
-	return p->mem.address32 ? (uint32_t)offset : offset;
+	return em_quick_offset(p, r, rip);
 }
 
 struct cpu_regs regmap__em_regs(uint64_t gpr[16], uint64_t *flags)

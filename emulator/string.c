@@ -7,7 +7,7 @@
 
 #include "../arch/x86_64/sigsafe.h"
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, WIDE = 8 };
 
 enum variant { MOVS, STOS, LODS, CMPS, SCAS };
 
@@ -277,7 +277,8 @@ static void take_progress(struct em *em, const struct rep *r, uint64_t n)
 {
 	if (!n)
 		return;
-	em->gpr[CPU_RAX] = r->rax;
+	if (em->plan->variant == LODS)
+		em->gpr[CPU_RAX] = r->rax;
 	em->rflags = (em->rflags & ~(uint64_t)CPU_STATUS) | (r->flags & CPU_STATUS);
 	em->gpr[CPU_RCX] = truncated(em->plan, em->gpr[CPU_RCX] - n);
 	if (reads_source(em->plan))
@@ -287,12 +288,45 @@ static void take_progress(struct em *em, const struct rep *r, uint64_t n)
 }
 
 /*
+ * Backwards, CPUs move element by element. Eight bytes at a time are the same, unless what was stored
+ * less than eight bytes above is what is loaded next; memory may show at several addresses, which
+ * differ by whole pages.
+ */
+static bool may_widen(const struct em *em, const struct rep *r)
+{
+	uint64_t above = (r->rsi - r->rdi) % PAGE;
+
+	if (!backwards(em) || em->plan->width == WIDE)
+		return false;
+	return em->plan->variant == STOS ||
+	       (em->plan->variant == MOVS && (above == 0 || above >= WIDE));
+}
+
+/* Elements that go in one move. The addresses become those of the first move. */
+static unsigned widen(const struct em *em, struct rep *r, uint64_t n)
+{
+	unsigned width = em->plan->width, per_move = WIDE / width;
+
+	if (n < per_move || !may_widen(em, r))
+		return 1;
+	r->rsi -= WIDE - width;
+	r->rdi -= WIDE - width;
+	if (width == 1)
+		r->rax = (r->rax & 0xff) * 0x0101010101010101;
+	else
+		r->rax = width == 2 ? (r->rax & 0xffff) * 0x0001000100010001 :
+		                      (r->rax & 0xffffffff) * 0x0000000100000001;
+	return per_move;
+}
+
+/*
  * How many iterations were done; 0 leaves the next one to iterate(), which also finds out what is
  * wrong where memory faults. A wrap of 67h or 2^64 and the alignment check are left to it, too.
  */
 static uint64_t bulk(struct em *em)
 {
 	uint64_t n = min(truncated(em->plan, em->gpr[CPU_RCX]), em->budget);
+	unsigned per_move;
 	struct rep r;
 
 	if (n < 2 || em->plan->mem.address32 || em->cpu->rflags & CPU_AC)
@@ -302,12 +336,14 @@ static uint64_t bulk(struct em *em)
 		if (n < 2 || !pin_both(em, &r, n))
 			return 0;
 	}
-	r.rcx = n;
 	r.rax = em->gpr[CPU_RAX];
+	per_move = widen(em, &r, n);
+	r.rcx = n / per_move;
+	n = r.rcx * per_move;
 	r.flags = (em->rflags & (CPU_STATUS | CPU_DF)) | 0x202;
-	regmap__rep_run(&r, rep_op(em->plan), regmap__em_log2(em->plan->width));
+	regmap__rep_run(&r, rep_op(em->plan), regmap__em_log2(em->plan->width * per_move));
 	em->bus->ops->release(em->bus);
-	n -= r.rcx;
+	n -= r.rcx * per_move;
 	take_progress(em, &r, n);
 	return n;
 }

@@ -98,6 +98,15 @@ static inline void pin_release_home(struct pin *pin)
 /* A name for the calling thread, never 0. AS-Safe. */
 uint64_t regmap__thread_key(void);
 uint32_t regmap__thread_id(void);
+static inline uint64_t pin_thread_key(void)
+{
+	uint64_t base;
+
+	if (!regmap__xstate.fsgsbase)
+		return regmap__thread_key();
+	__asm__ volatile("rdfsbase %0" : "=r"(base));
+	return base | 1;
+}
 
 /* Pin the window at an address, aliases not followed. False: there is none, nothing pinned. */
 bool regmap__pin_window(struct pin *pin, uint64_t address, struct table_hit *hit);

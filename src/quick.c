@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "quick.h"
 
+#include "../emulator/quick.h"
 #include "bus.h"
 #include "gate.h"
 #include "sigsafe.h"
@@ -71,7 +72,7 @@ static enum quick on_registers(const struct quick_access *q)
 	    !are_registers())
 		return QUICK_NO;
 	value = get_field(q, field);
-	if (!regmap__em_quick(p, q->regs, (uint8_t *)&value + skip))
+	if (!em_quick(p, q->regs, (uint8_t *)&value + skip))
 		return QUICK_NO;
 	if (p->access & EM_WRITE)
 		put_bytes(&q->regs->value[q->regs->at[field]], skip, p->size, value);
@@ -97,7 +98,7 @@ static enum quick read_device(const struct quick_access *q, struct access *at)
 	if (err)
 		return failed(q, at, err);
 	regmap__access_end(at);
-	return regmap__em_quick(q->plan, q->regs, &value) ? QUICK_DONE : QUICK_NO;
+	return em_quick(q->plan, q->regs, &value) ? QUICK_DONE : QUICK_NO;
 }
 
 /* What only writes has no result in a register. */
@@ -106,7 +107,7 @@ static enum quick write_device(const struct quick_access *q, struct access *at)
 	uint64_t value = 0;
 	int err;
 
-	if (!regmap__em_quick(q->plan, q->regs, &value))
+	if (!em_quick(q->plan, q->regs, &value))
 		return QUICK_NO;
 	regmap__pin_note_thread(&at->pin);
 	err = window_ops(at->window)->write(at, NULL, &value);
@@ -242,7 +243,7 @@ static inline bool begin(const struct plan *p, uint64_t address, struct access *
 	struct regmap_window *w;
 	struct hint *hint;
 
-	if (!pin_take_home(&at->pin, regmap__thread_key()))
+	if (!pin_take_home(&at->pin, pin_thread_key()))
 		return false;
 	hint = &hints[at->pin.slot - regmap__home_slots];
 	w = at->window = find_window(hint, address, p->size);
@@ -292,7 +293,7 @@ static enum quick anywhere(const struct quick_access *q, struct access *at, unsi
 		return QUICK_NO;
 	if (!at->host)
 		return on_device(q, at, how);
-	return regmap__em_quick(p, q->regs, at->host) ? QUICK_DONE : QUICK_NO;
+	return em_quick(p, q->regs, at->host) ? QUICK_DONE : QUICK_NO;
 }
 
 /* --- all together --- */
@@ -313,7 +314,7 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 	host = host_of(&at, plan, address);
 	if (!host)
 		return on_window(&q, &at, how);
-	done = regmap__em_quick(plan, regs, host);
+	done = em_quick(plan, regs, host);
 	pin_release_home(&at.pin);
 	return done ? QUICK_DONE : QUICK_NO;
 }
@@ -339,7 +340,7 @@ enum quick regmap__quick(const struct plan *plan, const struct cpu_regs *regs, u
 {
 	uint64_t address;
 
-	if (!regmap__em_quick_address(plan, regs, rip, &address))
+	if (!em_quick_address(plan, regs, rip, &address))
 		return QUICK_NO;
 	return regmap__quick_at(plan, regs, rip, address, general_only ? QUICK_GENERAL : 0,
 	                        failure);

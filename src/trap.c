@@ -13,6 +13,7 @@
 #include "../arch/x86_64/guard.h"
 #include "../arch/x86_64/native.h"
 #include "../arch/x86_64/syscall.h"
+#include "../emulator/quick.h"
 #include "access.h"
 #include "backing.h"
 #include "bus.h"
@@ -525,8 +526,7 @@ static enum quick on_general_registers(struct trap *t, struct quick_failure *fai
 	struct cpu_regs regs = regmap__context_regs(t->uc);
 	uint64_t address, fault = (uintptr_t)t->info->si_addr;
 
-	if (t->raised.number != TRAP_PAGE ||
-	    !regmap__em_quick_address(t->plan, &regs, t->rip, &address) ||
+	if (t->raised.number != TRAP_PAGE || !em_quick_address(t->plan, &regs, t->rip, &address) ||
 	    fault - address >= t->plan->size)
 		return QUICK_NO;
 	if (is_fresh(t) && regmap__window_meets(fault, 1))
@@ -672,7 +672,7 @@ static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned 
 	regs = regmap__context_regs(ucontext);
 	if (plan->kind == EM_NATIVE)
 		return express_vector(plan, &regs, ucontext, rip, at);
-	if (!regmap__em_quick_address(plan, &regs, rip, &address) || at - address >= plan->size)
+	if (!em_quick_address(plan, &regs, rip, &address) || at - address >= plan->size)
 		return false;
 	changes = regmap__stacks_changes();
 	quick = regmap__quick_at(plan, &regs, rip, address,

@@ -185,6 +185,18 @@ static void test_strings_rep_overlap(void **state)
 	try_all(SOURCE + 5, SOURCE, COUNT, T_DF);
 }
 
+/* What goes eight bytes at a time downwards, must not where it would be seen. */
+static void test_strings_rep_overlap_by_little_downwards(void **state)
+{
+	static const unsigned distance[] = {1, 2, 4, 7, 8, 9};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(distance) / sizeof(distance[0]); i++) {
+		try_all(SOURCE + distance[i], SOURCE, 37, T_DF);
+		try_all(SOURCE, SOURCE + distance[i], 37, T_DF);
+	}
+}
+
 static void test_strings_rep_many_times(void **state)
 {
 	(void)state;
@@ -568,6 +580,7 @@ int main(void)
 		T(downwards),
 		T(zero_times),
 		T(overlap),
+		T(overlap_by_little_downwards),
 		T(many_times),
 		T(zero_times_anywhere),
 		T(run_out_of_the_destination),
