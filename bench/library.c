@@ -58,17 +58,23 @@ static void count_faults(void)
 struct run {
 	double ns;
 	uint64_t faults, sum;
+	unsigned repeated;
 	char why[120];
 };
 
+enum { MOST_SECONDS = 3 };
+
+/* @repeat times, or fewer if that takes too long. */
 static void work(const struct bench_library *library, bool in_windows, unsigned repeat,
                  struct run *run)
 {
 	double begin = bench_now();
 
-	for (unsigned i = 0; i < repeat; i++)
+	while (run->repeated < repeat && run->ns < MOST_SECONDS * 1e9) {
 		run->sum = run->sum * 31 + library->work(in_windows);
-	run->ns = bench_now() - begin;
+		run->repeated++;
+		run->ns = bench_now() - begin;
+	}
 }
 
 static void run_here(const struct bench_library *library, unsigned threshold, unsigned repeat,
@@ -141,10 +147,10 @@ static bool run_patched(const struct bench_row *row, struct bench_sample *to)
 	const struct bench_library *library = row->arg;
 	struct run plain = {0};
 
-	work(library, false, library->repeat, &plain);
 	last = run_apart(library, THRESHOLD, library->repeat);
 	if (last.why[0])
 		return bench_skip(row, "%s", last.why);
+	work(library, false, last.repeated, &plain);
 	compare(row, &plain, &last);
 	to->base = plain.ns / 1e6;
 	to->value = last.ns / 1e6;
@@ -157,26 +163,27 @@ bool bench_library_patched(const struct bench_row *row, struct bench_sample *to)
 	return run_patched(row, to);
 }
 
-/* How often a run without patching faults is how many accesses there are. */
+/* How often it faults without patching is how many accesses there are. */
 static uint64_t accesses(const struct bench_library *library)
 {
 	static uint64_t count;
 
 	if (!count)
 		count = run_apart(library, 0, 1).faults;
-	return count * library->repeat;
+	return count;
 }
 
 /* Of the run that the row before has made, if it was asked for. */
 bool bench_library_share(const struct bench_row *row, struct bench_sample *to)
 {
-	double all = (double)accesses(row->arg);
+	double all;
 
 	if (!last_of && !run_patched(row, to))
 		return false;
 	if (last.why[0])
 		return bench_skip(row, "%s", last.why);
 	last_of = NULL;
+	all = (double)accesses(row->arg) * last.repeated;
 	to->value = 100 * (1 - (double)last.faults / all);
 	return true;
 }

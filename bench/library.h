@@ -13,7 +13,8 @@ struct bench_library {
 	/* Does its work once, all memory that it can be told of being the windows' or plain. Returns a
 	 * checksum of what came out: to be the same each time. */
 	uint64_t (*work)(bool in_windows);
-	unsigned repeat; /* a run is so often; about a fifth of a second on plain memory */
+	unsigned
+		repeat; /* a run is so often, a quarter of a second on plain memory, or 3 seconds */
 };
 
 /* measure() of three kinds of rows, whose @arg is the library. */
