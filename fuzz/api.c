@@ -147,6 +147,12 @@ static struct model *owner_of(uint64_t at)
 	return best;
 }
 
+/* A device that is read as memory. */
+static bool is_readable(const struct model *m)
+{
+	return m->config.flags & REGMAP_READ_DIRECT;
+}
+
 static int refusal_of(const struct model *m, unsigned access)
 {
 	const struct regmap_device_ops *ops = m->config.ops;
@@ -154,7 +160,8 @@ static int refusal_of(const struct model *m, unsigned access)
 	if (access & ~m->config.access)
 		return -EACCES;
 	if (m->config.backing == REGMAP_DEVICE &&
-	    ((access & REGMAP_READ && !ops->read) || (access & REGMAP_WRITE && !ops->write)))
+	    ((access & REGMAP_READ && !is_readable(m) && !ops->read) ||
+	     (access & REGMAP_WRITE && !ops->write)))
 		return -EACCES;
 	return 0;
 }
@@ -256,6 +263,8 @@ static int device_read(void *ctx, uint64_t offset, unsigned width, uint64_t *val
 	const struct model *m = ctx;
 
 	check_access(m, offset, width);
+	if (is_readable(m))
+		die("a device is asked that is read as memory");
 	*value = 0xa5a5a5a5a5a5a5a5; /* what lies above the width is cut off */
 	memcpy(value, m->device + offset, width);
 	return 0;
@@ -264,11 +273,16 @@ static int device_read(void *ctx, uint64_t offset, unsigned width, uint64_t *val
 static int device_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
 {
 	struct model *m = ctx;
+	void *memory = NULL;
 
 	check_access(m, offset, width);
 	if (width < 8 && value >> (8 * width))
 		die("a device sees more than the width");
 	memcpy(m->device + offset, &value, width);
+	if (is_readable(m) && regmap_translate(m->config.guest + offset, &memory))
+		die("a device has no memory");
+	if (memory)
+		memcpy(memory, &value, width);
 	return 0;
 }
 
@@ -341,10 +355,13 @@ static struct regmap_config random_config(struct input *in, struct model *m)
 		c.guest &= -(uint64_t)PAGE;
 		c.length = (c.length + PAGE - 1) & -(uint64_t)PAGE;
 	}
+	if (c.backing == REGMAP_DEVICE && rights & 0x80)
+		c.flags |= REGMAP_READ_DIRECT;
 	c.host = host_room + FENCE + word(in) % (HOST_BYTES - c.length);
 	c.ops = &devices[rights >> 4 & 1 ? rights >> 5 & 3 : 0];
 	c.ctx = m;
-	c.target = address(in);
+	/* Its pages are pages of its target, or not. */
+	c.target = how & 8 ? (address(in) & -(uint64_t)PAGE) + c.guest % PAGE : address(in);
 	return c;
 }
 
@@ -385,17 +402,30 @@ static bool crosses(const struct regmap_config *c)
 	return false;
 }
 
+static bool has_callbacks(const struct regmap_config *c)
+{
+	if (c->flags & REGMAP_READ_DIRECT)
+		return !(c->access & REGMAP_WRITE) || (c->ops && c->ops->write);
+	return c->ops && (c->ops->read || c->ops->write);
+}
+
 static bool is_wrong(const struct regmap_config *c)
 {
 	uint64_t n = c->length - 1, host = (uintptr_t)c->host;
+	unsigned flags = REGMAP_TRAP;
+
+	if (c->backing == REGMAP_RAM)
+		flags |= REGMAP_PRIVATE;
+	if (c->backing == REGMAP_DEVICE && c->access & REGMAP_READ)
+		flags |= REGMAP_READ_DIRECT;
 
 	if (c->size < sizeof(*c) || c->size > 4096 || !c->length || c->guest + n < c->guest)
 		return true;
-	if (!c->access || c->access & ~RW || c->flags & ~REGMAP_TRAP || (unsigned)c->backing > 3)
+	if (!c->access || c->access & ~RW || c->flags & ~flags || (unsigned)c->backing > 3)
 		return true;
 	switch (c->backing) {
 	case REGMAP_HOST: return !host || host + n < host;
-	case REGMAP_DEVICE: return !c->ops || (!c->ops->read && !c->ops->write);
+	case REGMAP_DEVICE: return !has_callbacks(c);
 	case REGMAP_ALIAS: return c->target + n < c->target;
 	default: return false;
 	}
@@ -453,7 +483,7 @@ static int map(const struct regmap_config *c, struct regmap_window **w, unsigned
 static void begin_bytes(struct model *m)
 {
 	memset(m->own, 0, sizeof(m->own));
-	if (m->config.backing == REGMAP_DEVICE)
+	if (m->config.backing == REGMAP_DEVICE && !is_readable(m))
 		memset(m->own, 0x11 * (unsigned)(1 + (m - model) % 14), sizeof(m->own));
 	memcpy(m->device, m->own, sizeof(m->own));
 	m->bytes = m->own;
@@ -613,7 +643,7 @@ static void translate(struct input *in)
 	struct model *m;
 	int err = resolve(at, 0, &m, &offset);
 
-	if (!err && m->config.backing == REGMAP_DEVICE)
+	if (!err && m->config.backing == REGMAP_DEVICE && !is_readable(m))
 		err = -ENODEV;
 	if (regmap_translate(at, &host) != err)
 		die("another result of regmap_translate()");
