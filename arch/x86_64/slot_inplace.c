@@ -330,15 +330,13 @@ static bool is_place(ZydisRegister reg, const struct place *place)
 	}
 }
 
-static bool is_as_meant(const uint8_t *bytes, const struct plan *p, int operand,
-                        const struct place *place)
+static bool is_as_meant(struct em_decoded *d, const uint8_t *bytes, const struct plan *p,
+                        int operand, const struct place *place)
 {
-	struct em_decoded d;
-
-	return regmap__em_decode(&d, bytes, p->length) == EM_OK && d.insn.length == p->length &&
-	       d.insn.mnemonic == p->mnemonic &&
-	       d.op[operand].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-	       is_place(d.op[operand].reg.value, place) && d.op[operand].size / 8u >= p->size;
+	return regmap__em_decode(d, bytes, p->length) == EM_OK && d->insn.length == p->length &&
+	       d->insn.mnemonic == p->mnemonic &&
+	       d->op[operand].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       is_place(d->op[operand].reg.value, place) && d->op[operand].size / 8u >= p->size;
 }
 
 /* --- registers that other instructions know --- */
@@ -461,5 +459,5 @@ bool regmap__slot_in_place(const struct plan *plan, uint8_t to[15])
 	if (!find(plan, &place) || !is_allowed(plan, &d, &place) || !encode(&c, plan, &d, &place) ||
 	    !pad(&c, plan, to))
 		return false;
-	return is_as_meant(to, plan, is_opmask_store(plan, &place) ? 0 : d.mem, &place);
+	return is_as_meant(&d, to, plan, is_opmask_store(plan, &place) ? 0 : d.mem, &place);
 }
