@@ -28,13 +28,22 @@ static void set_flags(const struct cpu_regs *regs, uint64_t which, uint64_t valu
 	*regs->flags = (*regs->flags & ~which) | (value & which);
 }
 
+/* The program's RSP may be anything, and a sanitizer knows nothing of what lies below it. */
+static uint64_t word(uint64_t rsp, unsigned at)
+{
+	uint64_t value;
+
+	__asm__ volatile("mov (%1), %0" : "=r"(value) : "r"(rsp + at) : "memory");
+	return value;
+}
+
 /* Before RAX is given back: it may hold them. */
-static void roll_flags(unsigned state, const struct cpu_regs *regs, const uint64_t *frame)
+static void roll_flags(unsigned state, const struct cpu_regs *regs, uint64_t rsp)
 {
 	uint64_t ax = *reg(regs, CPU_RAX);
 
 	if (state & SLOT_IN_FRAME)
-		set_flags(regs, CPU_STATUS, frame[SLOT_FLAGS / 8]);
+		set_flags(regs, CPU_STATUS, word(rsp, SLOT_FLAGS));
 	if (state & (SLOT_IN_AX | SLOT_IN_AH))
 		set_flags(regs, AH_FLAGS, ax >> 8);
 	if (state & SLOT_IN_AX)
@@ -59,15 +68,13 @@ void regmap__slot_roll(const struct slot_map *map, const struct slot_cell *cell,
 {
 	unsigned state = state_at(map, offset);
 	uint64_t *rsp = reg(regs, CPU_RSP);
-	const uint64_t *frame;
 
 	if (state & SLOT_PUSHED)
 		*rsp += 8;
-	frame = (const uint64_t *)(uintptr_t)*rsp;
-	roll_flags(state, regs, frame);
+	roll_flags(state, regs, *rsp);
 	for (unsigned i = 0; i < map->scratches; i++)
 		if (state >> i & 1)
-			*reg(regs, map->scratch[i]) = frame[i];
+			*reg(regs, map->scratch[i]) = word(*rsp, 8 * i);
 	if (state & SLOT_MOVED)
 		*rsp += SLOT_FRAME;
 	if (state & SLOT_CALLING)
