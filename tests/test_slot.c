@@ -849,6 +849,29 @@ static void test_slot_rolls_call(void **unused)
 	}
 }
 
+#define FAR_AT 0x400000000000
+
+/* The site is out of a jump's reach. */
+static void test_slot_far(void **unused)
+{
+	uint8_t *at = mmap((void *)FAR_AT, T_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
+	                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	(void)unused;
+	begin();
+	assert_ptr_equal(at, (void *)FAR_AT);
+	memset(at, 0xcc, T_PAGE);
+	GIVEN("\x48\x01\x03"); /* add [rbx], rax */
+	memcpy(at, s.c.i.bytes, 3);
+	s.c.in.rip = FAR_AT;
+	expect_inline();
+	assert_int_equal(s.got.regs.rip, FAR_AT + 3);
+	GIVEN("\x48\x01\x05\x00\x00\x00\x00"); /* add [rip], rax */
+	assert_false(lay_at(FAR_AT, true));
+	assert_string_equal(s.why, "its operand is too far from its slot");
+	assert_int_equal(munmap(at, T_PAGE), 0);
+}
+
 /* --- what is dead --- */
 
 static uint64_t dead_flags(const char *code, unsigned length)
@@ -957,13 +980,14 @@ static int setup(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_slot_simple),     cmocka_unit_test(test_slot_varied),
-		cmocka_unit_test(test_slot_steps),      cmocka_unit_test(test_slot_original),
-		cmocka_unit_test(test_slot_rsp),        cmocka_unit_test(test_slot_without_inline),
-		cmocka_unit_test(test_slot_limits),     cmocka_unit_test(test_slot_congruence),
-		cmocka_unit_test(test_slot_magic),      cmocka_unit_test(test_slot_wild_fs),
-		cmocka_unit_test(test_slot_bad_stack),  cmocka_unit_test(test_slot_rolls_call),
-		cmocka_unit_test(test_slot_dead_flags), cmocka_unit_test(test_slot_coverage),
+		cmocka_unit_test(test_slot_simple),    cmocka_unit_test(test_slot_varied),
+		cmocka_unit_test(test_slot_steps),     cmocka_unit_test(test_slot_original),
+		cmocka_unit_test(test_slot_rsp),       cmocka_unit_test(test_slot_without_inline),
+		cmocka_unit_test(test_slot_limits),    cmocka_unit_test(test_slot_congruence),
+		cmocka_unit_test(test_slot_magic),     cmocka_unit_test(test_slot_wild_fs),
+		cmocka_unit_test(test_slot_bad_stack), cmocka_unit_test(test_slot_rolls_call),
+		cmocka_unit_test(test_slot_far),       cmocka_unit_test(test_slot_dead_flags),
+		cmocka_unit_test(test_slot_coverage),
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
