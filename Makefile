@@ -266,7 +266,7 @@ GRAPH_OBJ := $(LIB_OBJ:$(B)/obj/%=$(B)/graph/%)
 GRAPHS := $(B)/graph.handler $(B)/graph.obj $(B)/graph.pic
 GRAPH_CFLAGS = -ffunction-sections -fdata-sections $(if $(findstring clang,$(CC)),,-fstack-usage)
 
-$(B)/graph/%.o: %.c $(B)/flags | $(READY)
+$(B)/graph/%.o: %.c $(B)/flags $(MEM_SYMS) | $(READY)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -fPIE $(LIB_CFLAGS) $(GRAPH_CFLAGS) $(DEP) -c -o $@ $<
 	$(own_mem)
