@@ -9,6 +9,7 @@
 #include "gate.h"
 #include "maplock.h"
 #include "patch.h"
+#include "quick.h"
 #include "reserve.h"
 #include "site.h"
 #include "stacks.h"
@@ -47,8 +48,10 @@ static int start(void)
 		return err;
 	err = emulator ? 0 : regmap__em_init(wanted_tiers());
 	emulator = !err;
-	if (emulator)
+	if (emulator) {
 		regmap__site_init();
+		regmap__quick_init();
+	}
 	return err;
 }
 

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "quick.h"
+
+#include <sys/mman.h>
 
 #include "../emulator/quick.h"
 #include "bus.h"
+#include "fork.h"
 #include "gate.h"
 #include "sigsafe.h"
 
@@ -182,14 +186,31 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
 
 /*
  * Where a thread's last access was, as a rule the next one is. This belongs to who has claimed the
- * home slot of the same number, and holds for one version of the table.
+ * home slot of the same number, and holds for one version of the table. The kernel wipes it in a
+ * child: so what is valid was written by this process, and fork.h need not be asked.
  */
 struct hint {
 	_Alignas(64) uint64_t valid; /* version + 1; 0 while it is being written */
 	uint64_t first, last;
 	struct regmap_window *window;
 };
-static struct hint hints[PIN_HOMES];
+static struct hint *hints; /* NULL: the kernel can't do that */
+
+void regmap__quick_init(void)
+{
+	const size_t bytes = PIN_HOMES * sizeof(struct hint);
+	void *p;
+
+	if (hints)
+		return;
+	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return;
+	if (madvise(p, bytes, MADV_WIPEONFORK))
+		munmap(p, bytes);
+	else
+		hints = p;
+}
 
 /* A handler may end it in the middle, by a jump. */
 static void take_hint(struct hint *hint, uint64_t first, const struct table_hit *hit)
@@ -220,6 +241,7 @@ static inline struct regmap_window *find_window(struct hint *hint, uint64_t addr
 
 	if (is_good(hint, address, size))
 		return hint->window;
+	regmap__fork_notice();
 	regmap__table_find(address, &hit);
 	ops = hit.window ? window_ops(hit.window) : NULL;
 	if (!ops || ops->claims || ops->forward)
@@ -243,7 +265,7 @@ static inline bool begin(const struct plan *p, uint64_t address, struct access *
 	struct regmap_window *w;
 	struct hint *hint;
 
-	if (!pin_take_home(&at->pin, pin_thread_key()))
+	if (!hints || !pin_take_home(&at->pin, pin_thread_key()))
 		return false;
 	hint = &hints[at->pin.slot - regmap__home_slots];
 	w = at->window = find_window(hint, address, p->size);
@@ -287,6 +309,7 @@ static enum quick anywhere(const struct quick_access *q, struct access *at, unsi
 {
 	const struct plan *p = q->plan;
 
+	regmap__fork_notice();
 	regmap__access_begin(at, q->address, p->size, p->access & RIGHTS);
 	regmap__pin_note_origin(&at->pin, stack_pointer(q));
 	if (!at->window || at->refusal || at->length != p->size)

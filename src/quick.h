@@ -23,8 +23,11 @@ struct quick_failure {
 	struct em_fault fault;
 };
 
+/* Before the first window, map lock held. */
+void regmap__quick_init(void);
+
 /*
- * @rip: of the instruction. @general_only: don't call devices whose callbacks may use vector
+ * A child by fork() is noticed in here, where that matters. @rip: of the instruction. @general_only: don't call devices whose callbacks may use vector
  * registers, those without REGMAP_GENERAL. A device's callback is called as regmap.h says, on the
  * stack and with the signal mask that this runs with, and may leave by a jump or an exception. A store
  * to the register page may change any of the registers, RSP too. AS-Safe.

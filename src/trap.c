@@ -712,6 +712,7 @@ OWN_FRAME static void receive(int signo, siginfo_t *info, void *ucontext, unsign
 	enum known known = plan ? REMEMBERED : UNKNOWN;
 	const struct plan *of_slot;
 
+	regmap__fork_notice();
 	if (regmap__hot_roll(signo, info, ucontext, &of_slot) == HOT_PAST && info->si_code > 0)
 		return;
 	if (of_slot) {
@@ -740,7 +741,6 @@ static inline void receive_quickly(int signo, siginfo_t *info, void *ucontext, u
 {
 	const struct plan *plan = NULL;
 
-	regmap__fork_notice();
 	if (info->si_code <= 0 || !report_is_idle() || regmap__stacks_enabled() ||
 	    !express(signo, info, ucontext, how, &plan))
 		receive(signo, info, ucontext, how, plan);
