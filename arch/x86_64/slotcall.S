@@ -207,7 +207,18 @@ regmap__slot_call:
 	in_frame
 	mov	SLOT_RSP(%rbx), %rax
 	lea	-136(%rax), %rax
-	mov	SLOT_TARGET(%rbx), %rcx
+	/* After a push, that is in the frame: then the frame moves out of the way. */
+	lea	8(%rax), %rcx
+	sub	%rbx, %rcx
+	cmp	$SLOT_FRAME_SIZE + 8, %rcx
+	jae	9f
+	lea	-SLOT_ASIDE(%rbx), %rsp
+	mov	%rbx, %rsi
+	mov	%rsp, %rdi
+	mov	$SLOT_FRAME_SIZE / 8, %ecx
+	rep movsq
+	mov	%rsp, %rbx
+9:	mov	SLOT_TARGET(%rbx), %rcx
 	mov	%rcx, (%rax)
 	mov	%rax, SLOT_CELL(%rbx)
 	mov	%rbx, %rsp

@@ -18,6 +18,8 @@
 #define SLOT_TARGET 144
 #define SLOT_CELL 152
 #define SLOT_FRAME_SIZE 160
+/* How far the frame moves where it is in the way of the address that the way out needs. */
+#define SLOT_ASIDE 512
 /* In struct slot_cell. */
 #define SLOT_CELL_SITE 16
 #define SLOT_CELL_ORIGINAL 40
