@@ -235,13 +235,29 @@ void regmap__patch_forget_others(void)
 
 /* --- what the handler asks --- */
 
-static bool memory_shows(uint64_t rip, const uint8_t *bytes, size_t length)
+enum memory { UNREADABLE, SAME, OTHER };
+
+static enum memory compare(uint64_t rip, const uint8_t *bytes, size_t length)
 {
 	struct cpu_trap trap;
 	uint8_t is[16];
 
-	return !regmap__guard_copy(is, (const void *)(uintptr_t)rip, length, &trap) &&
-	       !memcmp(is, bytes, length);
+	if (regmap__guard_copy(is, (const void *)(uintptr_t)rip, length, &trap))
+		return UNREADABLE;
+	return memcmp(is, bytes, length) ? OTHER : SAME;
+}
+
+static bool memory_shows(uint64_t rip, const uint8_t *bytes, size_t length)
+{
+	return compare(rip, bytes, length) == SAME;
+}
+
+static bool shows_patch(const struct patch *p)
+{
+	uint8_t now[16];
+
+	get_now(p, now);
+	return patch_kind(p) != PATCH_NONE && memory_shows(p->site, now, patch_span(p));
 }
 
 /* What is fetched and what is changed here are out of step for a moment: look until they agree. */
@@ -254,24 +270,27 @@ bool regmap__patch_shows(uint64_t rip, const uint8_t *code, size_t have)
 
 	if (!p)
 		return false;
-	if (turn & 1 || !memory_shows(rip, code, length))
+	if (turn & 1 || compare(rip, code, length) == OTHER)
 		return true;
 	get_now(p, now);
 	return patch_kind(p) != PATCH_NONE && !memcmp(code, now, length);
 }
 
+/*
+ * A jump raises none, so there was a HLT a moment ago. Where the program's own bytes stand, they may
+ * have: what becomes of an access is the same, whichever it was.
+ */
 bool regmap__patch_in_transition(uint64_t rip)
 {
-	static const uint8_t trap = PATCH_HLT;
 	const struct patch *p = patch_ever() ? regmap__patch_of(rip) : NULL;
 	uint32_t turn;
 
 	if (!p)
 		return false;
 	turn = atomic_load_explicit(&p->turn, memory_order_acquire);
-	if (!(turn & 1) && memory_shows(rip, &trap, 1) &&
+	if (!(turn & 1) && !shows_patch(p) &&
 	    atomic_load_explicit(&p->turn, memory_order_acquire) == turn)
-		return false; /* the program's own */
+		return false;
 	sys_call(SYS_sched_yield, 0, 0, 0, 0);
 	return true;
 }
