@@ -56,6 +56,7 @@ static void pass_on(int signo, siginfo_t *info, void *ucontext)
 	uint64_t *mask = regmap__context_mask(ucontext);
 	const struct plan *plan;
 
+	regmap__clear_ac();
 	if (regmap__hot_roll(signo, info, ucontext, &plan) == HOT_PAST && signo == SIGTRAP &&
 	    info->si_code == TRAP_TRACE)
 		return;

@@ -78,6 +78,16 @@ size_t regmap__context_stack_left(const void *ucontext, const void *here);
 enum { TRAP_STACK = 12, TRAP_GP = 13, TRAP_PAGE = 14, TRAP_ALIGNMENT = 17 };
 enum { PF_WRITE = 1 << 1, PF_FETCH = 1 << 4 };
 
+/* A handler begins with the program's AC: our own misaligned accesses would fault. */
+static inline void regmap__clear_ac(void)
+{
+	__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandl $~0x40000, (%%rsp)\n\tpopfq\n\t"
+	                 "lea 128(%%rsp), %%rsp"
+	                 :
+	                 :
+	                 : "cc", "memory");
+}
+
 /* FS base points to a thread control block (its first word is its address): TLS and libc work. */
 bool regmap__tls_works(void);
 /*
