@@ -211,12 +211,12 @@ $(B)/obj/%.o: %.c $(B)/flags $(MEM_SYMS) | $(READY)
 	$(own_mem)
 
 # Runs in threads that ThreadSanitizer does not know yet, or no longer.
-UNKNOWN := src/others src/hot_signal arch/x86_64/slotroll
+UNKNOWN := src/others arch/x86_64/slotroll
 $(foreach o,$(UNKNOWN),$(B)/obj/$(o).o $(B)/pic/$(o).o): MODE_CFLAGS_tsan :=
 
 # What slots call before the vector state is saved. Sanitizers don't know of that: there it is saved
 # always.
-GENERAL := src/hot src/quick src/access src/pin src/gate src/table src/view src/lane src/fork src/backing_alias \
+GENERAL := src/hot src/hot_signal src/quick src/access src/pin src/gate src/table src/view src/lane src/fork src/backing_alias \
 	src/backing_device src/backing_host src/backing_ram src/backing_registers arch/x86_64/context \
 	arch/x86_64/scratch emulator/operand emulator/integer src/bus
 $(foreach o,$(GENERAL),$(B)/obj/$(o).o $(B)/pic/$(o).o $(B)/graph/$(o).o): LIB_NEEDS += -mgeneral-regs-only
@@ -396,7 +396,8 @@ RUN_TESTS := $(addprefix run/tests/,$(call names,$(TEST_SRC) $(SO_TEST_SRC)))
 RUN_EXAMPLES := $(addprefix run/examples/,$(call names,$(EXAMPLE_SRC)))
 RUN_DEMOS := $(addprefix run/asm-demos/,$(call names,$(DEMO_SRC)))
 RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/check-objects \
-	run/check-binding run/check-stack run/test-hygiene run/test-bench run/preload run/check-static run/check-musl
+	run/check-general run/check-binding run/check-stack run/test-hygiene run/test-bench run/preload run/check-static \
+	run/check-musl
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
 # The sanitizers' own alternate signal stacks are too small for accesses nested in callbacks.
@@ -443,6 +444,7 @@ CHECK_ABI = bash scripts/check-abi $(VERSION) $(LIB_A) $(LIB_SO) src/regmap.map 
 CHECK_HEADERS = bash scripts/check-headers include $(HEADERS:include/%=%)
 CHECK_SIGSAFE = bash scripts/check-sigsafe $(B)/graph.handler src/interposed.list src/sigsafe.allow
 CHECK_OBJECTS = bash scripts/check-objects $(B)/graph.obj $(B)/graph.pic
+CHECK_GENERAL = bash scripts/check-general $(B)/graph.handler $(B)/graph
 CHECK_BINDING = bash scripts/check-binding '$(CC)' $(LIB_A) $(LIB_SO) $(LIBS)
 CHECK_STACK = bash scripts/check-stack $(B)/graph.handler $(B)/graph src/sigsafe.allow src/stack.budget \
 	docs/limits.md
@@ -462,11 +464,14 @@ run/check-headers: | results $(READY)
 check-sigsafe: $(GRAPHS) lib
 	@$(CHECK_SIGSAFE)
 	@$(CHECK_OBJECTS)
+	@$(CHECK_GENERAL)
 	@$(CHECK_BINDING)
 run/check-sigsafe: $(B)/graph.handler | results
 	@$(CASE) check-sigsafe -- $(CHECK_SIGSAFE)
 run/check-objects: $(GRAPHS) | results
 	@$(CASE) check-objects -- $(CHECK_OBJECTS)
+run/check-general: $(B)/graph.handler | results
+	@$(CASE) check-general -- $(CHECK_GENERAL)
 run/check-binding: lib | results
 	@$(CASE) check-binding -- $(CHECK_BINDING)
 # The checks themselves: they find what is planted.

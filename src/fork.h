@@ -9,6 +9,7 @@
 #define SRC_FORK_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 enum { FORK_WIPED, FORK_SETTLING, FORK_SETTLED };
 
@@ -22,12 +23,15 @@ int regmap__fork_init(void);
  */
 void regmap__fork_settle(void);
 
+static inline bool fork_is_settled(void)
+{
+	return atomic_load_explicit(regmap__fork_word, memory_order_acquire) == FORK_SETTLED;
+}
+
 /* AS-Safe. */
 static inline void regmap__fork_notice(void)
 {
-	if (__builtin_expect(atomic_load_explicit(regmap__fork_word, memory_order_acquire) !=
-	                             FORK_SETTLED,
-	                     0))
+	if (__builtin_expect(!fork_is_settled(), 0))
 		regmap__fork_settle();
 }
 

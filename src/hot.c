@@ -189,7 +189,8 @@ int regmap__slot_enter(struct slot_frame *f)
 {
 	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
 
-	regmap__fork_notice();
+	if (!fork_is_settled()) /* what there is to do then, uses what it likes */
+		return SLOT_VECTOR;
 	if (can_go_inline(f, &regs))
 		return SLOT_DONE;
 	return quickly(f, &regs, true);
