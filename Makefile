@@ -539,13 +539,15 @@ bench-compare: $(if $(NEW),,$(BENCH_BIN))
 	$(Q)$(if $(NEW),,$(BENCH) $(BENCH_ARGS) --json $(B)/bench/new.json)
 	$(Q)scripts/bench-compare $(COMPARE_ARGS) '$(BASE)' '$(or $(NEW),$(B)/bench/new.json)'
 
-## plots: docs/performance/*.svg from JSON=docs/performance/bench.json, by bench/plots/*.gp
+## plots: docs/performance/*.svg and the tables of docs/performance.md, from JSON=FILE (docs/performance/bench.json)
 JSON ?= docs/performance/bench.json
 PLOTS ?= docs/performance
-plots: $(patsubst bench/plots/%.gp,plot/%,$(sort $(wildcard bench/plots/[a-z]*.gp)))
+plots: $(patsubst bench/plots/%.gp,plot/%,$(sort $(wildcard bench/plots/*.gp)))
+	$(Q)scripts/bench-figures '$(JSON)' '$(PLOTS).md'
 plot/%: bench/plots/%.gp
 	@mkdir -p '$(PLOTS)'
 	$(call tell,PLOT,$(PLOTS)/$*.svg)
+	$(Q)command -v gnuplot >/dev/null || { echo "plots: gnuplot is missing: make deps" >&2; exit 1; }
 	$(Q)gnuplot -e "json='$(JSON)'; out='$(PLOTS)/$*.svg'" $<
 
 ## soak: threads, windows, timers and children at once for SECONDS; SEED=n repeats one

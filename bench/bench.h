@@ -162,6 +162,7 @@ bool bench_against_place(const struct bench_row *row, struct bench_sample *to);
 
 /* Patching is on from here on. NULL, or why it can't be. */
 const char *bench_patch_on(unsigned threshold);
+void bench_patch_off(void);
 /* After a few executions: false, and the row is skipped, if the site isn't patched. */
 bool bench_is_patched(const struct bench_row *row, const void *site);
 /* A loop is executed until its site is patched. How often it may be executed then: @most, or fewer

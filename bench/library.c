@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -112,14 +112,21 @@ static struct run run_apart(const struct bench_library *library, unsigned thresh
 	if (child < 0 || waitpid(child, &status, 0) != child)
 		bench_fail("no process for a run: %s", strerror(errno));
 	if (WIFSIGNALED(status))
-		bench_fail("a run died of SIG%s", sigabbrev_np(WTERMSIG(status)));
+		snprintf(shared->why, sizeof(shared->why), "FAILED: it died of SIG%s",
+		         sigabbrev_np(WTERMSIG(status)));
+	else if (status)
+		strcpy(shared->why, "FAILED: it gave up");
 	return *shared;
 }
 
-static void compare(const struct bench_row *row, const struct run *a, const struct run *b)
+/* False: the row is left out. */
+static bool compare(const struct bench_row *row, const struct run *plain, const struct run *run)
 {
-	if (a->sum != b->sum)
-		bench_fail("%s: the results differ from those on plain memory", row->name);
+	if (run->why[0])
+		return bench_skip(row, "%s", run->why);
+	if (plain->sum != run->sum)
+		return bench_skip(row, "FAILED: the results are not those on plain memory");
+	return true;
 }
 
 /* --- rows --- */
@@ -131,7 +138,8 @@ bool bench_library_trapped(const struct bench_row *row, struct bench_sample *to)
 
 	work(library, false, 1, &plain);
 	trapped = run_apart(library, 0, 1);
-	compare(row, &plain, &trapped);
+	if (!compare(row, &plain, &trapped))
+		return false;
 	to->base = plain.ns / 1e6;
 	to->value = trapped.ns / 1e6;
 	return true;
@@ -148,10 +156,9 @@ static bool run_patched(const struct bench_row *row, struct bench_sample *to)
 	struct run plain = {0};
 
 	last = run_apart(library, THRESHOLD, library->repeat);
-	if (last.why[0])
-		return bench_skip(row, "%s", last.why);
 	work(library, false, last.repeated, &plain);
-	compare(row, &plain, &last);
+	if (!compare(row, &plain, &last))
+		return false;
 	to->base = plain.ns / 1e6;
 	to->value = last.ns / 1e6;
 	return true;

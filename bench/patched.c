@@ -18,6 +18,12 @@ const char *bench_patch_on(unsigned threshold)
 	return err ? regmap_strerror(err) : NULL;
 }
 
+void bench_patch_off(void)
+{
+	if (regmap_patch(0))
+		bench_fail("regmap_patch(0)");
+}
+
 bool bench_is_patched(const struct bench_row *row, const void *site)
 {
 	return regmap_patch_site(site) == 1 || bench_skip(row, "the site isn't patched");
@@ -29,6 +35,10 @@ const char *bench_patch_on(unsigned threshold)
 {
 	(void)threshold;
 	return "this libregmap has no regmap_patch()";
+}
+
+void bench_patch_off(void)
+{
 }
 
 bool bench_is_patched(const struct bench_row *row, const void *site)

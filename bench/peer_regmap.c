@@ -27,11 +27,31 @@ static bool by_call(const struct bench_row *row, struct bench_sample *to)
 	return true;
 }
 
+/* Patched for as long as the sample takes: the rows beside it are to fault. */
+static bool patched(const struct bench_row *row, struct bench_sample *to)
+{
+	const char *why = bench_patch_on(4);
+	unsigned n;
+
+	if (why)
+		return bench_skip(row, "%s", why);
+	n = bench_warm_up(row, row->insn, row->at, BENCH_DIRECT);
+	if (n)
+		to->value = bench_per_access(row->insn->loop, row->at, n);
+	bench_patch_off();
+	to->base = bench_floor(&bench_load, BENCH_TRAPPED);
+	return n;
+}
+
 static struct bench_row rows[] = {
 	PEER("regmap/host", "libregmap: host window, trapped", bench_against_floor,
              .insn = &bench_load, .at = HOST_AT),
 	PEER("regmap/device", "libregmap: device window, trapped", bench_against_floor,
              .insn = &bench_load, .at = DEVICE_AT),
+	PEER("regmap/patched-host", "libregmap: host window, patched", patched,
+             .insn = &bench_hot_load, .at = HOST_AT),
+	PEER("regmap/patched-device", "libregmap: device window, patched", patched,
+             .insn = &bench_hot_device_load, .at = DEVICE_AT),
 	PEER("regmap/ram", "libregmap: RAM window, direct", direct, .at = RAM_AT),
 	PEER("regmap/read", "libregmap: regmap_read() of a device", by_call, .at = DEVICE_AT),
 };

@@ -19,5 +19,5 @@ set arrow from 1, graph 0 to 1, graph 1 nohead lc rgb grey lw 1.2 dt 2
 ours(what) = strstrt(what, 'libregmap') > 0
 x0 = 0.00005
 plot bars using (x0):1:(x0):10:($1-0.36):($1+0.36):(ours(strcol(2)) ? 0x0a84c6 : 0xe69f00):ytic(2) \
-          with boxxyerror fs solid 0.6 noborder lc rgb variable, \
+          with boxxyerror fs solid 0.8 noborder lc rgb variable, \
      bars using 10:1:(sprintf('  %.2g', $10)) with labels left font ',12' tc rgb grey noenhanced
