@@ -70,7 +70,7 @@ struct bench_area {
 };
 
 extern struct bench_part bench_patched, bench_patched_windows, bench_patched_threads,
-	bench_patched_sites, bench_zlib, bench_sqlite, bench_crypto;
+	bench_patched_sites, bench_slot, bench_zlib, bench_sqlite, bench_crypto;
 extern struct bench_part bench_access, bench_strings, bench_direct, bench_calls, bench_start,
 	bench_windows, bench_threads, bench_sites, bench_syscalls;
 extern struct bench_part bench_peer_regmap, bench_peer_sigsegv, bench_peer_unicorn,

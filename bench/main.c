@@ -29,6 +29,7 @@ static struct bench_area areas[] = {
 	{"threads", "many threads", {&bench_threads}},
 	{"sites", "many sites", {&bench_sites}},
 	{"patched", "patched sites", {&bench_patched}},
+	{"slot", "the code of patched sites alone", {&bench_slot}},
 	{"windows-patched", "many windows, patched", {&bench_patched_windows}},
 	{"threads-patched", "many threads, patched", {&bench_patched_threads}},
 	{"sites-patched", "many sites, patched", {&bench_patched_sites}},
