@@ -163,6 +163,8 @@ bool bench_against_place(const struct bench_row *row, struct bench_sample *to);
 /* Patching is on from here on. NULL, or why it can't be. */
 const char *bench_patch_on(unsigned threshold);
 void bench_patch_off(void);
+/* Notes how many sites of @whom are patched, and why others aren't. */
+void bench_note_patches(const char *whom);
 /* After a few executions: false, and the row is skipped, if the site isn't patched. */
 bool bench_is_patched(const struct bench_row *row, const void *site);
 /* A loop is executed until its site is patched. How often it may be executed then: @most, or fewer

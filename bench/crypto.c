@@ -143,7 +143,7 @@ static const char *set_up(void)
 }
 #endif
 
-static const struct bench_library library = {work, 2500};
+static const struct bench_library library = {"libcrypto", work, 2500};
 
 static struct bench_row rows[] = {BENCH_LIBRARY_ROWS("crypto", "libcrypto", library)};
 

@@ -78,7 +78,7 @@ static void work(const struct bench_library *library, bool in_windows, unsigned 
 }
 
 static void run_here(const struct bench_library *library, unsigned threshold, unsigned repeat,
-                     struct run *run)
+                     bool notes, struct run *run)
 {
 	const char *why = threshold ? bench_patch_on(threshold) : NULL;
 
@@ -89,12 +89,15 @@ static void run_here(const struct bench_library *library, unsigned threshold, un
 	count_faults();
 	work(library, true, repeat, run);
 	run->faults = bench_faults;
+	if (notes)
+		bench_note_patches(library->name);
 }
 
 static struct run run_apart(const struct bench_library *library, unsigned threshold,
                             unsigned repeat)
 {
 	static struct run *shared;
+	static bool noted;
 	pid_t child;
 	int status;
 
@@ -106,9 +109,10 @@ static struct run run_apart(const struct bench_library *library, unsigned thresh
 	*shared = (struct run){0};
 	child = fork();
 	if (!child) {
-		run_here(library, threshold, repeat, shared);
+		run_here(library, threshold, repeat, threshold && !noted, shared);
 		_exit(0);
 	}
+	noted |= threshold > 0;
 	if (child < 0 || waitpid(child, &status, 0) != child)
 		bench_fail("no process for a run: %s", strerror(errno));
 	if (WIFSIGNALED(status))

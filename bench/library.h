@@ -10,6 +10,7 @@
 #include "bench.h"
 
 struct bench_library {
+	const char *name;
 	/* Does its work once, all memory that it can be told of being the windows' or plain. Returns a
 	 * checksum of what came out: to be the same each time. */
 	uint64_t (*work)(bool in_windows);

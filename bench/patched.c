@@ -24,6 +24,22 @@ void bench_patch_off(void)
 		bench_fail("regmap_patch(0)");
 }
 
+void bench_note_patches(const char *whom)
+{
+	struct regmap_patch_stats s = {.size = sizeof(s)};
+
+	if (regmap_patch_stats(&s))
+		bench_fail("regmap_patch_stats()");
+	bench_note("%s: %llu sites, %llu patched (%llu in place, %llu punned), %llu refused", whom,
+	           (unsigned long long)s.sites, (unsigned long long)s.patched,
+	           (unsigned long long)s.in_place, (unsigned long long)s.punned,
+	           (unsigned long long)s.refused);
+	for (unsigned i = 0; i < REGMAP_PATCH_REASONS; i++)
+		if (s.reason[i])
+			bench_note("%s: %llu refused: %s", whom, (unsigned long long)s.reason[i],
+			           regmap_patch_reason(i));
+}
+
 bool bench_is_patched(const struct bench_row *row, const void *site)
 {
 	return regmap_patch_site(site) == 1 || bench_skip(row, "the site isn't patched");
@@ -39,6 +55,11 @@ const char *bench_patch_on(unsigned threshold)
 
 void bench_patch_off(void)
 {
+}
+
+void bench_note_patches(const char *whom)
+{
+	(void)whom;
 }
 
 bool bench_is_patched(const struct bench_row *row, const void *site)
