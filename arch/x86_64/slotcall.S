@@ -155,6 +155,9 @@ regmap__slot_call:
 	.cfi_def_cfa rbx, 296
 	in_frame
 	cld
+	testl	$0x40000, SLOT_FLAGS(%rbx)	/* AC: the next load may fault */
+	jnz	6f
+	label	without_ac
 	mov	SLOT_FRAME_SIZE(%rbx), %rax
 	movslq	-4(%rax), %rcx
 	add	%rcx, %rax
@@ -164,9 +167,9 @@ regmap__slot_call:
 	movq	$0, SLOT_TARGET(%rbx)
 	lea	296(%rbx), %rcx
 	mov	%rcx, SLOT_RSP(%rbx)
-	testl	$0x40100, SLOT_FLAGS(%rbx)	/* AC, TF */
-	jnz	6f
-1:	testb	$SLOT_NOTE_VECTOR, SLOT_CELL_NOTE(%rax)
+	testl	$0x100, SLOT_FLAGS(%rbx)	/* TF */
+	jnz	5f
+	testb	$SLOT_NOTE_VECTOR, SLOT_CELL_NOTE(%rax)
 	jnz	8f
 	and	$-64, %rsp
 	testb	$0, -SLOT_PROBE(%rsp)
@@ -348,12 +351,10 @@ regmap__slot_call:
 	/* TF: the fault path knows how to step. AC: C accesses what it likes. */
 6:
 	label	special
-	testl	$0x100, SLOT_FLAGS(%rbx)
-	jnz	5f
 	pushfq
 	andl	$~0x40000, (%rsp)
 	popfq
-	jmp	1b
+	jmp	regmap__slot_without_ac
 5:	mov	SLOT_CELL_ORIGINAL(%rax), %rcx
 	mov	%rcx, SLOT_TARGET(%rbx)
 	jmp	3b

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <cpuid.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "cpu.h"
 #include "slotcall.h"
@@ -126,7 +127,10 @@ static const struct stage *stage_of(uint64_t rip)
 
 static uint64_t word_at(uint64_t address)
 {
-	return *(const uint64_t *)(uintptr_t)address;
+	uint64_t word;
+
+	memcpy(&word, (const void *)(uintptr_t)address, sizeof(word));
+	return word;
 }
 
 static void set_rsp(const struct cpu_regs *regs, uint64_t rsp)
@@ -146,8 +150,10 @@ static enum slot_rolled out_of_registers(const struct cpu_regs *regs, uint64_t a
                                          const struct slot_cell **cell)
 {
 	uint64_t next = word_at(at);
-	int32_t displacement = *(const int32_t *)(uintptr_t)(next - sizeof(int32_t));
+	int32_t displacement;
 
+	memcpy(&displacement, (const void *)(uintptr_t)(next - sizeof(displacement)),
+	       sizeof(displacement));
 	*cell = (const struct slot_cell *)(uintptr_t)(next + (uint64_t)(int64_t)displacement);
 	*rip = (*cell)->site;
 	set_rsp(regs, at + BELOW);
