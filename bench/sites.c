@@ -29,13 +29,14 @@ static void call(const uint8_t *from, uint64_t which, uint64_t at)
 	run(at);
 }
 
-static double scrambled(const uint8_t *from, uint64_t among, uint64_t at, uint64_t *state)
+static double scrambled(const uint8_t *from, uint64_t among, uint64_t at, uint64_t *state,
+                        unsigned n)
 {
 	double begin = bench_now();
 
-	for (unsigned i = 0; i < BENCH_TRAPPED; i++)
+	for (unsigned i = 0; i < n; i++)
 		call(from, bench_scrambled(state, among), at);
-	return (bench_now() - begin) / BENCH_TRAPPED;
+	return (bench_now() - begin) / n;
 }
 
 static uint64_t visited;
@@ -46,16 +47,31 @@ static void visit(uint64_t count)
 		call(code, visited, HOST_AT);
 }
 
-static bool measure(const struct bench_row *row, struct bench_sample *to)
+static bool measure_n(const struct bench_row *row, struct bench_sample *to, unsigned n)
 {
 	static uint64_t state = 1;
 	uint64_t same = state;
 
 	visit(row->size);
 	bench_floor_begin(SITE_LENGTH);
-	to->base = scrambled(floor_code, row->size, BENCH_FLOOR_AT, &same);
+	to->base = scrambled(floor_code, row->size, BENCH_FLOOR_AT, &same, BENCH_TRAPPED);
 	bench_floor_end();
-	to->value = scrambled(code, row->size, HOST_AT, &state);
+	to->value = scrambled(code, row->size, HOST_AT, &state, n);
+	return true;
+}
+
+static bool measure(const struct bench_row *row, struct bench_sample *to)
+{
+	return measure_n(row, to, BENCH_TRAPPED);
+}
+
+/* What the same code takes on memory: calls that can't be predicted, and the CPU's caches. */
+static bool native(const struct bench_row *row, struct bench_sample *to)
+{
+	static uint8_t memory[4096];
+	static uint64_t state = 1;
+
+	to->value = scrambled(floor_code, row->size, (uintptr_t)memory, &state, BENCH_DIRECT);
 	return true;
 }
 
@@ -86,6 +102,13 @@ static bool memory(const struct bench_row *row, struct bench_sample *to)
 		.measure = measure, .size = n, .series = "sites/load", .x = n \
 	}
 
+#define NATIVE(n) \
+	{ \
+		.name = "sites/native/" #n, .what = "native load, one of so many sites: " #n, \
+		.unit = "ns", .figure = BENCH_VALUE, .measure = native, .size = n, \
+		.series = "sites/native", .x = n \
+	}
+
 static struct bench_row rows[] = {
 	ROW(10),
 	ROW(100),
@@ -93,6 +116,12 @@ static struct bench_row rows[] = {
 	ROW(10000),
 	ROW(100000),
 	ROW(1000000),
+	NATIVE(10),
+	NATIVE(100),
+	NATIVE(1000),
+	NATIVE(10000),
+	NATIVE(100000),
+	NATIVE(1000000),
 	{.name = "sites/memory/1000000",
          .what = "what 1,000,000 sites leave in memory",
          .unit = "MB",
@@ -110,7 +139,9 @@ static struct bench_row rows[] = {
 
 static bool measure_patched(const struct bench_row *row, struct bench_sample *to)
 {
-	return measure(row, to) && bench_is_patched(row, code + (row->size - 1) * STEP);
+	visit(row->size);
+	return bench_is_patched(row, code + (row->size - 1) * STEP) &&
+	       measure_n(row, to, BENCH_DIRECT);
 }
 
 static struct bench_row patched_rows[] = {

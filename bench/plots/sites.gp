@@ -11,4 +11,5 @@ set format x '%.0f'
 set format y '%.0f'
 plot data('sites/load') using 1:6 with lines ls 1 title 'floor of the fault path', \
      '' using 1:3:2:4 with yerrorlines ls 2 title 'trapped load', \
-     data('sites/patched') using 1:3:2:4 with yerrorlines ls 6 title 'patched load'
+     data('sites/patched') using 1:3:2:4 with yerrorlines ls 6 title 'patched load', \
+     data('sites/native') using 1:3:2:4 with yerrorlines ls 5 title 'native load, on memory'
