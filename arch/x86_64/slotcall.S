@@ -246,7 +246,11 @@ regmap__slot_call:
 	 * XRSTOR takes longer than all the rest, so a callback has vector registers saved one by one,
 	 * where that is all there is: x87 and MMX registers are hardly ever in use.
 	 */
-8:	mov	$1, %eax
+8:
+	label	noted
+	.cfi_def_cfa rbx, 296
+	in_frame
+	mov	$1, %eax
 4:
 	label	undecided
 	.cfi_def_cfa rbx, 296
