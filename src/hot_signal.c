@@ -213,7 +213,8 @@ enum hot regmap__hot_roll(int signo, siginfo_t *info, void *ucontext, const stru
 		return HOT_NOT;
 	}
 	regmap__lane_leave();
-	if (r.raised)
+	/* None: all has been done but for a last touch of a stack that the program left for none. */
+	if (r.raised && r.place.cell)
 		*plan = explain(&r, offset);
 	regmap__context_set_rip(ucontext, r.rip);
 	return r.result;

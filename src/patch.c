@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Which sites are hot, and when they are patched. */
+#define _GNU_SOURCE
 #include "patch.h"
 
+#include "../arch/x86_64/context.h"
 #include "lane.h"
 #include "patch_change.h"
 
@@ -56,12 +58,16 @@ static bool is_refused(struct patch_site *site, const struct plan *plan)
 static enum patch_why patch_now(struct patch_site *site, const struct plan *plan)
 {
 	struct patch_text text;
+	struct kept_fs kept;
 	enum patch_why why;
 
 	if (!regmap__text_open(&text))
 		return WHY_KERNEL;
 	atomic_store_explicit(&regmap__patch_ever, true, memory_order_relaxed);
+	/* the decoder is asked again, of the code around it */
+	regmap__canary_lend(&kept);
 	why = regmap__patch_make(&text, site, plan);
+	regmap__canary_take_back(&kept);
 	regmap__text_close(&text);
 	return why;
 }

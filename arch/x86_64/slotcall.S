@@ -246,11 +246,16 @@ regmap__slot_call:
 	 * XRSTOR takes longer than all the rest, so a callback has vector registers saved one by one,
 	 * where that is all there is: x87 and MMX registers are hardly ever in use.
 	 */
+8:
+	label	noted
+	.cfi_def_cfa rbx, 296
+	in_frame
+	mov	$1, %eax
+4:
 	label	undecided
 	.cfi_def_cfa rbx, 296
 	in_frame
-8:	mov	$1, %eax
-4:	mov	%eax, %r13d
+	mov	%eax, %r13d
 	mov	%rbx, %rsp
 	mov	regmap__slot_state+SLOT_STATE_WAY(%rip), %r14d
 	cmp	$1, %r13d

@@ -63,8 +63,8 @@ extern const uint8_t regmap__slot_entered_24[], regmap__slot_entered_32[],
 	regmap__slot_leaving_rip[], regmap__slot_leaving_ret[], regmap__slot_exit[],
 	regmap__slot_exiting[], regmap__slot_exiting_flags[], regmap__slot_exiting_rsp[],
 	regmap__slot_exiting_ret[], regmap__slot_undecided[], regmap__slot_saved[],
-	regmap__slot_restored[], regmap__slot_special[], regmap__slot_saved_some[],
-	regmap__slot_restored_some[], regmap__slot_undecided_all[];
+	regmap__slot_restored[], regmap__slot_special[], regmap__slot_noted[],
+	regmap__slot_saved_some[], regmap__slot_restored_some[], regmap__slot_undecided_all[];
 
 /* How to find the program's state from each label on, up to the next. */
 enum how {
@@ -104,6 +104,7 @@ static const struct stage {
 	{regmap__slot_exiting_flags, FLAGS_LEFT_2, SLOT_CELL - SLOT_FLAGS},
 	{regmap__slot_exiting_rsp, RSP_LEFT, SLOT_CELL - SLOT_RIP},
 	{regmap__slot_exiting_ret, RET_LEFT_2, 0},
+	{regmap__slot_noted, IN_FRAME, 0},
 	{regmap__slot_undecided, IN_FRAME, 0},
 	{regmap__slot_saved_some, KEEP_OUT, 0},
 	{regmap__slot_restored_some, DECIDED, R13},
