@@ -111,18 +111,13 @@ void regmap__patch_request(struct slot_request *request)
 
 /* --- taking back --- */
 
-static void take_back(struct patch *p, void *text)
-{
-	regmap__patch_take_back(text, p);
-}
-
 static void take_back_range(uint64_t start, uint64_t last)
 {
 	struct patch_text text;
 
 	if (!regmap__text_open(&text))
 		return;
-	regmap__patches_in(start, last, take_back, &text);
+	regmap__patch_take_back(&text, start, last);
 	regmap__text_close(&text);
 }
 
