@@ -80,7 +80,7 @@ bool regmap__patch_shows(uint64_t rip, const uint8_t *code, size_t have);
  */
 enum patch_halt { HALT_NOT, HALT_AGAIN, HALT_STAYS };
 enum patch_halt regmap__patch_halted(uint64_t rip, const struct patch **patch);
-/* In place: bytes of code at @rip become the program's own where they are ours. */
+/* In @code, as it was read at @rip: bytes become the program's own where they are ours. */
 void regmap__patch_overlay(uint64_t rip, uint8_t *code, size_t length);
 
 /* --- what changes mappings --- */

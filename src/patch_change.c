@@ -106,7 +106,23 @@ bool regmap__patch_put(const struct patch_text *text, struct patch *p, const uin
 	return done;
 }
 
-/* Other code may have come in its place, or a debugger's breakpoint: then it is left alone. */
+/* Ours stands there, but for breakpoints. */
+static bool looks_patched(const struct patch *p, uint8_t is[16])
+{
+	struct cpu_trap trap;
+	uint8_t now[16];
+
+	get_now(p, now);
+	if (patch_kind(p) == PATCH_NONE ||
+	    regmap__guard_copy(is, (const void *)(uintptr_t)p->site, patch_span(p), &trap))
+		return false;
+	for (unsigned i = 0; i < patch_span(p); i++)
+		if (is[i] != now[i] && is[i] != PATCH_INT3)
+			return false;
+	return true;
+}
+
+/* Other code may have come in its place. Where a debugger has a breakpoint, it is left alone. */
 static bool stands(const struct patch_text *text, struct patch *p)
 {
 	uint8_t now[16], is[16];
@@ -116,7 +132,8 @@ static bool stands(const struct patch_text *text, struct patch *p)
 	get_now(p, now);
 	if (regmap__text_read(text, p->site, is, patch_span(p)) && !memcmp(is, now, patch_span(p)))
 		return true;
-	atomic_store(&p->kind, PATCH_NONE);
+	if (!looks_patched(p, is))
+		atomic_store(&p->kind, PATCH_NONE);
 	return false;
 }
 
@@ -467,15 +484,12 @@ void regmap__patch_overlay(uint64_t rip, uint8_t *code, size_t length)
 		return;
 	for (uint64_t at = rip - EM_MAX_LENGTH + 1; at != rip + length; at++) {
 		const struct patch *p = regmap__patch_of(at);
-		uint8_t now[16];
+		uint8_t is[16];
 
-		if (!p || patch_kind(p) == PATCH_NONE)
-			continue;
-		get_now(p, now);
-		if (!memory_shows(at, now, patch_span(p)))
+		if (!p || !looks_patched(p, is))
 			continue;
 		for (unsigned i = 0; i < patch_span(p); i++)
-			if (at + i - rip < length)
+			if (at + i - rip < length && is[i] != PATCH_INT3)
 				code[at + i - rip] = p->plan.bytes[i];
 	}
 }

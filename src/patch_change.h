@@ -38,6 +38,9 @@ bool regmap__patch_put(const struct patch_text *text, struct patch *p, const uin
 void regmap__patch_take_back(const struct patch_text *text, uint64_t start, uint64_t last);
 uint64_t regmap__patch_taken_back(void);
 
+/* patch.c: what has become of it. Each site counts once, by its latest reason. */
+void regmap__patch_judge(struct patch_site *site, const struct plan *plan, enum patch_why why);
+
 /* patch_make.c: patch the site. WHY_NONE: it is. */
 enum patch_why regmap__patch_make(const struct patch_text *text, struct patch_site *site,
                                   const struct plan *plan);

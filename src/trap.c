@@ -309,17 +309,23 @@ OWN_FRAME static struct em_range blamed_range(const struct trap *t)
 
 OWN_FRAME static void report(const struct trap *t, enum em_status status, int signo)
 {
+	uint8_t code[EM_MAX_LENGTH];
+
 	struct report r = {
 		.status = status,
 		.fault = &t->fault,
 		.range = blamed_range(t),
 		.cpu = &t->cpu,
-		.bytes = t->plan->length ? t->plan->bytes : t->code,
+		.bytes = t->plan->length ? t->plan->bytes : code,
 		.length = t->plan->length ? t->plan->length : t->have,
 		.signo = signo,
 		.ucontext = t->uc,
 	};
 
+	if (!t->plan->length) {
+		memcpy(code, t->code, sizeof(code));
+		regmap__patch_overlay(t->rip, code, t->have);
+	}
 	regmap__report(&r);
 }
 
