@@ -53,6 +53,8 @@ struct patch {
 	uint32_t number;            /* its own */
 	uint32_t older;             /* of the same site, with other bytes; patch lock */
 	_Atomic uint32_t next_here; /* on the same page */
+	uint32_t next_back;         /* of those that are taken back together; patch lock */
+	bool listed;                /* it is one of those */
 };
 
 enum patch_kind { PATCH_NONE, PATCH_IN_PLACE, PATCH_JUMP, PATCH_PUNNED };
@@ -72,9 +74,13 @@ bool regmap__patch_find(uint64_t rip, struct patch_place *place);
  * change? Then it need only be tried again.
  */
 bool regmap__patch_shows(uint64_t rip, const uint8_t *code, size_t have);
-/* A general protection fault at @rip: was it the HLT that stands there during a change? */
-bool regmap__patch_in_transition(uint64_t rip);
-/* In place: bytes of code at @rip become the program's own where they are ours. */
+/*
+ * A general protection fault at @rip: was it the HLT that stands there during a change? In a child
+ * that couldn't bring one to an end it may stay: then the slot (in place: the plan) has to do.
+ */
+enum patch_halt { HALT_NOT, HALT_AGAIN, HALT_STAYS };
+enum patch_halt regmap__patch_halted(uint64_t rip, const struct patch **patch);
+/* In @code, as it was read at @rip: bytes become the program's own where they are ours. */
 void regmap__patch_overlay(uint64_t rip, uint8_t *code, size_t length);
 
 /* --- what changes mappings --- */
@@ -148,9 +154,18 @@ bool regmap__text_read(const struct patch_text *text, uint64_t at, void *to, siz
 /* Memory that nobody runs yet. */
 bool regmap__text_write(const struct patch_text *text, uint64_t at, const void *from,
                         size_t length);
-/* Code that others may be running: see there. Nothing is changed unless memory shows @from. */
-bool regmap__text_change(const struct patch_text *text, uint64_t at, const uint8_t *from,
-                         const uint8_t *to, size_t length);
+/*
+ * Code that others may be running: all sites that change are halted, their tails change, then their
+ * first bytes, and after each of these steps regmap__text_sync(). Nothing is changed unless memory
+ * shows @from; later steps can't fail, as the page is the process's own by then.
+ */
+bool regmap__text_halt(const struct patch_text *text, uint64_t at, const uint8_t *from,
+                       size_t length);
+void regmap__text_tail(const struct patch_text *text, uint64_t at, const uint8_t *to,
+                       size_t length);
+void regmap__text_head(const struct patch_text *text, uint64_t at, const uint8_t *to);
+/* No thread of the process runs instructions any more that it fetched before. */
+void regmap__text_sync(void);
 /* Can this kernel do all that? Not in a handler. */
 bool regmap__text_works(void);
 

@@ -46,7 +46,7 @@ static int switch_on(unsigned threshold)
 	static atomic_bool ready;
 	int err;
 
-	if (has_shadow_stack() || !regmap__text_works())
+	if (has_shadow_stack() || (!atomic_load(&ready) && !regmap__text_works()))
 		return -ENOSYS;
 	err = regmap__hot_start(&slots);
 	if (err)

@@ -280,10 +280,13 @@ static enum patch_why apply(const struct patch_text *text, struct patch *p)
 static void fasten(const struct patch_text *text, const struct patch_chain *chain)
 {
 	for (unsigned i = chain->count; i-- > 0;) {
+		struct patch_site *site = regmap__site_at(chain->site[i], false);
 		struct patch *p = regmap__patch_of(chain->site[i]);
+		enum patch_why why = look(text, p->site, &p->plan);
 
-		if (p && look(text, p->site, &p->plan) == WHY_NONE)
-			apply(text, p);
+		if (why == WHY_NONE)
+			why = apply(text, p);
+		regmap__patch_judge(site, &p->plan, why);
 	}
 }
 

@@ -309,17 +309,23 @@ OWN_FRAME static struct em_range blamed_range(const struct trap *t)
 
 OWN_FRAME static void report(const struct trap *t, enum em_status status, int signo)
 {
+	uint8_t code[EM_MAX_LENGTH];
+
 	struct report r = {
 		.status = status,
 		.fault = &t->fault,
 		.range = blamed_range(t),
 		.cpu = &t->cpu,
-		.bytes = t->plan->length ? t->plan->bytes : t->code,
+		.bytes = t->plan->length ? t->plan->bytes : code,
 		.length = t->plan->length ? t->plan->length : t->have,
 		.signo = signo,
 		.ucontext = t->uc,
 	};
 
+	if (!t->plan->length) {
+		memcpy(code, t->code, sizeof(code));
+		regmap__patch_overlay(t->rip, code, t->have);
+	}
 	regmap__report(&r);
 }
 
@@ -583,6 +589,32 @@ static bool is_patched_meanwhile(const struct trap *t)
 	return regmap__patch_shows(t->rip, t->code, t->have);
 }
 
+/* In a child that can't change code, a register site may be halted for good. */
+static void take_for_page_fault(struct trap *t, const struct plan *plan)
+{
+	const struct cpu_regs regs = regmap__context_regs(t->uc);
+	uint64_t address;
+
+	if (!em_quick_address(plan, &regs, t->rip, &address))
+		return;
+	t->plan = plan;
+	t->raised.number = TRAP_PAGE;
+	t->info->si_addr = (void *)(uintptr_t)address;
+}
+
+/* It was a HLT of ours, and the program is to go on where the context says. */
+static bool is_halted(struct trap *t)
+{
+	const struct patch *patch;
+	enum patch_halt halt = regmap__patch_halted(t->rip, &patch);
+
+	if (halt == HALT_STAYS && patch->slot)
+		regmap__context_advance(t->uc, patch->slot);
+	else if (halt == HALT_STAYS)
+		take_for_page_fault(t, &patch->plan);
+	return halt == HALT_AGAIN || (halt == HALT_STAYS && patch->slot);
+}
+
 /* How a site came here whose plan is known. */
 enum known {
 	UNKNOWN,
@@ -606,7 +638,7 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigne
 	if (!could_be_access(&t))
 		return false;
 	t.rip = regmap__context_rip(ucontext);
-	if (t.raised.number == TRAP_GP && regmap__patch_in_transition(t.rip))
+	if (t.raised.number == TRAP_GP && is_halted(&t))
 		return true;
 	t.patched = known == PATCHED;
 	planned = find_plan(&t);
