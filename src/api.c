@@ -197,8 +197,8 @@ static struct regmap_window *new_window(const struct regmap_config *c,
 	atomic_store_explicit(&w->start, c->guest, memory_order_release);
 	atomic_store_explicit(&w->last, c->guest + (c->length - 1), memory_order_release);
 	atomic_store_explicit(&w->ops, ops, memory_order_release);
-	w->access = c->access;
-	w->flags = c->flags;
+	w->access = (uint8_t)c->access;
+	w->flags = (uint8_t)c->flags;
 	memset(w->name, 0, sizeof(w->name));
 	strncpy(w->name, c->name ? c->name : ops->name, sizeof(w->name) - 1);
 	return w;
@@ -432,22 +432,7 @@ int regmap_write(uint64_t guest, const void *from, size_t length)
 
 int regmap_translate(uint64_t guest, void **host)
 {
-	struct access at;
-	int err = 0;
-
-	if (!host)
-		return -EFAULT;
-	regmap__access_begin(&at, guest, 1, 0);
-	if (!at.window)
-		err = -EFAULT;
-	else if (at.refusal)
-		err = at.refusal->error;
-	else if (!at.host)
-		err = -ENODEV;
-	else
-		*host = at.host;
-	regmap__access_end(&at);
-	return err;
+	return host ? regmap__table_translate(guest, host) : -EFAULT;
 }
 
 /* --- errors --- */

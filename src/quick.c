@@ -34,7 +34,7 @@ enum { FIELDS_END = (FIELD_RFLAGS + 1) * 8 };
 static inline bool are_registers(void)
 {
 	static _Atomic uint64_t valid; /* version + 1 */
-	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
+	uint64_t version = atomic_load_explicit(&regmap__table.version, memory_order_acquire);
 	const struct backing_ops *ops;
 	struct table_hit hit;
 
@@ -227,7 +227,7 @@ static void take_hint(struct hint *hint, uint64_t first, const struct table_hit 
 /* Does it tell all about so many bytes? */
 static inline bool is_good(const struct hint *hint, uint64_t address, size_t size)
 {
-	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_relaxed);
+	uint64_t version = atomic_load_explicit(&regmap__table.version, memory_order_relaxed);
 
 	return hint->valid == version + 1 && address >= hint->first && address <= hint->last &&
 	       hint->last - address >= size - 1;
@@ -281,7 +281,7 @@ static inline bool begin(const struct plan *p, uint64_t address, struct access *
 
 static inline void *host_of(const struct access *at, const struct plan *p, uint64_t address)
 {
-	return window_host(at->window, address - window_start(at->window), p->access & RIGHTS);
+	return window_host(at->window, address, p->access & RIGHTS);
 }
 
 static inline void end(struct access *at)
