@@ -406,7 +406,7 @@ static int move_piece(struct access *at, void *to, const void *from)
 }
 
 /* One of @to and @from is NULL. */
-static int move(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
+static int move_all(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
 {
 	unsigned access = to ? REGMAP_READ : REGMAP_WRITE;
 	int err = regmap__check_range(guest, length, access);
@@ -418,6 +418,21 @@ static int move(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
 		regmap__access_end(&at);
 	}
 	return err;
+}
+
+/* All of it in the memory of one window, as a rule: then the first look is the check as well. */
+static int move(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
+{
+	struct access at;
+	bool whole;
+	int err = 0;
+
+	regmap__access_begin(&at, guest, length, to ? REGMAP_READ : REGMAP_WRITE);
+	whole = at.host && !at.refusal && at.length == length;
+	if (whole)
+		err = move_piece(&at, to, from);
+	regmap__access_end(&at);
+	return whole ? err : move_all(guest, to, from, length);
 }
 
 int regmap_read(uint64_t guest, void *to, size_t length)
