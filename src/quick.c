@@ -265,7 +265,7 @@ static inline bool begin(const struct plan *p, uint64_t address, struct access *
 	struct regmap_window *w;
 	struct hint *hint;
 
-	if (!hints || !pin_take_home(&at->pin, pin_thread_key()))
+	if (!hints || !pin_take_home(&at->pin, regmap__thread_key()))
 		return false;
 	hint = &hints[at->pin.slot - regmap__home_slots];
 	w = at->window = find_window(hint, address, p->size);

@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "atomics.h"
+
 enum { CHUNK = 256, ROOT = 252, SLAB = 1 << 20 };
 
 /* What a search reads: the first cache line, four of the starts, and one of the entries. */
@@ -49,9 +51,6 @@ static struct slab {
 	size_t count;
 } slabs[40]; /* of windows; each twice as large as the one before */
 static unsigned slab_count;
-
-#define get(p) atomic_load_explicit(p, memory_order_acquire)
-#define set(p, v) atomic_store_explicit(p, v, memory_order_release)
 
 /* On the way of each access: worth the copies. */
 #define INLINE static inline __attribute__((always_inline))

@@ -6,6 +6,7 @@
 #include "../arch/x86_64/scratch.h"
 #include "../arch/x86_64/syscall.h"
 #include "../emulator/plan.h"
+#include "atomics.h"
 #include "gate.h"
 #include "lane.h"
 #include "table.h"
@@ -53,9 +54,6 @@ static struct part parts[2] = {
 static _Atomic unsigned lock;
 static uint32_t epoch;
 static _Atomic uint32_t dying; /* views that have no limits and aren't free */
-
-#define get(p) atomic_load_explicit(p, memory_order_acquire)
-#define set(p, v) atomic_store_explicit(p, v, memory_order_release)
 
 int regmap__view_init(void)
 {
