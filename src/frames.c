@@ -78,14 +78,14 @@ unsigned regmap__frames_walk(void *ucontext, struct frame *frames, unsigned max)
 	return walk(&cursor, frames, max);
 }
 
+/* What libunwind makes at its first steps; names need nothing beforehand. */
 void regmap__frames_init(void)
 {
-	struct frame frames[2];
 	unw_context_t here;
 	unw_cursor_t cursor;
 
-	if (!unw_getcontext(&here) && !unw_init_local(&cursor, &here))
-		walk(&cursor, frames, 2);
+	if (!unw_getcontext(&here) && !unw_init_local(&cursor, &here) && unw_step(&cursor) > 0)
+		unw_step(&cursor);
 }
 
 #endif

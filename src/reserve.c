@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../arch/x86_64/syscall.h"
 #include "table.h"
 
 enum {
@@ -40,6 +41,7 @@ struct range {
 
 static struct range *ranges, *free_ranges;
 static unsigned count;
+static unsigned fresh; /* how many of the newest slab's ranges were never used */
 static struct slab {
 	struct slab *next;
 	struct range range[(65536 - sizeof(void *)) / sizeof(struct range)];
@@ -127,7 +129,7 @@ static bool provide(void)
 {
 	struct slab *slab;
 
-	if (free_ranges)
+	if (free_ranges || fresh)
 		return true;
 	slab = mmap(NULL, sizeof(*slab), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 	            0);
@@ -135,9 +137,19 @@ static bool provide(void)
 		return false;
 	slab->next = slabs;
 	slabs = slab;
-	for (unsigned i = SLAB_RANGES; i > 0; i--)
-		give(&slab->range[i - 1]);
+	fresh = SLAB_RANGES;
 	return true;
+}
+
+static struct range *take(void)
+{
+	struct range *r = free_ranges;
+
+	if (r)
+		free_ranges = r->right;
+	else
+		r = &slabs->range[SLAB_RANGES - fresh--];
+	return r;
 }
 
 static void link_range(struct range *r)
@@ -156,8 +168,7 @@ static bool insert(uint64_t first, uint64_t last)
 
 	if (!provide())
 		return false;
-	r = free_ranges;
-	free_ranges = r->right;
+	r = take();
 	r->first = first;
 	r->last = last;
 	r->rank = next_rank();
@@ -253,15 +264,17 @@ int regmap__reserve_cover(uint64_t first, uint64_t last)
 	return map_none(first, last, MAP_FIXED) == (long)first ? 0 : -ENOMEM;
 }
 
+/* Not by fopen(): that would be the first malloc() of many a program. */
 static uint64_t min_address(void)
 {
-	FILE *f = fopen("/proc/sys/vm/mmap_min_addr", "re");
-	unsigned long value = 65536;
+	char digits[24] = "";
+	long fd = sys_open_read("/proc/sys/vm/mmap_min_addr");
+	uint64_t value = 65536;
 
-	if (f) {
-		if (fscanf(f, "%lu", &value) != 1)
-			value = 65536;
-		fclose(f);
+	if (fd >= 0) {
+		if (sys_call(SYS_read, fd, (long)digits, sizeof(digits) - 1, 0) > 0)
+			value = strtoull(digits, NULL, 10);
+		sys_call(SYS_close, fd, 0, 0, 0);
 	}
 	return (value + PAGE - 1) / PAGE * PAGE;
 }
@@ -581,6 +594,7 @@ void regmap__reserve_repair(void)
 	count = 0;
 	each_range(true, link_again);
 	free_ranges = NULL;
+	fresh = 0;
 	each_range(false, give);
 }
 

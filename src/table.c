@@ -42,6 +42,8 @@ struct position {
 struct table_head regmap__table;
 
 static struct chunk *free_chunks;
+static struct chunk *new_chunks; /* never used yet: what nobody needs is never touched */
+static size_t new_chunk_count;
 static struct root *free_roots; /* all of the present capacity */
 static size_t root_capacity = ROOT;
 /* The one that has been free for longest comes first: a stale pointer stays stale for a while. */
@@ -149,7 +151,7 @@ static inline uint64_t next_start(const struct root *root, const struct spot *s)
 	return s->c < s->n ? get(&root->key[s->c]) : 0;
 }
 
-static bool find_in(const struct root *root, uint64_t address, struct table_hit *hit)
+INLINE bool find_in(const struct root *root, uint64_t address, struct table_hit *hit)
 {
 	uint64_t last = UINT64_MAX, next;
 	struct spot s;
@@ -392,16 +394,15 @@ bool regmap__window_is_live(const struct regmap_window *window)
 	return false;
 }
 
+/* The rest of the slab before, less than one insertion takes, is lost. */
 static bool grow_chunks(void)
 {
-	struct chunk *chunk = pages(SLAB);
+	struct chunk *slab = pages(SLAB);
 
-	if (!chunk)
+	if (!slab)
 		return false;
-	for (size_t n = SLAB / sizeof(*chunk); n > 0; n--, chunk++) {
-		chunk->next_free = free_chunks;
-		free_chunks = chunk;
-	}
+	new_chunks = slab;
+	new_chunk_count = SLAB / sizeof(*slab);
 	return true;
 }
 
@@ -451,14 +452,20 @@ static bool provide_chunks(void)
 {
 	const struct chunk *c = free_chunks;
 
-	return (c && c->next_free && c->next_free->next_free) || grow_chunks();
+	return new_chunk_count >= 3 || (c && c->next_free && c->next_free->next_free) ||
+	       grow_chunks();
 }
 
 static struct chunk *take_chunk(void)
 {
 	struct chunk *chunk = free_chunks;
 
-	free_chunks = chunk->next_free;
+	if (chunk) {
+		free_chunks = chunk->next_free;
+	} else {
+		chunk = new_chunks++;
+		new_chunk_count--;
+	}
 	set(&chunk->count, 0);
 	for (unsigned i = 0; i < CHUNK; i++)
 		set(&chunk->start[i], UINT64_MAX);
@@ -767,6 +774,7 @@ static void find_parents(void)
 int regmap__table_repair(void)
 {
 	free_chunks = NULL;
+	new_chunk_count = 0;
 	free_roots = NULL;
 	free_windows = NULL;
 	free_end = &free_windows;
