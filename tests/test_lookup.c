@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <regmap/regmap.h>
 
@@ -293,6 +294,52 @@ static void test_lookup_copies_every_size(void **state)
 	assert_int_equal(regmap_unmap(w), 0);
 }
 
+/* Distances within a page for which there is a way of its own: see copy.S. */
+static void test_lookup_copies_at_every_distance(void **state)
+{
+	static const size_t sizes[] = {63, 64, 65, 79, 80, 81, 127, 128, 200, 1000, 5000};
+	static uint8_t from[3 * PAGE] __attribute__((aligned(PAGE)));
+	static uint8_t to[3 * PAGE] __attribute__((aligned(PAGE)));
+	struct regmap_window *w = lay_host(AT, sizeof(from), from);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		for (size_t distance = 0; distance < 80; distance++) {
+			size_t size = sizes[i], start = 5;
+			uint8_t *begin = to + start + distance;
+
+			fill(from, sizeof(from), (unsigned)(size + distance));
+			memset(to, 0xee, sizeof(to));
+			assert_int_equal(regmap_read(AT + start, begin, size), 0);
+			assert_memory_equal(begin, from + start, size);
+			assert_true(begin[-1] == 0xee && begin[size] == 0xee);
+		}
+	assert_int_equal(regmap_unmap(w), 0);
+}
+
+static void test_lookup_copies_end_at_a_fault(void **state)
+{
+	uint8_t *pages = mmap(NULL, (size_t)2 * PAGE, PROT_READ | PROT_WRITE,
+	                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	static uint8_t to[2 * PAGE] __attribute__((aligned(PAGE)));
+	struct regmap_window *w;
+
+	(void)state;
+	assert_ptr_not_equal(pages, MAP_FAILED);
+	assert_int_equal(mprotect(pages + PAGE, PAGE, PROT_NONE), 0);
+	w = lay_host(AT, (uint64_t)2 * PAGE, pages);
+	for (size_t distance = 0; distance < 40; distance++) {
+		size_t start = PAGE - 100;
+		uint8_t *begin = to + start + distance;
+
+		assert_int_equal(regmap_read(AT + start, begin, 300), -EFAULT);
+		assert_int_equal(regmap_write(AT + start, begin, 300), -EFAULT);
+		assert_int_equal(regmap_read(AT + start, begin, 100), 0);
+	}
+	assert_int_equal(regmap_unmap(w), 0);
+	assert_int_equal(munmap(pages, (size_t)2 * PAGE), 0);
+}
+
 static void test_lookup_copies_large_ranges(void **state)
 {
 	enum { SIZE = 40 << 20 };
@@ -355,7 +402,8 @@ int main(void)
 		T(finds_each_of_many),    T(finds_what_came_in_any_order),
 		T(finds_the_innermost),   T(finds_the_last_byte_of_all),
 		T(follows_eight_aliases), T(answer_is_of_one_moment),
-		T(copies_every_size),     T(copies_large_ranges),
+		T(copies_every_size),     T(copies_at_every_distance),
+		T(copies_end_at_a_fault), T(copies_large_ranges),
 		T(copies_all_or_nothing),
 	};
 
