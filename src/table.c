@@ -53,6 +53,7 @@ static struct slab {
 	size_t count;
 } slabs[40]; /* of windows; each twice as large as the one before */
 static unsigned slab_count;
+static size_t new_windows; /* how many at the end of the last slab were never used */
 
 /* On the way of each access: worth the copies. */
 #define INLINE static inline __attribute__((always_inline))
@@ -342,28 +343,36 @@ static void *pages(size_t bytes)
 
 static bool grow_windows(void)
 {
-	size_t bytes = (size_t)1 << (15 + slab_count), n = bytes / sizeof(struct regmap_window);
+	size_t bytes = (size_t)1 << (15 + slab_count);
 	struct regmap_window *w;
 
 	if (slab_count == sizeof(slabs) / sizeof(slabs[0]) || !(w = pages(bytes)))
 		return false;
 	slabs[slab_count].base = w;
-	slabs[slab_count++].count = n;
-	while (n-- > 0)
-		regmap__window_free(&w[n]);
+	slabs[slab_count++].count = new_windows = bytes / sizeof(*w);
 	return true;
+}
+
+static struct regmap_window *take_window(void)
+{
+	const struct slab *slab = &slabs[slab_count - 1];
+	struct regmap_window *w = free_windows;
+
+	if (new_windows)
+		return &slab->base[slab->count - new_windows--];
+	free_windows = w->next_free;
+	if (!free_windows)
+		free_end = &free_windows;
+	return w;
 }
 
 struct regmap_window *regmap__window_alloc(void)
 {
 	struct regmap_window *w;
 
-	if (!free_windows && !grow_windows())
+	if (!new_windows && !free_windows && !grow_windows())
 		return NULL;
-	w = free_windows;
-	free_windows = w->next_free;
-	if (!free_windows)
-		free_end = &free_windows;
+	w = take_window();
 	set(&w->start, 0);
 	set(&w->last, 0);
 	set(&w->parent, NULL);
@@ -778,6 +787,7 @@ int regmap__table_repair(void)
 	free_roots = NULL;
 	free_windows = NULL;
 	free_end = &free_windows;
+	new_windows = 0;
 	find_parents();
 	return provide_roots() && provide_chunks() ? 0 : -ENOMEM;
 }
