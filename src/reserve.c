@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../arch/x86_64/syscall.h"
+#include "maps.h"
 #include "table.h"
 
 enum {
@@ -296,41 +297,40 @@ static void find_limits(void)
 	}
 }
 
-/* One line of /proc/self/maps. */
-struct mapping {
+/* A mapping, for the report. */
+struct occupant {
 	uint64_t first, last;
 	char mode[5];
 	char what[200];
 };
 
-static bool parse(const char *line, struct mapping *m)
+static void describe(struct occupant *o, const struct mapping *m)
 {
-	uint64_t past;
-	int n = 0;
-
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %n", &m->first, &past, m->mode,
-	           &n) < 3)
-		return false;
-	m->last = past - 1;
-	snprintf(m->what, sizeof(m->what), "%s", n ? line + n : "");
-	m->what[strcspn(m->what, "\n")] = '\0';
-	return true;
+	*o = (struct occupant){
+		.first = m->start,
+		.last = m->end - 1,
+		.mode = {m->rights & PROT_READ ? 'r' : '-', m->rights & PROT_WRITE ? 'w' : '-',
+	                 m->rights & PROT_EXEC ? 'x' : '-', m->shared ? 's' : 'p'},
+	};
+	snprintf(o->what, sizeof(o->what), "%s", m->name);
 }
 
 /* The first mapping in a range that isn't a reservation of ours. */
-static bool find_mapping(uint64_t first, uint64_t last, struct mapping *m)
+static bool find_occupant(uint64_t first, uint64_t last, struct occupant *o)
 {
-	FILE *f = fopen("/proc/self/maps", "re");
-	char *line = NULL;
-	size_t size = 0;
+	static char text[MAPS_TEXT];
+	struct mapping m;
+	struct maps maps;
 	bool found = false;
 
-	while (f && !found && getline(&line, &size, f) > 0)
-		found = parse(line, m) && m->first <= last && m->last >= first &&
-		        !owner_of(m->first < first ? first : m->first);
-	free(line);
-	if (f)
-		fclose(f);
+	if (!regmap__maps_open(&maps, text))
+		return false;
+	while (!found && regmap__maps_next(&maps, &m))
+		found = m.start <= last && m.end - 1 >= first &&
+		        !owner_of(m.start < first ? first : m.start);
+	regmap__maps_close(&maps);
+	if (found)
+		describe(o, &m);
 	return found;
 }
 
@@ -344,10 +344,10 @@ static bool page_is_mapped(uint64_t page)
 /* Is something of the program's there? For where it can't be found out by mapping. */
 static bool in_use(uint64_t first, uint64_t last)
 {
-	struct mapping m;
+	struct occupant o;
 
 	if ((last - first) / PAGE >= FEW_PAGES)
-		return find_mapping(first, last, &m);
+		return find_occupant(first, last, &o);
 	for (;; first += PAGE) {
 		if (!owner_of(first) && page_is_mapped(first))
 			return true;
@@ -356,25 +356,25 @@ static bool in_use(uint64_t first, uint64_t last)
 	}
 }
 
-static const char *advice_for(const struct mapping *m)
+static const char *advice_for(const struct occupant *o)
 {
-	if (m->first == 0)
+	if (o->first == 0)
 		return "a system-call rewriter (zpoline, lazypoline) does that: run without it";
 	return "choose another address, or unmap that first";
 }
 
 static void report(uint64_t start, uint64_t last, const char *name)
 {
-	struct mapping m = {start, last, "?", ""};
+	struct occupant o = {start, last, "?", ""};
 	char line[512];
 	int n;
 
-	find_mapping(start & -(uint64_t)PAGE, last | (PAGE - 1), &m);
+	find_occupant(start & -(uint64_t)PAGE, last | (PAGE - 1), &o);
 	n = snprintf(line, sizeof(line),
 	             "regmap: can't map \"%s\" at 0x%" PRIx64 "-0x%" PRIx64 ": 0x%" PRIx64
 	             "-0x%" PRIx64 " (%s) is in use by %s; %s\n",
-	             name, start, last, m.first, m.last, m.mode,
-	             m.what[0] ? m.what : "anonymous memory", advice_for(&m));
+	             name, start, last, o.first, o.last, o.mode,
+	             o.what[0] ? o.what : "anonymous memory", advice_for(&o));
 	if (n >= (int)sizeof(line))
 		n = sizeof(line) - 1;
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
@@ -462,12 +462,12 @@ static bool clip_to_user(uint64_t *first, uint64_t *last)
 static bool unreservable_in_use(uint64_t start, uint64_t last)
 {
 	uint64_t to = last < lowest ? last | (PAGE - 1) : lowest - 1;
-	struct mapping m;
+	struct occupant o;
 
 	if (start < lowest && in_use(start & -(uint64_t)PAGE, to))
 		return true;
 	return start < VSYSCALL + PAGE && last >= VSYSCALL &&
-	       find_mapping(VSYSCALL, VSYSCALL + PAGE - 1, &m);
+	       find_occupant(VSYSCALL, VSYSCALL + PAGE - 1, &o);
 }
 
 int regmap__reserve_take(uint64_t start, uint64_t last, const char *name)
