@@ -423,12 +423,15 @@ static int move_all(uint64_t guest, uint8_t *to, const uint8_t *from, size_t len
 /* All of it in the memory of one window, as a rule: then the first look is the check as well. */
 static int move(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
 {
+	unsigned access = to ? REGMAP_READ : REGMAP_WRITE;
 	struct access at;
-	bool whole;
+	bool whole = regmap__quick_begin(&at, guest, length, access);
 	int err = 0;
 
-	regmap__access_begin(&at, guest, length, to ? REGMAP_READ : REGMAP_WRITE);
-	whole = at.host && !at.refusal && at.length == length;
+	if (!whole) {
+		regmap__access_begin(&at, guest, length, access);
+		whole = at.host && !at.refusal && at.length == length;
+	}
 	if (whole)
 		err = move_piece(&at, to, from);
 	regmap__access_end(&at);

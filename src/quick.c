@@ -260,7 +260,7 @@ static inline bool is_open(const struct hint *hint, unsigned access)
 }
 
 /* regmap__access_begin() for the commonest case. False: nothing is pinned. */
-static inline bool begin(const struct plan *p, uint64_t address, struct access *at)
+static inline bool begin(uint64_t address, size_t size, unsigned access, struct access *at)
 {
 	struct regmap_window *w;
 	struct hint *hint;
@@ -268,11 +268,11 @@ static inline bool begin(const struct plan *p, uint64_t address, struct access *
 	if (!hints || !pin_take_home(&at->pin, regmap__thread_key()))
 		return false;
 	hint = &hints[at->pin.slot - regmap__home_slots];
-	w = at->window = find_window(hint, address, p->size);
+	w = at->window = find_window(hint, address, size);
 	if (w) {
-		at->pin.stores = p->access & EM_WRITE ? PIN_STORES : 0;
+		at->pin.stores = access & EM_WRITE ? PIN_STORES : 0;
 		atomic_exchange(&at->pin.slot->window, (uintptr_t)w | at->pin.stores);
-		if (is_open(hint, p->access))
+		if (is_open(hint, access))
 			return true;
 	}
 	pin_release_home(&at->pin);
@@ -282,6 +282,21 @@ static inline bool begin(const struct plan *p, uint64_t address, struct access *
 static inline void *host_of(const struct access *at, const struct plan *p, uint64_t address)
 {
 	return window_host(at->window, address, p->access & RIGHTS);
+}
+
+bool regmap__quick_begin(struct access *at, uint64_t address, size_t length, unsigned access)
+{
+	if (!begin(address, length, access, at))
+		return false;
+	at->host = window_host(at->window, address, access);
+	if (!at->host) {
+		pin_release_home(&at->pin);
+		return false;
+	}
+	at->address = address;
+	at->length = length;
+	at->refusal = NULL;
+	return true;
 }
 
 static inline void end(struct access *at)
@@ -332,7 +347,7 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 	at.pin.slot = NULL;
 	if (address < FIELDS_END)
 		return on_registers(&q);
-	if (!begin(plan, address, &at))
+	if (!begin(address, plan->size, plan->access, &at))
 		return anywhere(&q, &at, how);
 	host = host_of(&at, plan, address);
 	if (!host)
@@ -349,7 +364,7 @@ enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *
 	bool done = false;
 	void *host;
 
-	if (!begin(plan, address, &at))
+	if (!begin(address, plan->size, plan->access, &at))
 		return QUICK_NO;
 	host = host_of(&at, plan, address);
 	if (host)
