@@ -448,11 +448,6 @@ int regmap_write(uint64_t guest, const void *from, size_t length)
 	return length == 0 ? 0 : from ? move(guest, NULL, from, length) : -EFAULT;
 }
 
-int regmap_translate(uint64_t guest, void **host)
-{
-	return host ? regmap__table_translate(guest, host) : -EFAULT;
-}
-
 /* --- errors --- */
 
 #define ERRORS(X) \
