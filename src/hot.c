@@ -56,7 +56,7 @@ enum { NOTE_VIEWLESS = 1, NOTE_KINDS = SLOT_NOTE_VECTOR | NOTE_VIEWLESS };
 
 static uint64_t where(uint64_t address)
 {
-	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
+	uint64_t version = atomic_load_explicit(&regmap__table.version, memory_order_acquire);
 
 	return mix(mix(version, address >> 6), 1) & ~(uint64_t)NOTE_KINDS;
 }

@@ -7,6 +7,7 @@
 #include "../arch/x86_64/context.h"
 #include "../arch/x86_64/scratch.h"
 #include "../arch/x86_64/syscall.h"
+#include "atomics.h"
 #include "gate.h"
 #include "pin.h"
 
@@ -20,9 +21,6 @@ static __thread struct lane_tls tls __attribute__((tls_model("initial-exec")));
 static struct lane first_block[LANES];
 static struct lane *_Atomic block[BLOCKS] = {first_block};
 static _Atomic unsigned top; /* no lane from here on was ever claimed */
-
-#define get(p) atomic_load_explicit(p, memory_order_acquire)
-#define set(p, v) atomic_store_explicit(p, v, memory_order_release)
 
 static long membarrier(int command)
 {

@@ -34,7 +34,7 @@ enum { FIELDS_END = (FIELD_RFLAGS + 1) * 8 };
 static inline bool are_registers(void)
 {
 	static _Atomic uint64_t valid; /* version + 1 */
-	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
+	uint64_t version = atomic_load_explicit(&regmap__table.version, memory_order_acquire);
 	const struct backing_ops *ops;
 	struct table_hit hit;
 
@@ -227,7 +227,7 @@ static void take_hint(struct hint *hint, uint64_t first, const struct table_hit 
 /* Does it tell all about so many bytes? */
 static inline bool is_good(const struct hint *hint, uint64_t address, size_t size)
 {
-	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_relaxed);
+	uint64_t version = atomic_load_explicit(&regmap__table.version, memory_order_relaxed);
 
 	return hint->valid == version + 1 && address >= hint->first && address <= hint->last &&
 	       hint->last - address >= size - 1;
@@ -260,19 +260,19 @@ static inline bool is_open(const struct hint *hint, unsigned access)
 }
 
 /* regmap__access_begin() for the commonest case. False: nothing is pinned. */
-static inline bool begin(const struct plan *p, uint64_t address, struct access *at)
+static inline bool begin(uint64_t address, size_t size, unsigned access, struct access *at)
 {
 	struct regmap_window *w;
 	struct hint *hint;
 
-	if (!hints || !pin_take_home(&at->pin, pin_thread_key()))
+	if (!hints || !pin_take_home(&at->pin, regmap__thread_key()))
 		return false;
 	hint = &hints[at->pin.slot - regmap__home_slots];
-	w = at->window = find_window(hint, address, p->size);
+	w = at->window = find_window(hint, address, size);
 	if (w) {
-		at->pin.stores = p->access & EM_WRITE ? PIN_STORES : 0;
+		at->pin.stores = access & EM_WRITE ? PIN_STORES : 0;
 		atomic_exchange(&at->pin.slot->window, (uintptr_t)w | at->pin.stores);
-		if (is_open(hint, p->access))
+		if (is_open(hint, access))
 			return true;
 	}
 	pin_release_home(&at->pin);
@@ -281,7 +281,22 @@ static inline bool begin(const struct plan *p, uint64_t address, struct access *
 
 static inline void *host_of(const struct access *at, const struct plan *p, uint64_t address)
 {
-	return window_host(at->window, address - window_start(at->window), p->access & RIGHTS);
+	return window_host(at->window, address, p->access & RIGHTS);
+}
+
+bool regmap__quick_begin(struct access *at, uint64_t address, size_t length, unsigned access)
+{
+	if (!begin(address, length, access, at))
+		return false;
+	at->host = window_host(at->window, address, access);
+	if (!at->host) {
+		pin_release_home(&at->pin);
+		return false;
+	}
+	at->address = address;
+	at->length = length;
+	at->refusal = NULL;
+	return true;
 }
 
 static inline void end(struct access *at)
@@ -332,7 +347,7 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 	at.pin.slot = NULL;
 	if (address < FIELDS_END)
 		return on_registers(&q);
-	if (!begin(plan, address, &at))
+	if (!begin(address, plan->size, plan->access, &at))
 		return anywhere(&q, &at, how);
 	host = host_of(&at, plan, address);
 	if (!host)
@@ -349,7 +364,7 @@ enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *
 	bool done = false;
 	void *host;
 
-	if (!begin(plan, address, &at))
+	if (!begin(address, plan->size, plan->access, &at))
 		return QUICK_NO;
 	host = host_of(&at, plan, address);
 	if (host)

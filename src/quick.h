@@ -9,6 +9,7 @@
 #define SRC_QUICK_H
 
 #include "../emulator/plan.h"
+#include "access.h"
 
 enum quick {
 	QUICK_DONE,   /* all but RIP is done */
@@ -27,10 +28,11 @@ struct quick_failure {
 void regmap__quick_init(void);
 
 /*
- * A child by fork() is noticed in here, where that matters. @rip: of the instruction. @general_only: don't call devices whose callbacks may use vector
- * registers, those without REGMAP_GENERAL. A device's callback is called as regmap.h says, on the
- * stack and with the signal mask that this runs with, and may leave by a jump or an exception. A store
- * to the register page may change any of the registers, RSP too. AS-Safe.
+ * A child by fork() is noticed in here, where that matters. @rip: of the instruction. @general_only:
+ * don't call devices whose callbacks may use vector registers, those without REGMAP_GENERAL. A
+ * device's callback is called as regmap.h says, on the stack and with the signal mask that this runs
+ * with, and may leave by a jump or an exception. A store to the register page may change any of the
+ * registers, RSP too. AS-Safe.
  */
 enum quick regmap__quick(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                          bool general_only, struct quick_failure *failure);
@@ -49,5 +51,11 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
  */
 enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs,
                                 uint64_t address, uint8_t *xsave, uint64_t xfeatures);
+
+/*
+ * regmap__access_begin() for the commonest case: memory of one window, on a home slot (pin.h), and as
+ * a rule where the thread's last access was. False: nothing is pinned. AS-Safe.
+ */
+bool regmap__quick_begin(struct access *at, uint64_t address, size_t length, unsigned access);
 
 #endif
