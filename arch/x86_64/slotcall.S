@@ -207,7 +207,20 @@ regmap__slot_call:
 	in_frame
 	mov	SLOT_RSP(%rbx), %rax
 	lea	-136(%rax), %rax
-	mov	SLOT_TARGET(%rbx), %rcx
+	/* Where RSP has moved down a little, that place lies in the frame: then the frame moves, too. */
+	lea	7(%rax), %rcx
+	sub	%rbx, %rcx
+	cmp	$SLOT_FRAME_SIZE + 7, %rcx
+	jae	9f
+	lea	-256(%rsp), %rsp
+	.set	at, 0
+	.rept	SLOT_FRAME_SIZE / 8
+	mov	at(%rbx), %rcx
+	mov	%rcx, at-SLOT_FRAME_SIZE-16(%rbx)
+	.set	at, at + 8
+	.endr
+	lea	-SLOT_FRAME_SIZE-16(%rbx), %rbx
+9:	mov	SLOT_TARGET(%rbx), %rcx
 	mov	%rcx, (%rax)
 	mov	%rax, SLOT_CELL(%rbx)
 	mov	%rbx, %rsp
