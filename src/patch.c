@@ -84,6 +84,7 @@ void regmap__patch_count(uint64_t rip, const struct plan *plan)
 		regmap__why_count(WHY_MANY, 1);
 		return;
 	}
+	atomic_fetch_add_explicit(&site->faults, 1, memory_order_relaxed);
 	if (is_refused(site, plan) || !is_hot(site) || !regmap__patch_try_lock(&mask))
 		return;
 	/* switched off meanwhile: nothing may be patched after that has taken all back */

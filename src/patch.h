@@ -114,12 +114,23 @@ struct patch_room {
 bool regmap__room_for_slot(uint64_t near, struct patch_room *room);
 /* The first @length bytes of it are taken, by patch number @owner. */
 void regmap__room_keep(struct patch_room *room, size_t length, uint32_t owner);
-/* @size bytes somewhere in first..last, for good; 0: none. */
+/* So far from a hop a jump may lead in circumstances: no code of ours, but nobody else's, either. */
+struct hop_strays {
+	unsigned count;
+	uint64_t away[7];
+};
+/* @size bytes somewhere in first..last. */
+struct hop_wish {
+	uint64_t first, last;
+	unsigned size;
+	struct hop_strays strays;
+};
 struct patch_text;
-uint64_t regmap__room_for_hop(const struct patch_text *text, uint64_t first, uint64_t last,
-                              unsigned size, uint32_t owner);
-/* No code of ours, but a jump may lead there in circumstances. False: it is another's. */
-bool regmap__room_note_stray(uint64_t at, uint32_t owner);
+/* For good; 0: there are none. */
+uint64_t regmap__room_for_hop(const struct patch_text *text, const struct hop_wish *wish,
+                              uint32_t owner);
+/* Of a hop that is there. False: another's are in the way. */
+bool regmap__room_note_strays(uint64_t hop, const struct hop_strays *strays, uint32_t owner);
 /* Lock-free: whose code is at @rip, and how far into the slot (-1: a hop). 0: not ours. */
 uint32_t regmap__room_owner(uint64_t rip, int *offset);
 

@@ -9,6 +9,7 @@
 #include "../include/regmap/regmap.h"
 #include "hot.h"
 #include "patch_change.h"
+#include "patch_list.h"
 #include "patch_own.h"
 #include "text.h"
 #include "trap.h"
@@ -138,7 +139,7 @@ __attribute__((destructor)) static void print_stats(void)
 	char buffer[TEXT];
 	struct text t = {buffer, buffer + sizeof(buffer)};
 
-	if (!wish || strcmp(wish, "1") || regmap_patch_stats(&stats))
+	if (!wish || (strcmp(wish, "1") && strcmp(wish, "2")) || regmap_patch_stats(&stats))
 		return;
 	put_count(&t, "regmap: patching: sites ", stats.sites);
 	put_count(&t, ", patched ", stats.patched);
@@ -156,6 +157,8 @@ __attribute__((destructor)) static void print_stats(void)
 		put(&t, "\n");
 	}
 	sys_call(SYS_write, STDERR_FILENO, (long)buffer, t.at - buffer, 0);
+	if (*wish == '2')
+		regmap__patch_list();
 }
 
 /* --- the environment --- */

@@ -179,13 +179,13 @@ static uint64_t pun_first(uint64_t site, unsigned length, const uint8_t *behind)
 	return site + PATCH_JUMP_SIZE + (uint64_t)(int64_t)(int32_t)high;
 }
 
-/* Where the jump would lead with breakpoints in the bytes behind it. */
-static bool note_strays(uint64_t site, unsigned length, const uint8_t *behind, uint64_t hop,
-                        uint32_t number)
+/* Where the jump would lead with breakpoints in the bytes behind it, from where it leads without. */
+static void find_strays(uint64_t site, unsigned length, const uint8_t *behind,
+                        struct hop_strays *strays)
 {
 	unsigned fixed = PATCH_JUMP_SIZE - length;
-	uint64_t low = hop - pun_first(site, length, behind);
 
+	strays->count = 0;
 	for (unsigned set = 1; set < 1u << fixed; set++) {
 		uint8_t bent[PATCH_JUMP_SIZE];
 
@@ -193,10 +193,9 @@ static bool note_strays(uint64_t site, unsigned length, const uint8_t *behind, u
 		for (unsigned i = 0; i < fixed; i++)
 			if (set >> i & 1)
 				bent[i] = PATCH_INT3;
-		if (!regmap__room_note_stray(pun_first(site, length, bent) + low, number))
-			return false;
+		strays->away[strays->count++] =
+			pun_first(site, length, bent) - pun_first(site, length, behind);
 	}
-	return true;
 }
 
 static bool write_hop(const struct patch_text *text, uint64_t at, unsigned size, uint64_t to)
@@ -220,14 +219,15 @@ static uint64_t old_hop(const struct patch *p, uint64_t first, uint64_t last)
 	return 0;
 }
 
-static uint64_t new_hop(const struct patch_text *text, struct patch *p, uint64_t first,
-                        uint64_t last)
+static uint64_t new_hop(const struct patch_text *text, struct patch *p, struct hop_wish *wish)
 {
-	bool near = in_reach(first + NEAR_HOP, p->slot) && in_reach(last + NEAR_HOP, p->slot);
-	unsigned size = near ? NEAR_HOP : FAR_HOP;
-	uint64_t hop = regmap__room_for_hop(text, first, last, size, p->number);
+	bool near = in_reach(wish->first + NEAR_HOP, p->slot) &&
+	            in_reach(wish->last + NEAR_HOP, p->slot);
+	uint64_t hop;
 
-	if (!hop || !write_hop(text, hop, size, p->slot))
+	wish->size = near ? NEAR_HOP : FAR_HOP;
+	hop = regmap__room_for_hop(text, wish, p->number);
+	if (!hop || !write_hop(text, hop, wish->size, p->slot))
 		return 0;
 	memmove(p->hop + 1, p->hop, sizeof(p->hop) - sizeof(p->hop[0]));
 	p->hop[0] = hop;
@@ -238,16 +238,18 @@ static enum patch_why pun(const struct patch_text *text, struct patch *p)
 {
 	unsigned length = p->plan.length;
 	uint8_t behind[PATCH_JUMP_SIZE], jump[PATCH_JUMP_SIZE] = {0xe9};
-	uint64_t first, last, hop;
+	struct hop_wish wish;
+	uint64_t hop;
 
 	if (!regmap__text_read(text, p->site + length, behind, PATCH_JUMP_SIZE - length))
 		return WHY_EDGE;
-	first = pun_first(p->site, length, behind);
-	last = first + (1ULL << 8 * (length - 1)) - 1;
-	hop = old_hop(p, first, last);
+	wish.first = pun_first(p->site, length, behind);
+	wish.last = wish.first + (1ULL << 8 * (length - 1)) - 1;
+	find_strays(p->site, length, behind, &wish.strays);
+	hop = old_hop(p, wish.first, wish.last);
 	if (!hop)
-		hop = new_hop(text, p, first, last);
-	if (!hop || !note_strays(p->site, length, behind, hop, p->number))
+		hop = new_hop(text, p, &wish);
+	if (!hop || !regmap__room_note_strays(hop, &wish.strays, p->number))
 		return WHY_ROOM;
 	put_displacement(jump + 1, p->site + PATCH_JUMP_SIZE, hop);
 	return regmap__patch_put(text, p, jump, PATCH_PUNNED) ? WHY_NONE : WHY_CHANGED;

@@ -335,49 +335,74 @@ static struct code_page *page_for_hops(const struct patch_text *text, uint64_t n
 	return page;
 }
 
-static uint64_t hop_in_page(struct code_page *page, uint64_t first, uint64_t last, unsigned size,
-                            uint32_t owner)
+static bool stray_fits(uint64_t at)
+{
+	struct code_page *page = find_page(at / PAGE);
+
+	return !page || (!page->area && !in_the_way(page, at, 1));
+}
+
+static bool note_stray(uint64_t at, uint32_t owner)
+{
+	struct code_page *page = find_page(at / PAGE);
+
+	if (!page)
+		page = add_page(at / PAGE, 0);
+	return page && note(page, at, 1, owner);
+}
+
+static bool strays_fit(uint64_t at, const struct hop_strays *strays)
+{
+	for (unsigned i = 0; i < strays->count; i++)
+		if (!stray_fits(at + strays->away[i]))
+			return false;
+	return true;
+}
+
+bool regmap__room_note_strays(uint64_t at, const struct hop_strays *strays, uint32_t owner)
+{
+	int nowhere;
+
+	for (unsigned i = 0; i < strays->count; i++)
+		if (regmap__room_owner(at + strays->away[i], &nowhere) != owner &&
+		    !(stray_fits(at + strays->away[i]) && note_stray(at + strays->away[i], owner)))
+			return false;
+	return true;
+}
+
+static uint64_t hop_in_page(struct code_page *page, const struct hop_wish *wish, uint32_t owner)
 {
 	uint64_t start = page->page * PAGE, end = start + PAGE - 1;
-	uint64_t at = free_place(page, first > start ? first : start, last < end ? last : end,
-	                         size);
+	uint64_t last = wish->last < end ? wish->last : end;
+	uint64_t at = wish->first > start ? wish->first : start;
 
-	return at && note(page, at, size, owner) ? at : 0;
+	for (; (at = free_place(page, at, last, wish->size)); at++)
+		if (strays_fit(at, &wish->strays))
+			break;
+	return at && note(page, at, wish->size, owner) ? at : 0;
 }
 
 /*
  * Pages that are there come first, and the same ones are tried for all sites that share a range:
  * those whose number is a multiple of the step.
  */
-uint64_t regmap__room_for_hop(const struct patch_text *text, uint64_t first, uint64_t last,
-                              unsigned size, uint32_t owner)
+uint64_t regmap__room_for_hop(const struct patch_text *text, const struct hop_wish *wish,
+                              uint32_t owner)
 {
-	uint64_t from = first / PAGE, to = last / PAGE, step = (to - from) / 64 + 1, at = 0;
+	uint64_t from = wish->first / PAGE, to = wish->last / PAGE;
+	uint64_t step = (to - from) / 64 + 1, at = 0;
 
-	if (last < first || last >= HIGHEST)
+	if (wish->last < wish->first || wish->last >= HIGHEST)
 		return 0;
 	for (unsigned fresh = 0; fresh < 2; fresh++)
 		for (uint64_t n = (from + step - 1) / step * step; n <= to; n += step) {
 			struct code_page *page = page_for_hops(text, n, fresh);
 
-			at = page ? hop_in_page(page, first, last, size, owner) : 0;
+			at = page ? hop_in_page(page, wish, owner) : 0;
 			if (at)
 				return at;
 		}
 	return 0;
-}
-
-bool regmap__room_note_stray(uint64_t at, uint32_t owner)
-{
-	struct code_page *page = find_page(at / PAGE);
-	const struct hop *hop;
-
-	if (!page)
-		page = add_page(at / PAGE, 0);
-	if (!page || page->area)
-		return false;
-	hop = in_the_way(page, at, 1);
-	return hop ? hop->at == at && hop->owner == owner : note(page, at, 1, owner);
 }
 
 /* --- whose --- */

@@ -93,7 +93,7 @@ struct slot_request {
 	bool pushed_flags;  /* keep flags as processors without LAHF must: for tests */
 };
 
-enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 32 };
+enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 32, SLOT_NO_ACCESS = 0xffff };
 
 /* What is what in a slot's code, for regmap__slot_roll(). Written by regmap__slot_generate(). */
 struct slot_map {
