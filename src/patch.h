@@ -50,6 +50,7 @@ struct patch {
 	_Atomic uint32_t kind;      /* enum patch_kind: what stands in memory */
 	_Atomic uint64_t now[2];    /* the bytes, while it is patched */
 	uint64_t hop[4];            /* the latest ones; 0: none */
+	bool passes;                /* its slot does nothing but the instruction: see patch_pun.c */
 	uint32_t number;            /* its own */
 	uint32_t older;             /* of the same site, with other bytes; patch lock */
 	_Atomic uint32_t next_here; /* on the same page */
@@ -119,9 +120,9 @@ struct hop_strays {
 	unsigned count;
 	uint64_t away[7];
 };
-/* @size bytes somewhere in first..last. */
+/* @size bytes at first, first + stride, ... or last. */
 struct hop_wish {
-	uint64_t first, last;
+	uint64_t first, last, stride;
 	unsigned size;
 	struct hop_strays strays;
 };

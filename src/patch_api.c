@@ -88,7 +88,8 @@ static void count_patches(struct regmap_patch_stats *stats)
 	uint32_t used = atomic_load(&regmap__patches.used);
 
 	for (uint32_t n = 1; n <= used; n++) {
-		enum patch_kind kind = patch_kind(patch_number(n));
+		const struct patch *p = patch_number(n);
+		enum patch_kind kind = p->passes ? PATCH_NONE : patch_kind(p);
 
 		stats->patched += kind != PATCH_NONE;
 		stats->in_place += kind == PATCH_IN_PLACE;
@@ -121,7 +122,7 @@ int regmap_patch_site(const void *code)
 	const struct patch_site *site = regmap__site_at((uintptr_t)code, false);
 	const struct patch *p = regmap__patch_of((uintptr_t)code);
 
-	if (p && patch_kind(p) != PATCH_NONE)
+	if (p && !p->passes && patch_kind(p) != PATCH_NONE)
 		return 1;
 	return site && atomic_load(&site->verdict) ? -EPERM : 0;
 }

@@ -581,6 +581,104 @@ static bool emit_original(struct making *m)
 	return true;
 }
 
+/* --- instructions that pass --- */
+
+static bool is_jump(const struct em_decoded *d)
+{
+	return d->insn.meta.category == ZYDIS_CATEGORY_COND_BR ||
+	       d->insn.meta.category == ZYDIS_CATEGORY_UNCOND_BR;
+}
+
+/* To where it says, by 32 bits. LOOP, JRCXZ and XBEGIN have no such form. */
+static bool is_simple_jump(const struct em_decoded *d)
+{
+	return is_jump(d) && d->insn.raw.imm[0].is_relative &&
+	       ((d->insn.opcode & 0xf0) == 0x70 || (d->insn.opcode & 0xf0) == 0x80 ||
+	        d->insn.opcode == 0xeb || d->insn.opcode == 0xe9) &&
+	       !(d->insn.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE);
+}
+
+/* What is known by its own address, or makes the next instruction special, stays. */
+static bool is_ordinary(const struct em_decoded *d)
+{
+	switch (d->insn.meta.category) {
+	case ZYDIS_CATEGORY_DATAXFER:
+	case ZYDIS_CATEGORY_BINARY:
+	case ZYDIS_CATEGORY_LOGICAL:
+	case ZYDIS_CATEGORY_SHIFT:
+	case ZYDIS_CATEGORY_ROTATE:
+	case ZYDIS_CATEGORY_BITBYTE:
+	case ZYDIS_CATEGORY_BMI1:
+	case ZYDIS_CATEGORY_BMI2:
+	case ZYDIS_CATEGORY_CMOV:
+	case ZYDIS_CATEGORY_SETCC:
+	case ZYDIS_CATEGORY_CONVERT:
+	case ZYDIS_CATEGORY_NOP:
+	case ZYDIS_CATEGORY_WIDENOP:
+	case ZYDIS_CATEGORY_SSE:
+	case ZYDIS_CATEGORY_LOGICAL_FP:
+	case ZYDIS_CATEGORY_AVX:
+	case ZYDIS_CATEGORY_AVX2:
+	case ZYDIS_CATEGORY_BROADCAST:
+	case ZYDIS_CATEGORY_AES:
+	case ZYDIS_CATEGORY_PCLMULQDQ: return !names_segment(d);
+	default: return d->insn.mnemonic == ZYDIS_MNEMONIC_LEA;
+	}
+}
+
+static bool touches_memory(const struct em_decoded *d)
+{
+	for (int i = 0; i < d->insn.operand_count; i++)
+		if (d->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    (d->op[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN ||
+		     d->op[i].mem.base == ZYDIS_REGISTER_RIP ||
+		     d->op[i].mem.base == ZYDIS_REGISTER_EIP))
+			return d->insn.meta.category != ZYDIS_CATEGORY_NOP &&
+			       d->insn.meta.category != ZYDIS_CATEGORY_WIDENOP;
+	return false;
+}
+
+bool regmap__slot_can_pass(struct plan *plan, const uint8_t *code, size_t length)
+{
+	struct em_decoded d;
+
+	if (regmap__em_decode(&d, code, length) || d.insn.attributes & ZYDIS_ATTRIB_HAS_LOCK)
+		return false;
+	if (!is_simple_jump(&d) && (!is_ordinary(&d) || touches_memory(&d)))
+		return false;
+	memset(plan, 0, sizeof *plan);
+	plan->mem.base = plan->mem.index = EM_NO_REG;
+	plan->length = d.insn.length;
+	memcpy(plan->bytes, code, plan->length);
+	return true;
+}
+
+/* A branch that is taken doesn't come back. */
+static bool emit_branch(struct making *m)
+{
+	const ZydisDecodedInstruction *insn = &m->d.insn;
+	uint64_t target = m->request->site + m->plan->length + (uint64_t)insn->raw.imm[0].value.s;
+	int64_t distance;
+	int32_t near;
+	uint8_t code[6] = {0x0f, (uint8_t)(0x80 | (insn->opcode & 15))};
+	unsigned length = 6;
+
+	if (insn->meta.category == ZYDIS_CATEGORY_UNCOND_BR) {
+		code[0] = 0xe9;
+		length = 5;
+	}
+	distance = (int64_t)(target - (m->request->code + m->e.at + length));
+	near = (int32_t)distance;
+	if (near != distance)
+		return no(m, "its target is too far from its slot");
+	memcpy(code + length - sizeof near, &near, sizeof near);
+	m->map->original = (uint16_t)m->e.at;
+	regmap__emit_bytes(&m->e, code, length);
+	regmap__emit_state(&m->e, SLOT_DONE, 0);
+	jump_to_next(m);
+	return true;
+}
+
 static void fill_cell(const struct making *m, struct slot_cell *cell)
 {
 	cell->start = m->request->code;
@@ -614,13 +712,14 @@ size_t regmap__slot_generate(const struct slot_request *request, uint8_t to[SLOT
 		*why = "not an instruction";
 		return 0;
 	}
-	if (prepare(&m)) {
+	if (!request->passes && prepare(&m)) {
 		memcpy(map->scratch, m.reg, sizeof map->scratch);
 		map->scratches = SLOT_SCRATCHES;
 		emit_inline(&m);
 	}
-	emit_call(&m);
-	if (!emit_original(&m)) {
+	if (!request->passes)
+		emit_call(&m);
+	if (!(is_simple_jump(&m.d) ? emit_branch(&m) : emit_original(&m))) {
 		*why = m.why;
 		return 0;
 	}

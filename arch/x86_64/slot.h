@@ -90,6 +90,7 @@ struct slot_request {
 	uint32_t magic;     /* its value */
 	bool count;         /* lane.count */
 	bool inline_access; /* false: only a call part */
+	bool passes;        /* nothing but the instruction, moved: regmap__slot_can_pass() */
 	bool pushed_flags;  /* keep flags as processors without LAHF must: for tests */
 };
 
@@ -119,6 +120,12 @@ struct slot_map {
  */
 size_t regmap__slot_generate(const struct slot_request *request, uint8_t to[SLOT_CODE_MOST],
                              struct slot_map *map, struct slot_cell *cell, const char **why);
+
+/*
+ * Can an instruction that accesses no memory be moved to a slot? @plan gets its bytes and length, and
+ * the kind EM_NONE. AS-Safe.
+ */
+bool regmap__slot_can_pass(struct plan *plan, const uint8_t *code, size_t length);
 
 /*
  * What is dead behind an instruction: decodes from @code on, at most @length bytes. Flags only: see
