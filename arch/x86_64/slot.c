@@ -463,22 +463,47 @@ static void check_congruence(struct making *m, struct slot_jump *miss)
 	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, miss);
 }
 
-static void translate(struct making *m, struct slot_jump *miss)
+/* Is the address in this view? Then the register has its offset there. */
+static void try_view(struct making *m, size_t member, struct slot_jump *none,
+                     struct slot_jump *outside)
 {
-	enum { ADD = 0x03, SUB = 0x2b, CMP = 0x3b };
+	enum { SUB = 0x2b, CMP = 0x3b };
 	unsigned view = m->reg[SLOT_TEMP], base = m->reg[SLOT_BASE];
 
-	regmap__emit_rip(&m->e, true, 0x8b, view,
-	                 m->request->cell + offsetof(struct slot_cell, view));
+	regmap__emit_rip(&m->e, true, 0x8b, view, m->request->cell + member);
 	regmap__emit_test(&m->e, view);
-	regmap__emit_jump_if(&m->e, SLOT_IF_EQUAL, miss);
+	regmap__emit_jump_if(&m->e, SLOT_IF_EQUAL, none);
 	regmap__emit_arithmetic(&m->e, SUB, base, view, offsetof(struct view, start));
 	regmap__emit_arithmetic(&m->e, CMP, base, view, limit_at(m->plan));
-	regmap__emit_jump_if(&m->e, SLOT_IF_ABOVE_OR_EQUAL, miss);
+	regmap__emit_jump_if(&m->e, SLOT_IF_ABOVE_OR_EQUAL, outside);
+}
+
+/* @found: where it goes on once a view is found. */
+static void translate(struct making *m, struct slot_jump *miss, struct slot_jump *outside,
+                      unsigned *found)
+{
+	enum { ADD = 0x03 };
+	unsigned view = m->reg[SLOT_TEMP], base = m->reg[SLOT_BASE];
+
+	try_view(m, offsetof(struct slot_cell, view), miss, outside);
+	*found = m->e.at;
 	if (needs_congruence(m))
 		check_congruence(m, miss);
 	regmap__emit_arithmetic(&m->e, ADD, base, view, offsetof(struct view, start));
 	regmap__emit_arithmetic(&m->e, ADD, base, view, offsetof(struct view, delta));
+}
+
+/* Out of the way: what is here more seldom, ordinary memory perhaps. */
+static void try_other(struct making *m, struct slot_jump *miss, const struct slot_jump *outside,
+                      unsigned found)
+{
+	enum { ADD = 0x03 };
+
+	regmap__emit_land(&m->e, outside);
+	regmap__emit_arithmetic(&m->e, ADD, m->reg[SLOT_BASE], m->reg[SLOT_TEMP],
+	                        offsetof(struct view, start));
+	try_view(m, offsetof(struct slot_cell, other), miss, miss);
+	regmap__emit_jump_back(&m->e, found);
 }
 
 static void jump_to_next(struct making *m)
@@ -488,13 +513,12 @@ static void jump_to_next(struct making *m)
 }
 
 /*
- * Nothing has happened: with the registers as they were, on to the call part. @busy: the state
- * where the lane may be busy; @idle: where it isn't yet.
+ * Nothing has happened: with the registers as they were, on to the call part. @busy: from where the
+ * lane may be busy; @idle: where it isn't yet.
  */
-static void emit_misses(struct making *m, unsigned state, const struct slot_jump *busy,
+static void emit_misses(struct making *m, const struct slot_jump *busy,
                         const struct slot_jump *idle)
 {
-	regmap__emit_state(&m->e, state | SLOT_BUSY, ~0u);
 	regmap__emit_land(&m->e, busy);
 	leave_lane(m, false);
 	regmap__emit_land(&m->e, idle);
@@ -504,8 +528,8 @@ static void emit_misses(struct making *m, unsigned state, const struct slot_jump
 
 static void emit_inline(struct making *m)
 {
-	struct slot_jump busy = {.count = 0}, idle = {.count = 0};
-	unsigned state;
+	struct slot_jump busy = {.count = 0}, idle = {.count = 0}, outside = {.count = 0};
+	unsigned state, found;
 
 	open_frame(m);
 	emit_address(m);
@@ -514,7 +538,7 @@ static void emit_inline(struct making *m)
 	if (m->is_x87)
 		check_x87(m, &idle);
 	enter_lane(m, &idle);
-	translate(m, &busy);
+	translate(m, &busy, &outside, &found);
 	if (m->needs_flags)
 		give_flags_back(m);
 	else
@@ -525,7 +549,9 @@ static void emit_inline(struct making *m)
 	leave_lane(m, m->request->count);
 	close_frame(m);
 	jump_to_next(m);
-	emit_misses(m, state, &busy, &idle);
+	regmap__emit_state(&m->e, state | SLOT_BUSY, ~0u);
+	try_other(m, &busy, &outside, found);
+	emit_misses(m, &busy, &idle);
 }
 
 /* --- the other parts --- */

@@ -54,14 +54,15 @@ struct lane_tls {
 
 /* The data of one slot: private writable memory within 2 GB of its code. */
 struct slot_cell {
-	_Alignas(64) const
+	_Alignas(16) const
 		void *entry; /* regmap__slot_call(); finds the cell by the CALL's own operand */
-	const struct view *_Atomic view; /* the last one; NULL: none yet */
+	const struct view *_Atomic view; /* NULL: none yet */
 	uint64_t site, next;             /* guest addresses: of the instruction and behind it */
 	uint64_t start;                  /* of the slot's code */
 	uint64_t original;               /* of that part; 0: there is none */
 	const struct plan *plan;         /* of the instruction, with its bytes */
 	uint64_t spare;
+	const struct view *_Atomic other; /* looked at where the first one doesn't do */
 };
 
 /* What regmap__slot_call() lays on the stack, below the red zone, for C. */

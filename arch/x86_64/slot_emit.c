@@ -219,6 +219,12 @@ void regmap__emit_land(struct slot_emit *e, const struct slot_jump *jump)
 	}
 }
 
+void regmap__emit_jump_back(struct slot_emit *e, unsigned to)
+{
+	byte(e, 0xe9);
+	word(e, to - (e->at + 4));
+}
+
 void regmap__emit_jump(struct slot_emit *e, uint64_t target, uint64_t pointer)
 {
 	int64_t distance = (int64_t)(target - (e->code + e->at + 5));
