@@ -202,6 +202,12 @@ static enum em_status make_plan(struct plan *plan, const uint8_t *code, size_t l
 	return status;
 }
 
+/* Nothing but the stack. */
+static bool is_call(const struct plan *p)
+{
+	return p->kind == EM_CALL && !p->has_mem;
+}
+
 /* What accesses memory gets a slot that can do that in windows, the others pass. */
 static struct patch *patch_next(const struct patch_text *text, uint64_t at)
 {
@@ -215,7 +221,7 @@ static struct patch *patch_next(const struct patch_text *text, uint64_t at)
 	if (!regmap__text_read(text, at, code, length))
 		return NULL;
 	regmap__patch_overlay(at, code, length);
-	passes = make_plan(&plan, code, length) != EM_OK;
+	passes = make_plan(&plan, code, length) != EM_OK || is_call(&plan);
 	if (passes && !regmap__slot_can_pass(&plan, code, length))
 		return NULL;
 	if (!passes && plan.kind != EM_COMPILED && plan.kind != EM_NATIVE)

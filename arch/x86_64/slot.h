@@ -50,6 +50,7 @@ struct lane {
 struct lane_tls {
 	uint32_t magic, unused;
 	struct lane *lane;
+	uint64_t target; /* of a CALL or JMP through memory, on the way out of a slot */
 };
 
 /* The data of one slot: private writable memory within 2 GB of its code. */

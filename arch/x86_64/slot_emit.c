@@ -180,6 +180,16 @@ void regmap__emit_tls_load(struct slot_emit *e, unsigned reg, int32_t offset)
 	tls(e, true, 0x8b, reg, offset);
 }
 
+void regmap__emit_tls_store(struct slot_emit *e, unsigned reg, int32_t offset)
+{
+	tls(e, true, 0x89, reg, offset);
+}
+
+void regmap__emit_tls_jump(struct slot_emit *e, int32_t offset)
+{
+	tls(e, false, 0xff, 4, offset);
+}
+
 void regmap__emit_tls_compare(struct slot_emit *e, int32_t offset, uint32_t value)
 {
 	tls(e, false, 0x81, 7, offset);

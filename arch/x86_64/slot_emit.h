@@ -70,6 +70,8 @@ void regmap__emit_constant(struct slot_emit *e, unsigned reg, uint64_t value);
 void regmap__emit_rip(struct slot_emit *e, bool wide, uint8_t opcode, unsigned reg,
                       uint64_t target);
 void regmap__emit_tls_load(struct slot_emit *e, unsigned reg, int32_t offset);
+void regmap__emit_tls_store(struct slot_emit *e, unsigned reg, int32_t offset);
+void regmap__emit_tls_jump(struct slot_emit *e, int32_t offset);
 void regmap__emit_segment_base(struct slot_emit *e, unsigned reg, bool gs);
 
 /* These change the flags. */
