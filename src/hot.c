@@ -33,11 +33,17 @@ static bool has_inline_part(const struct slot_frame *f)
 	return returns_to(f) - f->cell->start > CALL_LENGTH + LEA_LENGTH;
 }
 
+static bool has_one_operand(const struct plan *p)
+{
+	return p->kind == EM_COMPILED || p->kind == EM_NATIVE || p->kind == EM_CALL ||
+	       p->kind == EM_JUMP;
+}
+
 /* No segment: such a site has no business with windows, and never gets a view. */
 static bool operand_of(const struct plan *p, const struct cpu_regs *regs, uint64_t rip,
                        uint64_t *address)
 {
-	if (!p->has_mem || p->mem.segment || (p->kind != EM_COMPILED && p->kind != EM_NATIVE))
+	if (!p->has_mem || p->mem.segment || !has_one_operand(p))
 		return false;
 	*address = regmap__em_offset_by(p, regs, rip);
 	return true;
@@ -75,24 +81,40 @@ static void note(struct slot_cell *cell, uint64_t address, uint64_t kind)
 	__atomic_store_n(&cell->spare, where(address) | old | kind, __ATOMIC_RELAXED);
 }
 
-static const struct view *view_of(const struct slot_cell *cell)
-{
-	return atomic_load_explicit(&cell->view, memory_order_acquire);
-}
-
 static bool is_dead(const struct view *v)
 {
 	return !v || (!atomic_load_explicit(&v->limit[VIEW_READ][0], memory_order_relaxed) &&
 	              !atomic_load_explicit(&v->limit[VIEW_WRITE][0], memory_order_relaxed));
 }
 
+/* One of the two views of a cell. */
+static const struct view *look_at(const struct view *_Atomic *place)
+{
+	return atomic_load_explicit(place, memory_order_acquire);
+}
+
+static bool fits(const struct view *v, const struct plan *p, uint64_t address)
+{
+	return v && regmap__view_fits(v, address, p->size, p->access);
+}
+
 /*
  * A site that goes from window to window, in several threads perhaps, is not to change its cell, which
- * they all read, at each access: only now and then.
+ * they all read, at each access: only now and then, one of its two views and the other in turn.
  */
-static bool is_worth_it(const struct slot_cell *cell, struct lane *lane)
+static bool give_view(struct slot_cell *cell, const struct view *v, struct lane *lane)
 {
-	return is_dead(view_of(cell)) || ++lane->spare[0] % SELDOM == 0;
+	const struct view *_Atomic *place = NULL;
+
+	if (is_dead(look_at(&cell->view)))
+		place = &cell->view;
+	else if (is_dead(look_at(&cell->other)))
+		place = &cell->other;
+	else if (++lane->spare[0] % SELDOM == 0)
+		place = lane->spare[0] / SELDOM & 1 ? &cell->view : &cell->other;
+	if (place)
+		atomic_store_explicit(place, v, memory_order_release);
+	return place;
 }
 
 /*
@@ -111,17 +133,16 @@ static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
 	    is_noted(cell, address, NOTE_VIEWLESS))
 		return false;
 	lane = regmap__lane_take();
-	v = view_of(cell);
-	if (!lane || (v && regmap__view_fits(v, address, p->size, p->access)))
+	if (!lane || fits(look_at(&cell->view), p, address) ||
+	    fits(look_at(&cell->other), p, address))
 		return false;
 	v = regmap__view_for(address, must_be_congruent(p));
 	if (!v) {
 		note(cell, address, NOTE_VIEWLESS);
 		return false;
 	}
-	if (!regmap__view_fits(v, address, p->size, p->access) || !is_worth_it(cell, lane))
+	if (!fits(v, p, address) || !give_view(cell, v, lane))
 		return false;
-	atomic_store_explicit(&cell->view, v, memory_order_release);
 	f->target = cell->start;
 	return true;
 }
