@@ -92,7 +92,7 @@ static bool is_dead(const struct view *v)
  */
 static bool is_worth_it(const struct slot_cell *cell, struct lane *lane)
 {
-	return is_dead(view_of(cell)) || ++lane->spare[0] % SELDOM == 0;
+	return is_dead(view_of(cell)) || ++lane->miss % SELDOM == 0;
 }
 
 /*
@@ -185,7 +185,24 @@ static int quickly(struct slot_frame *f, const struct cpu_regs *regs, bool gener
 	}
 }
 
-int regmap__slot_enter(struct slot_frame *f)
+/* The moves to and from a device where the site was before. */
+static inline enum quick on_device(struct slot_frame *f, bool general_only)
+{
+	struct quick_failure failure;
+	enum quick result;
+
+	if (!(__atomic_load_n(&f->cell->spare, __ATOMIC_RELAXED) & NOTE_VIEWLESS))
+		return QUICK_NO;
+	result = regmap__quick_device(f->cell->plan, f->gpr, &f->flags, f->rip, regmap__lane_own(),
+	                              general_only, &failure);
+	if (result != QUICK_FAILED)
+		return result;
+	regmap__hot_fail(f, failure.status, &failure.fault);
+	take_original(f);
+	return QUICK_DONE;
+}
+
+static int enter(struct slot_frame *f)
 {
 	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
 
@@ -196,10 +213,17 @@ int regmap__slot_enter(struct slot_frame *f)
 	return quickly(f, &regs, true);
 }
 
+int regmap__slot_enter(struct slot_frame *f)
+{
+	return on_device(f, true) == QUICK_DONE ? SLOT_DONE : enter(f);
+}
+
 int regmap__slot_enter_saved(struct slot_frame *f, uint8_t *image, int answer)
 {
 	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
 
+	if (answer == SLOT_VECTOR && on_device(f, false) == QUICK_DONE)
+		return SLOT_DONE;
 	regmap__fork_notice();
 	check_note(f, &regs);
 	if (answer == SLOT_VECTOR)

@@ -4,10 +4,12 @@
 
 #include <sys/mman.h>
 
+#include "../emulator/internal.h"
 #include "../emulator/quick.h"
 #include "bus.h"
 #include "fork.h"
 #include "gate.h"
+#include "lane.h"
 #include "sigsafe.h"
 
 enum { RIGHTS = EM_READ | EM_WRITE, GENERAL = 4 /* REGMAP_GENERAL */, PAGE_0_END = 0x1000 };
@@ -195,10 +197,20 @@ struct hint {
 	struct regmap_window *window;
 };
 static struct hint *hints; /* NULL: the kernel can't do that */
+enum { HINT_BITS = 3, HINT_PAGE_SHIFT = 12 };
+
+/* One of a few, by the page, so that a thread that goes to and fro keeps them. */
+static inline struct hint *hint_of(const struct slot *home, uint64_t address)
+{
+	uint64_t page = address >> HINT_PAGE_SHIFT;
+	uint64_t which = (page ^ page >> HINT_BITS) & ((1u << HINT_BITS) - 1);
+
+	return &hints[((uint64_t)(home - regmap__home_slots) << HINT_BITS) + which];
+}
 
 void regmap__quick_init(void)
 {
-	const size_t bytes = PIN_HOMES * sizeof(struct hint);
+	const size_t bytes = ((size_t)PIN_HOMES << HINT_BITS) * sizeof(struct hint);
 	void *p;
 
 	if (hints)
@@ -267,7 +279,7 @@ static inline bool begin(const struct plan *p, uint64_t address, struct access *
 
 	if (!hints || !pin_take_home(&at->pin, pin_thread_key()))
 		return false;
-	hint = &hints[at->pin.slot - regmap__home_slots];
+	hint = hint_of(at->pin.slot, address);
 	w = at->window = find_window(hint, address, p->size);
 	if (w) {
 		at->pin.stores = p->access & EM_WRITE ? PIN_STORES : 0;
@@ -317,6 +329,157 @@ static enum quick anywhere(const struct quick_access *q, struct access *at, unsi
 	if (!at->host)
 		return on_device(q, at, how);
 	return em_quick(p, q->regs, at->host) ? QUICK_DONE : QUICK_NO;
+}
+
+/* --- moves between a register and a device, out of a slot --- */
+
+static inline uint64_t address_in(const struct plan *p, const uint64_t gpr[16], uint64_t rip)
+{
+	uint64_t address = (uint64_t)p->mem.disp;
+
+	if (p->mem.base < EM_RIP)
+		address += gpr[p->mem.base];
+	else if (p->mem.base == EM_RIP)
+		address += rip + p->length;
+	if (p->mem.index != EM_NO_REG)
+		address += gpr[p->mem.index] << p->mem.shift;
+	return p->mem.address32 ? (uint32_t)address : address;
+}
+
+/* One register that isn't RSP, in or out, with an address of the ordinary kind. */
+static inline bool is_plain_move(const struct plan *p)
+{
+	return p->kind == EM_COMPILED && p->compiled.move && !p->compiled.b.high && p->size <= 8 &&
+	       p->compiled.b.gpr != CPU_RSP && !p->mem.segment && !p->mem.index8;
+}
+
+/* The window that the hint names, claimed and pinned; NULL: another case, and nothing is. */
+static inline struct regmap_window *begin_device(const struct plan *p, uint64_t address,
+                                                 const struct lane *lane, uint64_t sp,
+                                                 struct pin *pin)
+{
+	uint64_t key = atomic_load_explicit(&lane->key, memory_order_relaxed);
+	struct regmap_window *w;
+	struct hint *hint;
+
+	if (!hints || !pin_take_home(pin, key))
+		return NULL;
+	hint = hint_of(pin->slot, address);
+	if (is_good(hint, address, p->size)) {
+		w = hint->window;
+		pin->stores = p->access & EM_WRITE ? PIN_STORES : 0;
+		regmap__pin_note_origin_of(pin, sp, (uint32_t)lane->tid);
+		atomic_exchange(&pin->slot->window, (uintptr_t)w | pin->stores);
+		if (is_open(hint, p->access) && window_ops(w) == &regmap__backing_device)
+			return w;
+	}
+	pin_release_home(pin);
+	return NULL;
+}
+
+/* Unless a jump out of the callback, of another frame's, has dropped it. */
+static inline void end_device(struct access *at)
+{
+	struct slot *slot = at->pin.slot;
+	uint64_t nonce = atomic_load_explicit(&at->pin.nonce, memory_order_relaxed);
+
+	if (nonce && atomic_load_explicit(&slot->nonce, memory_order_relaxed) == nonce)
+		pin_release_home(&at->pin);
+	else
+		regmap__access_end(at);
+}
+
+static inline void put_back(int *error, int saved)
+{
+	if (*error != saved)
+		*error = saved;
+}
+
+static inline void put_loaded(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
+                              uint64_t value)
+{
+	unsigned k = (unsigned)__builtin_ctz(p->size);
+	uint64_t *reg = &gpr[p->compiled.b.gpr];
+
+	if (p->compiled.op != regmap__alu_mov_r[k]) {
+		const struct cpu_regs regs = regmap__em_regs(gpr, flags);
+
+		em_quick_move(p, &regs, &value);
+	} else if (k >= 2) {
+		*reg = k == 2 ? (uint32_t)value : value;
+	} else {
+		put_bytes(reg, 0, 1u << k, value);
+	}
+}
+
+static inline uint64_t to_be_stored(const struct plan *p, uint64_t gpr[16], uint64_t *flags)
+{
+	unsigned k = (unsigned)__builtin_ctz(p->size);
+	uint64_t value = 0;
+
+	if (p->compiled.op != regmap__alu_mov_m[k]) {
+		const struct cpu_regs regs = regmap__em_regs(gpr, flags);
+
+		em_quick_move(p, &regs, &value);
+		return value;
+	}
+	value = p->compiled.b_imm ? (uint64_t)p->imm : gpr[p->compiled.b.gpr];
+	return value & (~0ull >> (64 - 8 * p->size));
+}
+
+static enum quick move_failed(const struct plan *p, struct access *at, int err,
+                              struct quick_failure *failure)
+{
+	at->length = p->size;
+	failure->status = regmap__window_bus_error(&failure->fault, at, at->address, p->access,
+	                                           regmap__device_error(err));
+	return QUICK_FAILED;
+}
+
+static enum quick call_device(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
+                              struct access *at, int *error, struct quick_failure *failure)
+{
+	const struct regmap_device_ops *ops = at->window->device.ops;
+	uint64_t offset = at->address - window_start(at->window), value = 0;
+	void *ctx = at->window->device.ctx;
+	int saved = *error, err;
+
+	if (p->access & EM_WRITE) {
+		if (!ops->write)
+			return QUICK_NO;
+		err = ops->write(ctx, offset, p->size, to_be_stored(p, gpr, flags));
+	} else {
+		if (!ops->read)
+			return QUICK_NO;
+		err = ops->read(ctx, offset, p->size, &value);
+	}
+	put_back(error, saved);
+	if (__builtin_expect(err != 0, 0))
+		return move_failed(p, at, err, failure);
+	end_device(at);
+	if (!(p->access & EM_WRITE))
+		put_loaded(p, gpr, flags, value);
+	return QUICK_DONE;
+}
+
+enum quick regmap__quick_device(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
+                                uint64_t rip, const struct lane *lane, bool general_only,
+                                struct quick_failure *failure)
+{
+	struct access at __attribute__((cleanup(end)));
+
+	at.pin.slot = NULL;
+	if (!is_plain_move(p) || !lane)
+		return QUICK_NO;
+	at.address = address_in(p, gpr, rip);
+	if (at.address & (p->size - 1u) || at.address < PAGE_0_END)
+		return QUICK_NO;
+	at.window = begin_device(p, at.address, lane, gpr[CPU_RSP], &at.pin);
+	if (!at.window)
+		return QUICK_NO;
+	if (general_only != !!(at.window->flags & GENERAL))
+		return general_only ? QUICK_VECTOR : QUICK_NO;
+	return call_device(p, gpr, flags, &at, lane->error, failure);
 }
 
 /* --- all together --- */

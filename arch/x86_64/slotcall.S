@@ -154,7 +154,6 @@ regmap__slot_call:
 	label	framed
 	.cfi_def_cfa rbx, 296
 	in_frame
-	cld
 	mov	SLOT_FRAME_SIZE(%rbx), %rax
 	movslq	-4(%rax), %rcx
 	add	%rcx, %rax
@@ -164,7 +163,7 @@ regmap__slot_call:
 	movq	$0, SLOT_TARGET(%rbx)
 	lea	296(%rbx), %rcx
 	mov	%rcx, SLOT_RSP(%rbx)
-	testl	$0x40100, SLOT_FLAGS(%rbx)	/* AC, TF */
+	testl	$0x40500, SLOT_FLAGS(%rbx)	/* AC, DF, TF */
 	jnz	6f
 1:	testb	$SLOT_NOTE_VECTOR, SLOT_CELL_NOTE(%rax)
 	jnz	8f
@@ -186,6 +185,30 @@ regmap__slot_call:
 	mov	%rbx, %rsp
 	label	leaving
 	.cfi_def_cfa rsp, 296
+	/* POPFQ takes longer than a callback: where there are but status flags to give back, these do. */
+	mov	SLOT_FLAGS(%rsp), %eax
+	mov	%eax, %ecx
+	and	$~0x8d5, %ecx
+	cmp	regmap__slot_state+SLOT_STATE_OTHERS(%rip), %ecx
+	jne	9f
+	bt	$11, %eax
+	setc	%cl
+	mov	%al, %ah
+	mov	%cl, %al
+	add	$0x7f, %al	/* overflows if AL is 1 */
+	sahf
+	take_back
+	lea	SLOT_FRAME_SIZE(%rsp), %rsp
+	label	leaving_status
+	.cfi_remember_state
+	.cfi_def_cfa_offset 136
+	in_registers
+	rip_in_cell 0
+	ret
+
+9:
+	label	leaving_all
+	.cfi_restore_state
 	take_back
 	lea	SLOT_FLAGS(%rsp), %rsp
 	label	leaving_flags
@@ -353,6 +376,7 @@ regmap__slot_call:
 	pushfq
 	andl	$~0x40000, (%rsp)
 	popfq
+	cld
 	jmp	1b
 5:	mov	SLOT_CELL_ORIGINAL(%rax), %rcx
 	mov	%rcx, SLOT_TARGET(%rbx)

@@ -31,6 +31,7 @@
 #define SLOT_STATE_HIGH 12
 #define SLOT_STATE_COMPACT 16
 #define SLOT_STATE_WAY 20
+#define SLOT_STATE_OTHERS 24
 /* Of struct slot_state.way. */
 #define SLOT_WAY_IMAGE 0
 #define SLOT_WAY_256 1
@@ -56,6 +57,7 @@ struct slot_state {
 	uint32_t mask[2]; /* XCR0 without PKRU */
 	uint32_t compact; /* XSAVEC is there */
 	uint32_t way;     /* SLOT_WAY_*: around a callback */
+	uint32_t others;  /* flags without the status flags, as they are as a rule; 0: no SAHF */
 };
 extern struct slot_state regmap__slot_state;
 void regmap__slot_state_init(void);
