@@ -36,9 +36,11 @@
 #define SLOT_WAY_IMAGE 0
 #define SLOT_WAY_256 1
 #define SLOT_WAY_512 2
-/* Vector registers that are saved one by one: ZMM0-31, K0-7, MXCSR. */
+/* Vector registers that are saved one by one: ZMM0-31, K0-7, MXCSR; FXSAVE images before and after. */
 #define SLOT_VECTORS_MXCSR 2112
-#define SLOT_VECTORS 2176
+#define SLOT_VECTORS_X87 2176
+#define SLOT_VECTORS_X87_AFTER 2688
+#define SLOT_VECTORS 3200
 /* Room for an XSAVE image of nothing but legacy state. */
 #define SLOT_LEGACY 640
 /* How far down the stack is touched before C is called that can't be rolled back. */
@@ -47,6 +49,10 @@
 
 #ifdef __ASSEMBLER__
 #define XSTATE_X87 1
+#define XSTATE_AVX 4
+#define XSTATE_OPMASK 0x20
+#define XSTATE_ZMM_HI256 0x40
+#define XSTATE_HI16_ZMM 0x80
 #else
 
 #include "slot.h"
