@@ -15,7 +15,7 @@
 
 #include "sigsafe.h"
 
-enum { CALL_LENGTH = 6, LEA_LENGTH = 5, SELDOM = 32 };
+enum { CALL_LENGTH = 6, LEA_LENGTH = 5, SELDOM = 127 };
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
@@ -87,15 +87,6 @@ static bool is_dead(const struct view *v)
 }
 
 /*
- * A site that goes from window to window, in several threads perhaps, is not to change its cell, which
- * they all read, at each access: only now and then.
- */
-static bool is_worth_it(const struct slot_cell *cell, struct lane *lane)
-{
-	return is_dead(view_of(cell)) || ++lane->miss % SELDOM == 0;
-}
-
-/*
  * Can the inline part do it, now that this thread has a lane or with another view? If it has failed with
  * what it needs, there is no point in trying again.
  */
@@ -119,7 +110,7 @@ static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
 		note(cell, address, NOTE_VIEWLESS);
 		return false;
 	}
-	if (!regmap__view_fits(v, address, p->size, p->access) || !is_worth_it(cell, lane))
+	if (!regmap__view_fits(v, address, p->size, p->access))
 		return false;
 	atomic_store_explicit(&cell->view, v, memory_order_release);
 	f->target = cell->start;
@@ -185,16 +176,36 @@ static int quickly(struct slot_frame *f, const struct cpu_regs *regs, bool gener
 	}
 }
 
-/* The moves to and from a device where the site was before. */
-static inline enum quick on_device(struct slot_frame *f, bool general_only)
+/*
+ * A site that goes from window to window had better not change its cell, which all threads read, at
+ * each access.
+ */
+static inline bool is_scattered(const struct slot_cell *cell, struct lane *lane)
 {
+	return !is_dead(view_of(cell)) && ++lane->miss % SELDOM;
+}
+
+/*
+ * The straight way: where there was no view for this site before, or it has one that didn't fit. Its
+ * inline part has looked for the lane then.
+ */
+static inline enum quick go_straight(struct slot_frame *f, bool general_only)
+{
+	bool viewless = __atomic_load_n(&f->cell->spare, __ATOMIC_RELAXED) & NOTE_VIEWLESS;
+	uint64_t rsp = f->gpr[CPU_RSP];
 	struct quick_failure failure;
+	struct lane *lane;
 	enum quick result;
 
-	if (!(__atomic_load_n(&f->cell->spare, __ATOMIC_RELAXED) & NOTE_VIEWLESS))
+	if (!viewless && !view_of(f->cell))
 		return QUICK_NO;
-	result = regmap__quick_device(f->cell->plan, f->gpr, &f->flags, f->rip, regmap__lane_own(),
-	                              general_only, &failure);
+	lane = regmap__lane_own();
+	if (!lane || (!viewless && !is_scattered(f->cell, lane)))
+		return QUICK_NO;
+	result = regmap__quick_slot(f->cell->plan, f->gpr, &f->flags, f->rip, lane, general_only,
+	                            &failure);
+	if (result == QUICK_DONE)
+		finish(f, rsp);
 	if (result != QUICK_FAILED)
 		return result;
 	regmap__hot_fail(f, failure.status, &failure.fault);
@@ -215,14 +226,14 @@ static int enter(struct slot_frame *f)
 
 int regmap__slot_enter(struct slot_frame *f)
 {
-	return on_device(f, true) == QUICK_DONE ? SLOT_DONE : enter(f);
+	return go_straight(f, true) == QUICK_DONE ? SLOT_DONE : enter(f);
 }
 
 int regmap__slot_enter_saved(struct slot_frame *f, uint8_t *image, int answer)
 {
 	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
 
-	if (answer == SLOT_VECTOR && on_device(f, false) == QUICK_DONE)
+	if (answer == SLOT_VECTOR && go_straight(f, false) == QUICK_DONE)
 		return SLOT_DONE;
 	regmap__fork_notice();
 	check_note(f, &regs);

@@ -208,20 +208,96 @@ static inline struct hint *hint_of(const struct slot *home, uint64_t address)
 	return &hints[((uint64_t)(home - regmap__home_slots) << HINT_BITS) + which];
 }
 
+/*
+ * What all threads have found, of one version of the table. Anybody writes there at any time: the seal
+ * is made of all the rest, and what is torn doesn't match it. Small windows share pages, so they are
+ * found by the grain, larger ones by the page.
+ */
+struct memo {
+	_Alignas(32) _Atomic uint64_t seal;
+	_Atomic uint64_t first, last, window;
+};
+enum { GRAIN_SHIFT = 5, GRAIN_BITS = 17, PAGE_BITS = 14, LARGE = 4096 };
+static struct {
+	struct memo by_grain[1 << GRAIN_BITS], by_page[1 << PAGE_BITS];
+} *memos; /* NULL if hints is */
+
+#define get(p) atomic_load_explicit(p, memory_order_relaxed)
+#define set(p, v) atomic_store_explicit(p, v, memory_order_relaxed)
+
+/* Never 0, which is what wiped memory holds. */
+static inline uint64_t seal_of(uint64_t first, uint64_t last, uint64_t window, uint64_t version)
+{
+	return ((first * 0x9e3779b97f4a7c15 + last * 0xd1342543de82ef95) ^
+	        (window * 0xda942042e4dd58b5 + version * 0xaef17502108ef2d9)) |
+	       1;
+}
+
+static inline struct memo *memo_by_page(uint64_t address)
+{
+	return &memos->by_page[(address >> HINT_PAGE_SHIFT) * 0x9e3779b97f4a7c15 >>
+	                       (64 - PAGE_BITS)];
+}
+
+/* Neighbours lie side by side. */
+static inline struct memo *memo_by_grain(uint64_t address)
+{
+	uint64_t grain = address >> GRAIN_SHIFT;
+
+	return &memos->by_grain[(grain ^ grain >> GRAIN_BITS) & ((1u << GRAIN_BITS) - 1)];
+}
+
+static inline bool recall_from(const struct memo *m, uint64_t address, struct table_hit *hit,
+                               uint64_t *first)
+{
+	uint64_t window = get(&m->window);
+
+	*first = get(&m->first);
+	hit->last = get(&m->last);
+	hit->window = (struct regmap_window *)window;
+	return address >= *first && address <= hit->last &&
+	       get(&m->seal) == seal_of(*first, hit->last, window, hit->version);
+}
+
+static inline bool recall(uint64_t address, struct table_hit *hit, uint64_t *first)
+{
+	hit->version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
+	return recall_from(memo_by_page(address), address, hit, first) ||
+	       recall_from(memo_by_grain(address), address, hit, first);
+}
+
+static void remember(uint64_t address, uint64_t first, const struct table_hit *hit)
+{
+	bool large = hit->last - first >= LARGE;
+	struct memo *m = large ? memo_by_page(address) : memo_by_grain(address);
+	uint64_t window = (uintptr_t)hit->window;
+
+	set(&m->first, first);
+	set(&m->last, hit->last);
+	set(&m->window, window);
+	set(&m->seal, seal_of(first, hit->last, window, hit->version));
+}
+
+#undef get
+#undef set
+
 void regmap__quick_init(void)
 {
-	const size_t bytes = ((size_t)PIN_HOMES << HINT_BITS) * sizeof(struct hint);
-	void *p;
+	const size_t bytes = ((size_t)PIN_HOMES << HINT_BITS) * sizeof(struct hint) + sizeof(*memos);
+	uint8_t *p;
 
 	if (hints)
 		return;
-	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+	         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return;
-	if (madvise(p, bytes, MADV_WIPEONFORK))
+	if (madvise(p, bytes, MADV_WIPEONFORK)) {
 		munmap(p, bytes);
-	else
-		hints = p;
+		return;
+	}
+	memos = (void *)p;
+	hints = (void *)(p + sizeof(*memos));
 }
 
 /* A handler may end it in the middle, by a jump. */
@@ -245,20 +321,34 @@ static inline bool is_good(const struct hint *hint, uint64_t address, size_t siz
 	       hint->last - address >= size - 1;
 }
 
+static bool look_up(uint64_t address, struct table_hit *hit, uint64_t *first)
+{
+	const struct backing_ops *ops;
+
+	regmap__fork_notice();
+	regmap__table_find(address, hit);
+	ops = hit->window ? window_ops(hit->window) : NULL;
+	if (!ops || ops->claims || ops->forward)
+		return false;
+	*first = regmap__table_piece_first(address, hit->window);
+	if (regmap__table_unchanged(hit->version))
+		remember(address, *first, hit);
+	else
+		*first = address;
+	return true;
+}
+
 /* A window that all of the bytes lie in. NULL: another case. */
 static inline struct regmap_window *find_window(struct hint *hint, uint64_t address, size_t size)
 {
-	const struct backing_ops *ops;
 	struct table_hit hit;
+	uint64_t first;
 
 	if (is_good(hint, address, size))
 		return hint->window;
-	regmap__fork_notice();
-	regmap__table_find(address, &hit);
-	ops = hit.window ? window_ops(hit.window) : NULL;
-	if (!ops || ops->claims || ops->forward)
+	if (!recall(address, &hit, &first) && !look_up(address, &hit, &first))
 		return NULL;
-	take_hint(hint, address, &hit);
+	take_hint(hint, first, &hit);
 	return hit.last - address >= size - 1 ? hit.window : NULL;
 }
 
@@ -272,12 +362,13 @@ static inline bool is_open(const struct hint *hint, unsigned access)
 }
 
 /* regmap__access_begin() for the commonest case. False: nothing is pinned. */
-static inline bool begin(const struct plan *p, uint64_t address, struct access *at)
+static inline bool begin_by(uint64_t key, const struct plan *p, uint64_t address,
+                            struct access *at)
 {
 	struct regmap_window *w;
 	struct hint *hint;
 
-	if (!hints || !pin_take_home(&at->pin, pin_thread_key()))
+	if (!hints || !pin_take_home(&at->pin, key))
 		return false;
 	hint = hint_of(at->pin.slot, address);
 	w = at->window = find_window(hint, address, p->size);
@@ -289,6 +380,11 @@ static inline bool begin(const struct plan *p, uint64_t address, struct access *
 	}
 	pin_release_home(&at->pin);
 	return false;
+}
+
+static inline bool begin(const struct plan *p, uint64_t address, struct access *at)
+{
+	return begin_by(pin_thread_key(), p, address, at);
 }
 
 static inline void *host_of(const struct access *at, const struct plan *p, uint64_t address)
@@ -331,7 +427,7 @@ static enum quick anywhere(const struct quick_access *q, struct access *at, unsi
 	return em_quick(p, q->regs, at->host) ? QUICK_DONE : QUICK_NO;
 }
 
-/* --- moves between a register and a device, out of a slot --- */
+/* --- out of a slot --- */
 
 static inline uint64_t address_in(const struct plan *p, const uint64_t gpr[16], uint64_t rip)
 {
@@ -346,35 +442,17 @@ static inline uint64_t address_in(const struct plan *p, const uint64_t gpr[16], 
 	return p->mem.address32 ? (uint32_t)address : address;
 }
 
-/* One register that isn't RSP, in or out, with an address of the ordinary kind. */
-static inline bool is_plain_move(const struct plan *p)
+/* An address of the ordinary kind. */
+static inline bool is_simple(const struct plan *p, uint64_t flags)
 {
-	return p->kind == EM_COMPILED && p->compiled.move && !p->compiled.b.high && p->size <= 8 &&
-	       p->compiled.b.gpr != CPU_RSP && !p->mem.segment && !p->mem.index8;
+	return p->kind == EM_COMPILED && p->size <= 8 && !p->mem.segment && !p->mem.index8 &&
+	       !(flags & CPU_AC);
 }
 
-/* The window that the hint names, claimed and pinned; NULL: another case, and nothing is. */
-static inline struct regmap_window *begin_device(const struct plan *p, uint64_t address,
-                                                 const struct lane *lane, uint64_t sp,
-                                                 struct pin *pin)
+/* One register in or out, one piece. */
+static inline bool is_device_move(const struct plan *p, const struct access *at)
 {
-	uint64_t key = atomic_load_explicit(&lane->key, memory_order_relaxed);
-	struct regmap_window *w;
-	struct hint *hint;
-
-	if (!hints || !pin_take_home(pin, key))
-		return NULL;
-	hint = hint_of(pin->slot, address);
-	if (is_good(hint, address, p->size)) {
-		w = hint->window;
-		pin->stores = p->access & EM_WRITE ? PIN_STORES : 0;
-		regmap__pin_note_origin_of(pin, sp, (uint32_t)lane->tid);
-		atomic_exchange(&pin->slot->window, (uintptr_t)w | pin->stores);
-		if (is_open(hint, p->access) && window_ops(w) == &regmap__backing_device)
-			return w;
-	}
-	pin_release_home(pin);
-	return NULL;
+	return p->compiled.move && !p->compiled.b.high && !(at->address & (p->size - 1u));
 }
 
 /* Unless a jump out of the callback, of another frame's, has dropped it. */
@@ -462,23 +540,36 @@ static enum quick call_device(const struct plan *p, uint64_t gpr[16], uint64_t *
 	return QUICK_DONE;
 }
 
-enum quick regmap__quick_device(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
-                                uint64_t rip, const struct lane *lane, bool general_only,
-                                struct quick_failure *failure)
+static inline enum quick on_memory(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
+                                   struct access *at)
+{
+	const struct cpu_regs regs = regmap__em_regs(gpr, flags);
+	void *host = host_of(at, p, at->address);
+	bool done = host && em_quick(p, &regs, host);
+
+	pin_release_home(&at->pin);
+	return done ? QUICK_DONE : QUICK_NO;
+}
+
+enum quick regmap__quick_slot(const struct plan *p, uint64_t gpr[16], uint64_t *flags, uint64_t rip,
+                              const struct lane *lane, bool general_only,
+                              struct quick_failure *failure)
 {
 	struct access at __attribute__((cleanup(end)));
 
 	at.pin.slot = NULL;
-	if (!is_plain_move(p) || !lane)
+	if (!lane || !is_simple(p, *flags))
 		return QUICK_NO;
 	at.address = address_in(p, gpr, rip);
-	if (at.address & (p->size - 1u) || at.address < PAGE_0_END)
+	if (at.address < PAGE_0_END || !begin_by(atomic_load(&lane->key), p, at.address, &at))
 		return QUICK_NO;
-	at.window = begin_device(p, at.address, lane, gpr[CPU_RSP], &at.pin);
-	if (!at.window)
+	if (window_ops(at.window) != &regmap__backing_device)
+		return on_memory(p, gpr, flags, &at);
+	if (!is_device_move(p, &at))
 		return QUICK_NO;
 	if (general_only != !!(at.window->flags & GENERAL))
 		return general_only ? QUICK_VECTOR : QUICK_NO;
+	regmap__pin_note_origin_of(&at.pin, gpr[CPU_RSP], (uint32_t)lane->tid);
 	return call_device(p, gpr, flags, &at, lane->error, failure);
 }
 
