@@ -191,10 +191,15 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
  * home slot of the same number, and holds for one version of the table. The kernel wipes it in a
  * child: so what is valid was written by this process, and fork.h need not be asked.
  */
+struct found {
+	uint64_t first, last; /* it holds for these addresses */
+	struct regmap_window *window;
+	uint64_t delta;  /* what those are away from host memory that stays where it is */
+	uint64_t rights; /* what may be done there so; 0: ask the window */
+};
 struct hint {
 	_Alignas(64) uint64_t valid; /* version + 1; 0 while it is being written */
-	uint64_t first, last;
-	struct regmap_window *window;
+	struct found found;
 };
 static struct hint *hints; /* NULL: the kernel can't do that */
 enum { HINT_BITS = 3, HINT_PAGE_SHIFT = 12 };
@@ -214,8 +219,8 @@ static inline struct hint *hint_of(const struct slot *home, uint64_t address)
  * found by the grain, larger ones by the page.
  */
 struct memo {
-	_Alignas(32) _Atomic uint64_t seal;
-	_Atomic uint64_t first, last, window;
+	_Alignas(64) _Atomic uint64_t seal;
+	_Atomic uint64_t first, last, window, delta; /* rights in the low bits of the window */
 };
 enum { GRAIN_SHIFT = 5, GRAIN_BITS = 17, PAGE_BITS = 14, LARGE = 4096 };
 static struct {
@@ -226,10 +231,13 @@ static struct {
 #define set(p, v) atomic_store_explicit(p, v, memory_order_relaxed)
 
 /* Never 0, which is what wiped memory holds. */
-static inline uint64_t seal_of(uint64_t first, uint64_t last, uint64_t window, uint64_t version)
+static inline uint64_t seal_of(const struct found *f, uint64_t version)
 {
-	return ((first * 0x9e3779b97f4a7c15 + last * 0xd1342543de82ef95) ^
-	        (window * 0xda942042e4dd58b5 + version * 0xaef17502108ef2d9)) |
+	uint64_t window = (uintptr_t)f->window | f->rights;
+
+	return (((f->first * 0x9e3779b97f4a7c15 + f->last * 0xd1342543de82ef95) ^
+	         (window * 0xda942042e4dd58b5 + version * 0xaef17502108ef2d9)) +
+	        f->delta * 0x2545f4914f6cdd1d) |
 	       1;
 }
 
@@ -247,35 +255,35 @@ static inline struct memo *memo_by_grain(uint64_t address)
 	return &memos->by_grain[(grain ^ grain >> GRAIN_BITS) & ((1u << GRAIN_BITS) - 1)];
 }
 
-static inline bool recall_from(const struct memo *m, uint64_t address, struct table_hit *hit,
-                               uint64_t *first)
+static inline bool recall_from(const struct memo *m, uint64_t address, uint64_t version,
+                               struct found *f)
 {
 	uint64_t window = get(&m->window);
 
-	*first = get(&m->first);
-	hit->last = get(&m->last);
-	hit->window = (struct regmap_window *)window;
-	return address >= *first && address <= hit->last &&
-	       get(&m->seal) == seal_of(*first, hit->last, window, hit->version);
+	f->first = get(&m->first);
+	f->last = get(&m->last);
+	f->window = (struct regmap_window *)(window & ~(uint64_t)RIGHTS);
+	f->rights = window & RIGHTS;
+	f->delta = get(&m->delta);
+	return address >= f->first && address <= f->last && get(&m->seal) == seal_of(f, version);
 }
 
-static inline bool recall(uint64_t address, struct table_hit *hit, uint64_t *first)
+static inline bool recall(uint64_t address, uint64_t version, struct found *f)
 {
-	hit->version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
-	return recall_from(memo_by_page(address), address, hit, first) ||
-	       recall_from(memo_by_grain(address), address, hit, first);
+	return recall_from(memo_by_page(address), address, version, f) ||
+	       recall_from(memo_by_grain(address), address, version, f);
 }
 
-static void remember(uint64_t address, uint64_t first, const struct table_hit *hit)
+static void remember(uint64_t address, uint64_t version, const struct found *f)
 {
-	bool large = hit->last - first >= LARGE;
+	bool large = f->last - f->first >= LARGE;
 	struct memo *m = large ? memo_by_page(address) : memo_by_grain(address);
-	uint64_t window = (uintptr_t)hit->window;
 
-	set(&m->first, first);
-	set(&m->last, hit->last);
-	set(&m->window, window);
-	set(&m->seal, seal_of(first, hit->last, window, hit->version));
+	set(&m->first, f->first);
+	set(&m->last, f->last);
+	set(&m->window, (uintptr_t)f->window | f->rights);
+	set(&m->delta, f->delta);
+	set(&m->seal, seal_of(f, version));
 }
 
 #undef get
@@ -301,15 +309,13 @@ void regmap__quick_init(void)
 }
 
 /* A handler may end it in the middle, by a jump. */
-static void take_hint(struct hint *hint, uint64_t first, const struct table_hit *hit)
+static void take_hint(struct hint *hint, uint64_t version, const struct found *f)
 {
 	hint->valid = 0;
 	atomic_signal_fence(memory_order_seq_cst);
-	hint->first = first;
-	hint->last = hit->last;
-	hint->window = hit->window;
+	hint->found = *f;
 	atomic_signal_fence(memory_order_seq_cst);
-	hint->valid = hit->version + 1;
+	hint->valid = version + 1;
 }
 
 /* Does it tell all about so many bytes? */
@@ -317,74 +323,91 @@ static inline bool is_good(const struct hint *hint, uint64_t address, size_t siz
 {
 	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_relaxed);
 
-	return hint->valid == version + 1 && address >= hint->first && address <= hint->last &&
-	       hint->last - address >= size - 1;
+	return hint->valid == version + 1 && address >= hint->found.first &&
+	       address <= hint->found.last && hint->found.last - address >= size - 1;
 }
 
-static bool look_up(uint64_t address, struct table_hit *hit, uint64_t *first)
+static void note_host(struct found *f, const struct backing_ops *ops)
+{
+	f->rights = f->delta = 0;
+	if (ops != &regmap__backing_host)
+		return;
+	f->rights = f->window->access & RIGHTS;
+	f->delta = (uintptr_t)f->window->host - window_start(f->window);
+}
+
+/* What is read of the window before it is pinned, holds if the version does afterwards. */
+static bool look_up(uint64_t address, uint64_t *version, struct found *f)
 {
 	const struct backing_ops *ops;
+	struct table_hit hit;
 
 	regmap__fork_notice();
-	regmap__table_find(address, hit);
-	ops = hit->window ? window_ops(hit->window) : NULL;
+	regmap__table_find(address, &hit);
+	ops = hit.window ? window_ops(hit.window) : NULL;
 	if (!ops || ops->claims || ops->forward)
 		return false;
-	*first = regmap__table_piece_first(address, hit->window);
-	if (regmap__table_unchanged(hit->version))
-		remember(address, *first, hit);
+	*version = hit.version;
+	f->window = hit.window;
+	f->last = hit.last;
+	f->first = regmap__table_piece_first(address, hit.window);
+	note_host(f, ops);
+	if (regmap__table_unchanged(hit.version))
+		remember(address, hit.version, f);
 	else
-		*first = address;
+		f->first = address;
 	return true;
 }
 
 /* A window that all of the bytes lie in. NULL: another case. */
 static inline struct regmap_window *find_window(struct hint *hint, uint64_t address, size_t size)
 {
-	struct table_hit hit;
-	uint64_t first;
+	uint64_t version;
+	struct found f;
 
 	if (is_good(hint, address, size))
-		return hint->window;
-	if (!recall(address, &hit, &first) && !look_up(address, &hit, &first))
+		return hint->found.window;
+	version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
+	if (!recall(address, version, &f) && !look_up(address, &version, &f))
 		return NULL;
-	take_hint(hint, first, &hit);
-	return hit.last - address >= size - 1 ? hit.window : NULL;
+	take_hint(hint, version, &f);
+	return f.last - address >= size - 1 ? f.window : NULL;
 }
 
 /* The hint's window is pinned: is it still there, and does it allow the access at once? */
 static inline bool is_open(const struct hint *hint, unsigned access)
 {
-	struct regmap_window *w = hint->window;
+	const struct found *f = &hint->found;
 
-	return regmap__table_unchanged(hint->valid - 1) && !(access & RIGHTS & ~w->access) &&
-	       (!(access & EM_WRITE) || gate_is_open(w));
+	return regmap__table_unchanged(hint->valid - 1) &&
+	       !(access & RIGHTS & ~(f->rights ? f->rights : f->window->access)) &&
+	       (!(access & EM_WRITE) || gate_is_open(f->window));
 }
 
 /* regmap__access_begin() for the commonest case. False: nothing is pinned. */
-static inline bool begin_by(uint64_t key, const struct plan *p, uint64_t address,
-                            struct access *at)
+static inline const struct found *begin_by(uint64_t key, const struct plan *p, uint64_t address,
+                                           struct access *at)
 {
 	struct regmap_window *w;
 	struct hint *hint;
 
 	if (!hints || !pin_take_home(&at->pin, key))
-		return false;
+		return NULL;
 	hint = hint_of(at->pin.slot, address);
 	w = at->window = find_window(hint, address, p->size);
 	if (w) {
 		at->pin.stores = p->access & EM_WRITE ? PIN_STORES : 0;
 		atomic_exchange(&at->pin.slot->window, (uintptr_t)w | at->pin.stores);
 		if (is_open(hint, p->access))
-			return true;
+			return &hint->found;
 	}
 	pin_release_home(&at->pin);
-	return false;
+	return NULL;
 }
 
 static inline bool begin(const struct plan *p, uint64_t address, struct access *at)
 {
-	return begin_by(pin_thread_key(), p, address, at);
+	return begin_by(pin_thread_key(), p, address, at) != NULL;
 }
 
 static inline void *host_of(const struct access *at, const struct plan *p, uint64_t address)
@@ -541,10 +564,11 @@ static enum quick call_device(const struct plan *p, uint64_t gpr[16], uint64_t *
 }
 
 static inline enum quick on_memory(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
-                                   struct access *at)
+                                   struct access *at, const struct found *f)
 {
 	const struct cpu_regs regs = regmap__em_regs(gpr, flags);
-	void *host = host_of(at, p, at->address);
+	void *host = f->rights ? (void *)(uintptr_t)(at->address + f->delta) :
+	                         host_of(at, p, at->address);
 	bool done = host && em_quick(p, &regs, host);
 
 	pin_release_home(&at->pin);
@@ -556,15 +580,19 @@ enum quick regmap__quick_slot(const struct plan *p, uint64_t gpr[16], uint64_t *
                               struct quick_failure *failure)
 {
 	struct access at __attribute__((cleanup(end)));
+	const struct found *f;
 
 	at.pin.slot = NULL;
 	if (!lane || !is_simple(p, *flags))
 		return QUICK_NO;
 	at.address = address_in(p, gpr, rip);
-	if (at.address < PAGE_0_END || !begin_by(atomic_load(&lane->key), p, at.address, &at))
+	if (at.address < PAGE_0_END)
 		return QUICK_NO;
-	if (window_ops(at.window) != &regmap__backing_device)
-		return on_memory(p, gpr, flags, &at);
+	f = begin_by(atomic_load(&lane->key), p, at.address, &at);
+	if (!f)
+		return QUICK_NO;
+	if (f->rights || window_ops(at.window) != &regmap__backing_device)
+		return on_memory(p, gpr, flags, &at, f);
 	if (!is_device_move(p, &at))
 		return QUICK_NO;
 	if (general_only != !!(at.window->flags & GENERAL))
