@@ -15,7 +15,7 @@
 
 #include "sigsafe.h"
 
-enum { CALL_LENGTH = 6, LEA_LENGTH = 5, SELDOM = 32 };
+enum { CALL_LENGTH = 6, LEA_LENGTH = 5, SELDOM = 127 };
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
@@ -99,22 +99,18 @@ static bool fits(const struct view *v, const struct plan *p, uint64_t address)
 }
 
 /*
- * A site that goes from window to window, in several threads perhaps, is not to change its cell, which
- * they all read, at each access: only now and then, one of its two views and the other in turn.
+ * Where a site goes from window to window: one of its two views becomes another one, and the other in
+ * turn.
  */
-static bool give_view(struct slot_cell *cell, const struct view *v, struct lane *lane)
+static void give_view(struct slot_cell *cell, const struct view *v, struct lane *lane)
 {
-	const struct view *_Atomic *place = NULL;
+	const struct view *_Atomic *place = lane->miss / SELDOM & 1 ? &cell->view : &cell->other;
 
 	if (is_dead(look_at(&cell->view)))
 		place = &cell->view;
 	else if (is_dead(look_at(&cell->other)))
 		place = &cell->other;
-	else if (++lane->spare[0] % SELDOM == 0)
-		place = lane->spare[0] / SELDOM & 1 ? &cell->view : &cell->other;
-	if (place)
-		atomic_store_explicit(place, v, memory_order_release);
-	return place;
+	atomic_store_explicit(place, v, memory_order_release);
 }
 
 /*
@@ -141,8 +137,9 @@ static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
 		note(cell, address, NOTE_VIEWLESS);
 		return false;
 	}
-	if (!fits(v, p, address) || !give_view(cell, v, lane))
+	if (!fits(v, p, address))
 		return false;
+	give_view(cell, v, lane);
 	f->target = cell->start;
 	return true;
 }
@@ -206,7 +203,45 @@ static int quickly(struct slot_frame *f, const struct cpu_regs *regs, bool gener
 	}
 }
 
-int regmap__slot_enter(struct slot_frame *f)
+/*
+ * A site that goes from window to window had better not change its cell, which all threads read, at
+ * each access.
+ */
+static inline bool is_scattered(struct slot_cell *cell, struct lane *lane)
+{
+	return !is_dead(look_at(&cell->view)) && !is_dead(look_at(&cell->other)) &&
+	       ++lane->miss % SELDOM;
+}
+
+/*
+ * The straight way: where there was no view for this site before, or it has one that didn't fit. Its
+ * inline part has looked for the lane then.
+ */
+static inline enum quick go_straight(struct slot_frame *f, bool general_only)
+{
+	bool viewless = __atomic_load_n(&f->cell->spare, __ATOMIC_RELAXED) & NOTE_VIEWLESS;
+	uint64_t rsp = f->gpr[CPU_RSP];
+	struct quick_failure failure;
+	struct lane *lane;
+	enum quick result;
+
+	if (!viewless && !look_at(&f->cell->view))
+		return QUICK_NO;
+	lane = regmap__lane_own();
+	if (!lane || (!viewless && !is_scattered(f->cell, lane)))
+		return QUICK_NO;
+	result = regmap__quick_slot(f->cell->plan, f->gpr, &f->flags, f->rip, lane, general_only,
+	                            &failure);
+	if (result == QUICK_DONE)
+		finish(f, rsp);
+	if (result != QUICK_FAILED)
+		return result;
+	regmap__hot_fail(f, failure.status, &failure.fault);
+	take_original(f);
+	return QUICK_DONE;
+}
+
+static int enter(struct slot_frame *f)
 {
 	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
 
@@ -217,10 +252,17 @@ int regmap__slot_enter(struct slot_frame *f)
 	return quickly(f, &regs, true);
 }
 
+int regmap__slot_enter(struct slot_frame *f)
+{
+	return go_straight(f, true) == QUICK_DONE ? SLOT_DONE : enter(f);
+}
+
 int regmap__slot_enter_saved(struct slot_frame *f, uint8_t *image, int answer)
 {
 	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
 
+	if (answer == SLOT_VECTOR && go_straight(f, false) == QUICK_DONE)
+		return SLOT_DONE;
 	regmap__fork_notice();
 	check_note(f, &regs);
 	if (answer == SLOT_VECTOR)

@@ -126,6 +126,7 @@ __attribute__((noinline)) static struct lane *take(void)
 		return NULL;
 	set(&lane->tid, regmap__thread_id());
 	set(&lane->busy, 0);
+	lane->error = &errno;
 	tls.lane = lane;
 	tls.magic = LANE_MAGIC;
 	return lane;

@@ -236,7 +236,7 @@ enum patch_why regmap__patch_make(const struct patch_text *text, struct patch_si
 		return WHY_CROWD;
 	p = regmap__patch_standing(text, site->rip);
 	if (p)
-		regmap__patch_take_back(text, p);
+		regmap__patch_take_back(text, p->site, p->site);
 	why = make(text, site, plan);
 	fasten(text, &chain);
 	return why;

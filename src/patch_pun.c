@@ -243,7 +243,7 @@ static struct patch *take_next(const struct patch_text *text, uint64_t at, bool 
 		return patch_next(text, at);
 	if (!p->slot)
 		return NULL;
-	regmap__patch_take_back(text, p);
+	regmap__patch_take_back(text, p->site, p->site);
 	return p;
 }
 

@@ -120,6 +120,13 @@ void regmap__pin_note_thread(struct pin *pin);
 void regmap__pin_note_waiter(struct pin *pin);
 void regmap__pin_note_origin(struct pin *pin, uint64_t sp);
 
+/* Both notes where they are known, of a pin that holds a slot. */
+static inline void regmap__pin_note_origin_of(struct pin *pin, uint64_t sp, uint32_t tid)
+{
+	atomic_store_explicit(&pin->slot->origin, sp, memory_order_release);
+	atomic_store_explicit(&pin->slot->tid, tid, memory_order_release);
+}
+
 /* The calling thread is about to jump to a frame with that stack pointer: drop what it leaves. */
 void regmap__pin_jump(uint64_t sp);
 /* In a new child: the slots of threads that it doesn't have are free. */

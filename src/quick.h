@@ -45,6 +45,16 @@ enum { QUICK_GENERAL = 1 /* general_only */, QUICK_RETURNS = 2 };
 enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                             uint64_t address, unsigned how, struct quick_failure *failure);
 /*
+ * Out of a slot, the commonest cases of all: host memory; and a move of one aligned piece between a
+ * register and a device, one that uses general registers only, or (not @general_only) one that
+ * doesn't say so. @gpr: in encoding order. @lane: the thread's; NULL: it has none. QUICK_NO: any other
+ * case.
+ */
+struct lane;
+enum quick regmap__quick_slot(const struct plan *plan, uint64_t gpr[16], uint64_t *flags,
+                              uint64_t rip, const struct lane *lane, bool general_only,
+                              struct quick_failure *failure);
+/*
  * Of vector instructions those with an operand in host memory, on an image of the vector state:
  * struct cpu says what the last two are. @address: what regmap__em_quick_native_address() says.
  * QUICK_DONE or QUICK_NO.

@@ -40,7 +40,9 @@ struct lane {
 	_Atomic uint64_t count; /* accesses from slots, where they are counted */
 	_Atomic uint64_t key;   /* regmap__thread_key(); 0: free */
 	_Atomic uint64_t tid;
-	uint64_t spare[4];
+	int *error;    /* the thread's errno */
+	uint64_t miss; /* counts, so that cells change but seldom */
+	uint64_t spare[2];
 };
 
 /*
