@@ -6,18 +6,24 @@
 
 #include "../emulator/quick.h"
 #include "bus.h"
+#include "device.h"
 #include "fork.h"
 #include "gate.h"
 #include "sigsafe.h"
 
 enum { RIGHTS = EM_READ | EM_WRITE, GENERAL = 4 /* REGMAP_GENERAL */, PAGE_0_END = 0x1000 };
 
+/* What is big lives no longer than it must: stacks for signals are small. */
+#define OWN_FRAME __attribute__((noinline))
+
 struct quick_access {
 	const struct plan *plan;
 	const struct cpu_regs *regs;
 	uint64_t rip, address;
 	struct quick_failure *failure;
+	uint64_t version; /* of the table that told what is pinned; NO_VERSION: it is not known */
 };
+#define NO_VERSION UINT64_MAX
 
 static uint64_t stack_pointer(const struct quick_access *q)
 {
@@ -85,10 +91,11 @@ static enum quick on_registers(const struct quick_access *q)
 
 /* --- devices --- */
 
-static enum quick failed(const struct quick_access *q, const struct access *at, int err)
+static enum quick failed(const struct quick_access *q, const struct access *at, unsigned access,
+                         int err)
 {
-	q->failure->status = regmap__window_bus_error(&q->failure->fault, at, q->address,
-	                                              q->plan->access, err);
+	q->failure->status = regmap__window_bus_error(&q->failure->fault, at, q->address, access,
+	                                              err);
 	return QUICK_FAILED;
 }
 
@@ -97,10 +104,10 @@ static enum quick read_device(const struct quick_access *q, struct access *at)
 	uint64_t value = 0;
 	int err;
 
-	regmap__pin_note_thread(&at->pin);
-	err = window_ops(at->window)->read(at, NULL, &value);
+	access_note_thread(at);
+	err = device_call_read(at, &value);
 	if (err)
-		return failed(q, at, err);
+		return failed(q, at, EM_READ, err);
 	regmap__access_end(at);
 	return em_quick(q->plan, q->regs, &value) ? QUICK_DONE : QUICK_NO;
 }
@@ -113,12 +120,71 @@ static enum quick write_device(const struct quick_access *q, struct access *at)
 
 	if (!em_quick(q->plan, q->regs, &value))
 		return QUICK_NO;
-	regmap__pin_note_thread(&at->pin);
-	err = window_ops(at->window)->write(at, NULL, &value);
-	return err ? failed(q, at, err) : QUICK_DONE;
+	access_note_thread(at);
+	err = device_call_write(at, value);
+	return err ? failed(q, at, EM_WRITE, err) : QUICK_DONE;
+}
+
+/*
+ * A read-modify-write. Its first half is no store, which LOCKed operations would wait for: the
+ * callback may itself wait for one. Between the halves the callback may have changed the windows.
+ */
+
+static void begin_half(struct access *at)
+{
+	at->pin.stores = 0;
+	atomic_store_explicit(&at->pin.slot->window, (uintptr_t)at->window, memory_order_release);
+}
+
+static bool go_on_to_store(const struct quick_access *q, struct access *at)
+{
+	at->pin.stores = PIN_STORES;
+	atomic_exchange(&at->pin.slot->window, (uintptr_t)at->window | PIN_STORES);
+	return regmap__table_unchanged(q->version) && gate_is_open(at->window);
+}
+
+/* From the beginning, but for what holds the signals. */
+OWN_FRAME static enum quick write_anew(const struct quick_access *q, struct access *at,
+                                       uint64_t value)
+{
+	struct window_bus bus __attribute__((cleanup(regmap__window_bus_end)));
+
+	regmap__pin_empty(&at->pin);
+	regmap__window_bus_init(&bus);
+	bus.origin = stack_pointer(q);
+	q->failure->status = bus.bus.ops->write(&bus.bus, q->address, &value, q->plan->size,
+	                                        &q->failure->fault);
+	return q->failure->status ? QUICK_FAILED : QUICK_DONE;
 }
 
 /* The registers change last: the device may refuse the second half. */
+static enum quick modify_device(const struct quick_access *q, struct access *at, unsigned how)
+{
+	const struct backing_ops *ops = window_ops(at->window);
+	enum quick done = QUICK_DONE;
+	struct alu results;
+	uint64_t value = 0;
+	int err;
+
+	begin_half(at);
+	regmap__pin_hold_signals(&at->pin);
+	access_note_thread(at);
+	err = ops->read(at, NULL, &value);
+	if (err)
+		return failed(q, at, EM_READ, err);
+	regmap__em_quick_compute(q->plan, q->regs, &value, &results);
+	if (!go_on_to_store(q, at))
+		done = write_anew(q, at, value);
+	else if ((err = device_call_write(at, value)))
+		done = failed(q, at, EM_WRITE, err);
+	if (done != QUICK_DONE)
+		return done;
+	regmap__em_quick_store(q->plan, q->regs, &results);
+	if (how & QUICK_RETURNS)
+		regmap__pin_leave_blocked(&at->pin);
+	return QUICK_DONE;
+}
+
 static enum em_status modify(const struct quick_access *q, struct bus *bus)
 {
 	struct em_fault *fault = &q->failure->fault;
@@ -137,16 +203,14 @@ static enum em_status modify(const struct quick_access *q, struct bus *bus)
 	return status;
 }
 
-static enum quick modify_device(const struct quick_access *q, unsigned how)
+OWN_FRAME static enum quick modify_locked(const struct quick_access *q, unsigned how)
 {
 	struct window_bus bus __attribute__((cleanup(regmap__window_bus_end)));
-	bool locked = q->plan->access & EM_LOCKED;
 
 	regmap__window_bus_init(&bus);
 	bus.origin = stack_pointer(q);
 	bus.bus.ops->hold(&bus.bus, q->address);
-	if (locked)
-		bus.bus.ops->lock(&bus.bus, q->address);
+	bus.bus.ops->lock(&bus.bus, q->address);
 	q->failure->status = modify(q, &bus.bus);
 	if (q->failure->status)
 		return QUICK_FAILED;
@@ -155,11 +219,9 @@ static enum quick modify_device(const struct quick_access *q, unsigned how)
 	return QUICK_DONE;
 }
 
-static bool is_one_piece(const struct access *at, size_t size)
+static bool is_one_piece(uint64_t address, size_t size)
 {
-	const struct backing_ops *ops = window_ops(at->window);
-
-	return ops->piece && ops->piece(at->address, size) == size;
+	return !(size & (size - 1)) && !(address & (size - 1));
 }
 
 /* What the access finds, pinned, is a device, if anything. */
@@ -168,7 +230,8 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
 	const struct plan *p = q->plan;
 
 	/* what the device gives may make a division fault */
-	if (p->compiled.divides || !is_one_piece(at, p->size))
+	if (p->compiled.divides || !window_ops(at->window)->piece ||
+	    !is_one_piece(at->address, p->size))
 		return QUICK_NO;
 	if (how & QUICK_GENERAL && !(at->window->flags & GENERAL))
 		return QUICK_VECTOR;
@@ -178,8 +241,10 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
 		return write_device(q, at);
 	if (q->address < PAGE_0_END) /* somebody may map the register page meanwhile */
 		return QUICK_NO;
+	if (!(p->access & EM_LOCKED))
+		return modify_device(q, at, how);
 	regmap__access_end(at);
-	return modify_device(q, how);
+	return modify_locked(q, how);
 }
 
 /* --- finding the window --- */
@@ -260,7 +325,8 @@ static inline bool is_open(const struct hint *hint, unsigned access)
 }
 
 /* regmap__access_begin() for the commonest case. False: nothing is pinned. */
-static inline bool begin(const struct plan *p, uint64_t address, struct access *at)
+static inline bool begin(const struct plan *p, uint64_t address, struct access *at,
+                         uint64_t *version)
 {
 	struct regmap_window *w;
 	struct hint *hint;
@@ -272,6 +338,7 @@ static inline bool begin(const struct plan *p, uint64_t address, struct access *
 	if (w) {
 		at->pin.stores = p->access & EM_WRITE ? PIN_STORES : 0;
 		atomic_exchange(&at->pin.slot->window, (uintptr_t)w | at->pin.stores);
+		*version = hint->valid - 1;
 		if (is_open(hint, p->access))
 			return true;
 	}
@@ -290,12 +357,18 @@ static inline void end(struct access *at)
 		regmap__access_end(at);
 }
 
+/* Of those with callbacks; the long way knows exactly. */
+static bool refuses(const struct regmap_window *w, unsigned access)
+{
+	const struct regmap_device_ops *ops = w->device.ops;
+
+	return !ops || (access & EM_READ && !ops->read) || (access & EM_WRITE && !ops->write);
+}
+
 /* What begin() has begun, on a window without host memory. */
 static enum quick on_window(const struct quick_access *q, struct access *at, unsigned how)
 {
-	const struct backing_ops *ops = window_ops(at->window);
-
-	if (ops->refuses && ops->refuses(at->window, q->plan->access & RIGHTS))
+	if (refuses(at->window, q->plan->access))
 		return QUICK_NO;
 	at->address = q->address;
 	at->length = q->plan->size;
@@ -324,7 +397,7 @@ static enum quick anywhere(const struct quick_access *q, struct access *at, unsi
 enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                             uint64_t address, unsigned how, struct quick_failure *failure)
 {
-	const struct quick_access q = {plan, regs, rip, address, failure};
+	struct quick_access q = {plan, regs, rip, address, failure, NO_VERSION};
 	struct access at __attribute__((cleanup(end)));
 	void *host;
 	bool done;
@@ -332,8 +405,10 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 	at.pin.slot = NULL;
 	if (address < FIELDS_END)
 		return on_registers(&q);
-	if (!begin(plan, address, &at))
+	if (!begin(plan, address, &at, &q.version)) {
+		q.version = NO_VERSION;
 		return anywhere(&q, &at, how);
+	}
 	host = host_of(&at, plan, address);
 	if (!host)
 		return on_window(&q, &at, how);
@@ -346,10 +421,11 @@ enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *
                                 uint64_t address, uint8_t *xsave, uint64_t xfeatures)
 {
 	struct access at;
+	uint64_t version;
 	bool done = false;
 	void *host;
 
-	if (!begin(plan, address, &at))
+	if (!begin(plan, address, &at, &version))
 		return QUICK_NO;
 	host = host_of(&at, plan, address);
 	if (host)

@@ -21,9 +21,11 @@
 #include "fork.h"
 #include "hidden.h"
 #include "hot.h"
+#include "others.h"
 #include "patch.h"
 #include "quick.h"
 #include "report.h"
+#include "sigmask.h"
 #include "site.h"
 #include "stacks.h"
 #include "syscalls.h"
@@ -724,13 +726,15 @@ OWN_FRAME static void receive(int signo, siginfo_t *info, void *ucontext, unsign
 			return;
 		if (signo != SIGSYS) {
 			regmap__report_escape();
-			regmap__stacks_give(ucontext);
 		}
 		if (emulate(signo, info, ucontext, how, plan, known))
 			return;
 	} else if (regmap__stacks_answer(info, ucontext)) {
 		return;
 	}
+	if (stands_for(signo) && info->si_code <= 0 &&
+	    regmap__others_put_off(signo, info, ucontext))
+		return;
 	regmap__chain_deliver(signo, info, ucontext, signo == SIGSYS ? how : how | CHAIN_REFAULTS);
 	if (signo == SIGSYS && info->si_code <= 0)
 		regmap__syscalls_sent(ucontext);
@@ -741,8 +745,9 @@ static inline void receive_quickly(int signo, siginfo_t *info, void *ucontext, u
 {
 	const struct plan *plan = NULL;
 
-	if (info->si_code <= 0 || !report_is_idle() || regmap__stacks_enabled() ||
-	    !express(signo, info, ucontext, how, &plan))
+	if (regmap__stacks_enabled() && info->si_code > 0 && signo != SIGSYS)
+		regmap__stacks_give(ucontext);
+	if (info->si_code <= 0 || !report_is_idle() || !express(signo, info, ucontext, how, &plan))
 		receive(signo, info, ucontext, how, plan);
 }
 

@@ -199,7 +199,6 @@ void regmap__context_set_rip(void *ucontext, uint64_t rip)
 	((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP] = (greg_t)rip;
 }
 
-
 void regmap__context_set_trap(void *ucontext, const struct cpu_trap *trap)
 {
 	greg_t *regs = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
@@ -222,11 +221,12 @@ size_t regmap__context_stack_left(const void *ucontext, const void *here)
 
 bool regmap__tls_works(void)
 {
-	uint64_t base = get_base(ARCH_GET_FS), self;
+	uint64_t base = get_base(ARCH_GET_FS), self[3];
 	struct cpu_trap trap;
 
-	return !regmap__guard_copy(&self, (const void *)(uintptr_t)base, sizeof(self), &trap) &&
-	       self == base;
+	return !(base % sizeof(self[0])) &&
+	       !regmap__guard_load(self, (const void *)(uintptr_t)base, 1, &trap) &&
+	       self[0] == base;
 }
 
 void regmap__canary_lend(struct kept_fs *kept)
