@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "quick.h"
 
+#include <string.h>
 #include <sys/mman.h>
 
 #include "../emulator/quick.h"
@@ -11,7 +12,8 @@
 #include "gate.h"
 #include "sigsafe.h"
 
-enum { RIGHTS = EM_READ | EM_WRITE, GENERAL = 4 /* REGMAP_GENERAL */, PAGE_0_END = 0x1000 };
+enum { RIGHTS = EM_READ | EM_WRITE, GENERAL = 4 /* REGMAP_GENERAL */ };
+enum { AT_VECTOR = 0x800, VECTOR = 64, PAGE_0_END = 0x1000 }; /* see regmap.h */
 
 /* What is big lives no longer than it must: stacks for signals are small. */
 #define OWN_FRAME __attribute__((noinline))
@@ -417,19 +419,153 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 	return done ? QUICK_DONE : QUICK_NO;
 }
 
-enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs,
-                                uint64_t address, uint8_t *xsave, uint64_t xfeatures)
-{
-	struct access at;
-	uint64_t version;
-	bool done = false;
-	void *host;
+/* --- vector instructions --- */
 
-	if (!begin(plan, address, &at, &version))
+struct vector_image {
+	uint8_t *xsave;
+	uint64_t xfeatures;
+};
+
+/* It lies in a line as the operand does at its address. Pieces are moved as eight bytes. */
+struct vector_buffer {
+	_Alignas(VECTOR) uint8_t bytes[2 * VECTOR + 8];
+};
+
+static uint8_t *operand_in(struct vector_buffer *buffer, const struct quick_access *q)
+{
+	return buffer->bytes + (q->address & (q->plan->size - 1u));
+}
+
+static bool run(const struct quick_access *q, const struct vector_image *v, void *operand)
+{
+	return regmap__em_quick_native(q->plan, q->regs, q->rip, q->address, operand, v->xsave,
+	                               v->xfeatures);
+}
+
+/* The callback has changed the windows. */
+OWN_FRAME static enum em_status move_rest(const struct quick_access *q, struct access *at,
+                                          uint8_t *operand, size_t done)
+{
+	struct window_bus bus __attribute__((cleanup(regmap__window_bus_end)));
+	uint64_t address = q->address + done;
+	size_t rest = q->plan->size - done;
+
+	regmap__pin_empty(&at->pin);
+	regmap__window_bus_init(&bus);
+	bus.origin = stack_pointer(q);
+	if (q->plan->access & EM_WRITE)
+		return bus.bus.ops->write(&bus.bus, address, operand + done, rest,
+		                          &q->failure->fault);
+	return bus.bus.ops->read(&bus.bus, address, operand + done, rest, &q->failure->fault);
+}
+
+static int move_piece(const struct access *at, uint8_t *bytes, bool write)
+{
+	uint64_t value = 0;
+	int err;
+
+	if (write) {
+		memcpy(&value, bytes, sizeof(value));
+		return device_call_write(at, value & ~0ull >> (64 - 8 * at->length));
+	}
+	err = device_call_read(at, &value);
+	memcpy(bytes, &value, sizeof(value));
+	return err;
+}
+
+static enum em_status move_pieces(const struct quick_access *q, struct access *at, uint8_t *operand)
+{
+	bool write = q->plan->access & EM_WRITE;
+	size_t done, size = q->plan->size;
+	int err;
+
+	for (done = 0; done < size; done += at->length) {
+		if (done && !regmap__table_unchanged(q->version))
+			return move_rest(q, at, operand, done);
+		at->address = q->address + done;
+		at->length = regmap__device_piece(at->address, size - done);
+		err = move_piece(at, operand + done, write);
+		if (err)
+			return regmap__window_bus_error(&q->failure->fault, at, at->address,
+			                                q->plan->access, err);
+	}
+	return EM_OK;
+}
+
+OWN_FRAME static enum quick vector_on_device(const struct quick_access *q, struct access *at,
+                                             const struct vector_image *v)
+{
+	bool write = q->plan->access & EM_WRITE;
+	struct vector_buffer buffer;
+	uint8_t *operand = operand_in(&buffer, q);
+
+	if (refuses(at->window, q->plan->access) || !window_ops(at->window)->piece ||
+	    !regmap__em_quick_native_buffers(q->plan, v->xsave))
+		return QUICK_NO;
+	regmap__pin_note_origin(&at->pin, stack_pointer(q));
+	access_note_thread(at);
+	if (write && !run(q, v, operand))
+		return QUICK_NO;
+	q->failure->status = move_pieces(q, at, operand);
+	if (q->failure->status)
+		return QUICK_FAILED;
+	return write || run(q, v, operand) ? QUICK_DONE : QUICK_NO;
+}
+
+/* Of one vector register. */
+static bool is_of_vector(uint64_t address, size_t size)
+{
+	const struct backing_ops *ops;
+	struct table_hit hit;
+
+	if (address < AT_VECTOR || address % VECTOR + size > regmap__vector_bytes())
+		return false;
+	regmap__table_find(address, &hit);
+	ops = hit.window ? window_ops(hit.window) : NULL;
+	return ops && ops->claims && hit.last - address >= size - 1;
+}
+
+/* See regfile.c. */
+OWN_FRAME static enum quick vector_on_registers(const struct quick_access *q,
+                                                const struct vector_image *v)
+{
+	unsigned which = (unsigned)(q->address - AT_VECTOR) / VECTOR, byte = q->address % VECTOR;
+	unsigned size = q->plan->size;
+	struct vector_buffer buffer;
+	uint8_t *operand = operand_in(&buffer, q);
+	struct cpu cpu;
+
+	if (!is_of_vector(q->address, size) || !regmap__em_quick_native_buffers(q->plan, v->xsave))
+		return QUICK_NO;
+	cpu.xsave = v->xsave;
+	if (!(q->plan->access & EM_WRITE))
+		regmap__vector_get(&cpu, which, byte, operand, size);
+	if (!run(q, v, operand))
+		return QUICK_NO;
+	if (q->plan->access & EM_WRITE)
+		regmap__vector_set(&cpu, which, byte, operand, size);
+	return QUICK_DONE;
+}
+
+enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
+                                uint64_t address, uint8_t *xsave, uint64_t xfeatures,
+                                struct quick_failure *failure)
+{
+	struct quick_access q = {plan, regs, rip, address, failure, NO_VERSION};
+	const struct vector_image v = {xsave, xfeatures};
+	struct access at __attribute__((cleanup(end)));
+	void *host;
+	bool done;
+
+	at.pin.slot = NULL;
+	if (address < PAGE_0_END)
+		return vector_on_registers(&q, &v);
+	if (!begin(plan, address, &at, &q.version))
 		return QUICK_NO;
 	host = host_of(&at, plan, address);
-	if (host)
-		done = regmap__em_quick_native(plan, regs, address, host, xsave, xfeatures);
+	if (!host)
+		return vector_on_device(&q, &at, &v);
+	done = run(&q, &v, host);
 	pin_release_home(&at.pin);
 	return done ? QUICK_DONE : QUICK_NO;
 }

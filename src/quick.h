@@ -43,11 +43,12 @@ enum { QUICK_GENERAL = 1 /* general_only */, QUICK_RETURNS = 2 };
 enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                             uint64_t address, unsigned how, struct quick_failure *failure);
 /*
- * Of vector instructions those with an operand in host memory, on an image of the vector state:
- * struct cpu says what the last two are. @address: what regmap__em_quick_native_address() says.
- * QUICK_DONE or QUICK_NO.
+ * Of vector instructions those with an operand in host memory, in a device, or in one vector register
+ * of the register page, and x87 ones in host memory; on an image of the vector state: struct cpu says
+ * what @xsave and @xfeatures are. @address: what regmap__em_quick_native_address() says.
  */
-enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs,
-                                uint64_t address, uint8_t *xsave, uint64_t xfeatures);
+enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
+                                uint64_t address, uint8_t *xsave, uint64_t xfeatures,
+                                struct quick_failure *failure);
 
 #endif

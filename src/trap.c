@@ -633,19 +633,29 @@ OWN_FRAME static void fail(int signo, siginfo_t *info, void *ucontext, unsigned 
 	fail_quickly(&t, failure);
 }
 
-static bool express_vector(const struct plan *plan, const struct cpu_regs *regs, void *ucontext,
-                           uint64_t rip, uint64_t at)
+static inline enum quick express_vector(const struct plan *plan, const struct cpu_regs *regs,
+                                        void *ucontext, uint64_t rip, uint64_t at,
+                                        struct quick_failure *failure)
 {
 	uint64_t address, xfeatures;
 	uint8_t *xsave = regmap__context_vector(ucontext, &xfeatures);
 
 	if (!xsave || !regmap__em_quick_native_address(plan, regs, rip, &address) ||
-	    at - address >= plan->size ||
-	    regmap__quick_vector(plan, regs, address, xsave, xfeatures) != QUICK_DONE)
-		return false;
-	regmap__context_advance(ucontext, rip + plan->length);
-	regmap__patch_heat(rip, plan);
-	return true;
+	    at - address >= plan->size)
+		return QUICK_NO;
+	return regmap__quick_vector(plan, regs, rip, address, xsave, xfeatures, failure);
+}
+
+static inline enum quick express_integer(const struct plan *plan, const struct cpu_regs *regs,
+                                         uint64_t rip, uint64_t at, unsigned how,
+                                         struct quick_failure *failure)
+{
+	uint64_t address;
+
+	if (!em_quick_address(plan, regs, rip, &address) || at - address >= plan->size)
+		return QUICK_NO;
+	return regmap__quick_at(plan, regs, rip, address, how & CHAIN_FORWARDED ? 0 : QUICK_RETURNS,
+	                        failure);
 }
 
 /*
@@ -655,7 +665,7 @@ static bool express_vector(const struct plan *plan, const struct cpu_regs *regs,
 static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned how,
                            const struct plan **found)
 {
-	uint64_t address, rip, at = (uintptr_t)info->si_addr;
+	uint64_t rip, at = (uintptr_t)info->si_addr;
 	struct quick_failure failure;
 	struct cpu_regs regs;
 	struct cpu_trap raised;
@@ -672,13 +682,11 @@ static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned 
 	if (!plan)
 		return false;
 	regs = regmap__context_regs(ucontext);
-	if (plan->kind == EM_NATIVE)
-		return express_vector(plan, &regs, ucontext, rip, at);
-	if (!em_quick_address(plan, &regs, rip, &address) || at - address >= plan->size)
-		return false;
 	changes = regmap__stacks_changes();
-	quick = regmap__quick_at(plan, &regs, rip, address,
-	                         how & CHAIN_FORWARDED ? 0 : QUICK_RETURNS, &failure);
+	if (plan->kind == EM_NATIVE)
+		quick = express_vector(plan, &regs, ucontext, rip, at, &failure);
+	else
+		quick = express_integer(plan, &regs, rip, at, how, &failure);
 	if (regmap__stacks_changes() != changes) /* by a device's callback */
 		regmap__stacks_keep_change(ucontext);
 	switch (quick) {
