@@ -150,7 +150,7 @@ int regmap__access_read(struct access *at, struct window_bus *bus, void *to, str
 	clip_to_piece(at);
 	if (at->host)
 		return copy(at, to, false, trap);
-	regmap__pin_note_thread(&at->pin);
+	access_note_thread(at);
 	return window_ops(at->window)->read(at, bus, to);
 }
 
@@ -160,7 +160,7 @@ int regmap__access_write(struct access *at, struct window_bus *bus, const void *
 	clip_to_piece(at);
 	if (at->host)
 		return copy(at, (void *)(uintptr_t)from, true, trap);
-	regmap__pin_note_thread(&at->pin);
+	access_note_thread(at);
 	return window_ops(at->window)->write(at, bus, from);
 }
 

@@ -84,8 +84,6 @@ void regmap__ram_destroy(struct regmap_window *window);
 int regmap__ram_attach(const struct regmap_window *window, uint64_t from, uint64_t bytes,
                        uint64_t guest, unsigned access);
 size_t regmap__device_piece(uint64_t address, size_t length);
-/* What a callback returned, as -errno. */
-int regmap__device_error(int err);
 int regmap__device_write(const struct access *at, struct window_bus *bus, const void *from);
 
 /* Before a fork: parent and child share the RAM there is, and part ways for the RAM to come. */

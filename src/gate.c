@@ -110,7 +110,9 @@ static uint64_t trace(struct search *s, const struct slot *waiter, uint64_t wait
 /* On from a thread, by one of its slots: all of them may wait, one in the callback of the other. */
 static uint64_t follow(struct search *s, const struct slot *thread, unsigned depth)
 {
-	for (unsigned i = 0; i < regmap__slot_top() && depth < DEPTH; i++) {
+	if (depth >= DEPTH)
+		return 0;
+	FOR_EACH_SLOT (i) {
 		const struct slot *slot = regmap__slot_at(i);
 		uint32_t turns = get(&slot->turns);
 		uint64_t waits = get(&slot->waits), found;
@@ -127,7 +129,7 @@ static uint64_t follow(struct search *s, const struct slot *thread, unsigned dep
 
 static uint64_t trace(struct search *s, const struct slot *waiter, uint64_t waits, unsigned depth)
 {
-	for (unsigned i = 0; i < regmap__slot_top(); i++) {
+	FOR_EACH_SLOT (i) {
 		const struct slot *slot = regmap__slot_at(i);
 		uint64_t nonce = get(&slot->nonce), found;
 
@@ -201,11 +203,10 @@ static bool await(struct slot *waiter, const struct slot *slot, uint64_t waits)
 
 static bool await_all(struct slot *waiter, uint64_t waits)
 {
-	bool patient = true;
-
-	for (unsigned i = 0; i < regmap__slot_top() && patient; i++)
-		patient = await(waiter, regmap__slot_at(i), waits);
-	return patient;
+	FOR_EACH_SLOT (i)
+		if (!await(waiter, regmap__slot_at(i), waits))
+			return false;
+	return true;
 }
 
 /* --- locks --- */

@@ -2,24 +2,32 @@
 #define _GNU_SOURCE
 #include "quick.h"
 
+#include <string.h>
 #include <sys/mman.h>
 
 #include "../emulator/internal.h"
 #include "../emulator/quick.h"
 #include "bus.h"
+#include "device.h"
 #include "fork.h"
 #include "gate.h"
 #include "lane.h"
 #include "sigsafe.h"
 
-enum { RIGHTS = EM_READ | EM_WRITE, GENERAL = 4 /* REGMAP_GENERAL */, PAGE_0_END = 0x1000 };
+enum { RIGHTS = EM_READ | EM_WRITE, GENERAL = 4 /* REGMAP_GENERAL */ };
+enum { AT_VECTOR = 0x800, VECTOR = 64, PAGE_0_END = 0x1000 }; /* see regmap.h */
+
+/* What is big lives no longer than it must: stacks for signals are small. */
+#define OWN_FRAME __attribute__((noinline))
 
 struct quick_access {
 	const struct plan *plan;
 	const struct cpu_regs *regs;
 	uint64_t rip, address;
 	struct quick_failure *failure;
+	uint64_t version; /* of the table that told what is pinned; NO_VERSION: it is not known */
 };
+#define NO_VERSION UINT64_MAX
 
 static uint64_t stack_pointer(const struct quick_access *q)
 {
@@ -87,10 +95,11 @@ static enum quick on_registers(const struct quick_access *q)
 
 /* --- devices --- */
 
-static enum quick failed(const struct quick_access *q, const struct access *at, int err)
+static enum quick failed(const struct quick_access *q, const struct access *at, unsigned access,
+                         int err)
 {
-	q->failure->status = regmap__window_bus_error(&q->failure->fault, at, q->address,
-	                                              q->plan->access, err);
+	q->failure->status = regmap__window_bus_error(&q->failure->fault, at, q->address, access,
+	                                              err);
 	return QUICK_FAILED;
 }
 
@@ -99,10 +108,10 @@ static enum quick read_device(const struct quick_access *q, struct access *at)
 	uint64_t value = 0;
 	int err;
 
-	regmap__pin_note_thread(&at->pin);
-	err = window_ops(at->window)->read(at, NULL, &value);
+	access_note_thread(at);
+	err = device_call_read(at, &value);
 	if (err)
-		return failed(q, at, err);
+		return failed(q, at, EM_READ, err);
 	regmap__access_end(at);
 	return em_quick(q->plan, q->regs, &value) ? QUICK_DONE : QUICK_NO;
 }
@@ -115,12 +124,71 @@ static enum quick write_device(const struct quick_access *q, struct access *at)
 
 	if (!em_quick(q->plan, q->regs, &value))
 		return QUICK_NO;
-	regmap__pin_note_thread(&at->pin);
-	err = window_ops(at->window)->write(at, NULL, &value);
-	return err ? failed(q, at, err) : QUICK_DONE;
+	access_note_thread(at);
+	err = device_call_write(at, value);
+	return err ? failed(q, at, EM_WRITE, err) : QUICK_DONE;
+}
+
+/*
+ * A read-modify-write. Its first half is no store, which LOCKed operations would wait for: the
+ * callback may itself wait for one. Between the halves the callback may have changed the windows.
+ */
+
+static void begin_half(struct access *at)
+{
+	at->pin.stores = 0;
+	atomic_store_explicit(&at->pin.slot->window, (uintptr_t)at->window, memory_order_release);
+}
+
+static bool go_on_to_store(const struct quick_access *q, struct access *at)
+{
+	at->pin.stores = PIN_STORES;
+	atomic_exchange(&at->pin.slot->window, (uintptr_t)at->window | PIN_STORES);
+	return regmap__table_unchanged(q->version) && gate_is_open(at->window);
+}
+
+/* From the beginning, but for what holds the signals. */
+OWN_FRAME static enum quick write_anew(const struct quick_access *q, struct access *at,
+                                       uint64_t value)
+{
+	struct window_bus bus __attribute__((cleanup(regmap__window_bus_end)));
+
+	regmap__pin_empty(&at->pin);
+	regmap__window_bus_init(&bus);
+	bus.origin = stack_pointer(q);
+	q->failure->status = bus.bus.ops->write(&bus.bus, q->address, &value, q->plan->size,
+	                                        &q->failure->fault);
+	return q->failure->status ? QUICK_FAILED : QUICK_DONE;
 }
 
 /* The registers change last: the device may refuse the second half. */
+static enum quick modify_device(const struct quick_access *q, struct access *at, unsigned how)
+{
+	const struct backing_ops *ops = window_ops(at->window);
+	enum quick done = QUICK_DONE;
+	struct alu results;
+	uint64_t value = 0;
+	int err;
+
+	begin_half(at);
+	regmap__pin_hold_signals(&at->pin);
+	access_note_thread(at);
+	err = ops->read(at, NULL, &value);
+	if (err)
+		return failed(q, at, EM_READ, err);
+	regmap__em_quick_compute(q->plan, q->regs, &value, &results);
+	if (!go_on_to_store(q, at))
+		done = write_anew(q, at, value);
+	else if ((err = device_call_write(at, value)))
+		done = failed(q, at, EM_WRITE, err);
+	if (done != QUICK_DONE)
+		return done;
+	regmap__em_quick_store(q->plan, q->regs, &results);
+	if (how & QUICK_RETURNS)
+		regmap__pin_leave_blocked(&at->pin);
+	return QUICK_DONE;
+}
+
 static enum em_status modify(const struct quick_access *q, struct bus *bus)
 {
 	struct em_fault *fault = &q->failure->fault;
@@ -139,16 +207,14 @@ static enum em_status modify(const struct quick_access *q, struct bus *bus)
 	return status;
 }
 
-static enum quick modify_device(const struct quick_access *q, unsigned how)
+OWN_FRAME static enum quick modify_locked(const struct quick_access *q, unsigned how)
 {
 	struct window_bus bus __attribute__((cleanup(regmap__window_bus_end)));
-	bool locked = q->plan->access & EM_LOCKED;
 
 	regmap__window_bus_init(&bus);
 	bus.origin = stack_pointer(q);
 	bus.bus.ops->hold(&bus.bus, q->address);
-	if (locked)
-		bus.bus.ops->lock(&bus.bus, q->address);
+	bus.bus.ops->lock(&bus.bus, q->address);
 	q->failure->status = modify(q, &bus.bus);
 	if (q->failure->status)
 		return QUICK_FAILED;
@@ -157,11 +223,9 @@ static enum quick modify_device(const struct quick_access *q, unsigned how)
 	return QUICK_DONE;
 }
 
-static bool is_one_piece(const struct access *at, size_t size)
+static bool is_one_piece(uint64_t address, size_t size)
 {
-	const struct backing_ops *ops = window_ops(at->window);
-
-	return ops->piece && ops->piece(at->address, size) == size;
+	return !(size & (size - 1)) && !(address & (size - 1));
 }
 
 /* What the access finds, pinned, is a device, if anything. */
@@ -170,7 +234,8 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
 	const struct plan *p = q->plan;
 
 	/* what the device gives may make a division fault */
-	if (p->compiled.divides || !is_one_piece(at, p->size))
+	if (p->compiled.divides || !window_ops(at->window)->piece ||
+	    !is_one_piece(at->address, p->size))
 		return QUICK_NO;
 	if (how & QUICK_GENERAL && !(at->window->flags & GENERAL))
 		return QUICK_VECTOR;
@@ -180,8 +245,10 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
 		return write_device(q, at);
 	if (q->address < PAGE_0_END) /* somebody may map the register page meanwhile */
 		return QUICK_NO;
+	if (!(p->access & EM_LOCKED))
+		return modify_device(q, at, how);
 	regmap__access_end(at);
-	return modify_device(q, how);
+	return modify_locked(q, how);
 }
 
 /* --- finding the window --- */
@@ -225,7 +292,7 @@ struct memo {
 enum { GRAIN_SHIFT = 5, GRAIN_BITS = 17, PAGE_BITS = 14, LARGE = 4096 };
 static struct {
 	struct memo by_grain[1 << GRAIN_BITS], by_page[1 << PAGE_BITS];
-} *memos; /* NULL if hints is */
+} * memos; /* NULL if hints is */
 
 #define get(p) atomic_load_explicit(p, memory_order_relaxed)
 #define set(p, v) atomic_store_explicit(p, v, memory_order_relaxed)
@@ -291,13 +358,14 @@ static void remember(uint64_t address, uint64_t version, const struct found *f)
 
 void regmap__quick_init(void)
 {
-	const size_t bytes = ((size_t)PIN_HOMES << HINT_BITS) * sizeof(struct hint) + sizeof(*memos);
+	const size_t bytes = ((size_t)PIN_HOMES << HINT_BITS) * sizeof(struct hint) +
+	                     sizeof(*memos);
 	uint8_t *p;
 
 	if (hints)
 		return;
-	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-	         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+	         -1, 0);
 	if (p == MAP_FAILED)
 		return;
 	if (madvise(p, bytes, MADV_WIPEONFORK)) {
@@ -386,7 +454,7 @@ static inline bool is_open(const struct hint *hint, unsigned access)
 
 /* regmap__access_begin() for the commonest case. False: nothing is pinned. */
 static inline const struct found *begin_by(uint64_t key, uint64_t address, size_t size,
-                                           unsigned access, struct access *at)
+                                           unsigned access, struct access *at, uint64_t *version)
 {
 	struct regmap_window *w;
 	struct hint *hint;
@@ -398,6 +466,7 @@ static inline const struct found *begin_by(uint64_t key, uint64_t address, size_
 	if (w) {
 		at->pin.stores = access & EM_WRITE ? PIN_STORES : 0;
 		atomic_exchange(&at->pin.slot->window, (uintptr_t)w | at->pin.stores);
+		*version = hint->valid - 1;
 		if (is_open(hint, access))
 			return &hint->found;
 	}
@@ -405,9 +474,10 @@ static inline const struct found *begin_by(uint64_t key, uint64_t address, size_
 	return NULL;
 }
 
-static inline bool begin(uint64_t address, size_t size, unsigned access, struct access *at)
+static inline bool begin(uint64_t address, size_t size, unsigned access, struct access *at,
+                         uint64_t *version)
 {
-	return begin_by(regmap__thread_key(), address, size, access, at) != NULL;
+	return begin_by(regmap__thread_key(), address, size, access, at, version) != NULL;
 }
 
 static inline void *host_of(const struct access *at, const struct plan *p, uint64_t address)
@@ -417,7 +487,9 @@ static inline void *host_of(const struct access *at, const struct plan *p, uint6
 
 bool regmap__quick_begin(struct access *at, uint64_t address, size_t length, unsigned access)
 {
-	if (!begin(address, length, access, at))
+	uint64_t version;
+
+	if (!begin(address, length, access, at, &version))
 		return false;
 	at->host = window_host(at->window, address, access);
 	if (!at->host) {
@@ -436,12 +508,18 @@ static inline void end(struct access *at)
 		regmap__access_end(at);
 }
 
+/* Of those with callbacks; the long way knows exactly. */
+static bool refuses(const struct regmap_window *w, unsigned access)
+{
+	const struct regmap_device_ops *ops = w->device.ops;
+
+	return !ops || (access & EM_READ && !ops->read) || (access & EM_WRITE && !ops->write);
+}
+
 /* What begin() has begun, on a window without host memory. */
 static enum quick on_window(const struct quick_access *q, struct access *at, unsigned how)
 {
-	const struct backing_ops *ops = window_ops(at->window);
-
-	if (ops->refuses && ops->refuses(at->window, q->plan->access & RIGHTS))
+	if (refuses(at->window, q->plan->access))
 		return QUICK_NO;
 	at->address = q->address;
 	at->length = q->plan->size;
@@ -548,7 +626,7 @@ static enum quick move_failed(const struct plan *p, struct access *at, int err,
 {
 	at->length = p->size;
 	failure->status = regmap__window_bus_error(&failure->fault, at, at->address, p->access,
-	                                           regmap__device_error(err));
+	                                           device_error(err));
 	return QUICK_FAILED;
 }
 
@@ -596,6 +674,7 @@ enum quick regmap__quick_slot(const struct plan *p, uint64_t gpr[16], uint64_t *
 {
 	struct access at __attribute__((cleanup(end)));
 	const struct found *f;
+	uint64_t version;
 
 	at.pin.slot = NULL;
 	if (!lane || !is_simple(p, *flags))
@@ -603,7 +682,7 @@ enum quick regmap__quick_slot(const struct plan *p, uint64_t gpr[16], uint64_t *
 	at.address = address_in(p, gpr, rip);
 	if (at.address < PAGE_0_END)
 		return QUICK_NO;
-	f = begin_by(atomic_load(&lane->key), at.address, p->size, p->access, &at);
+	f = begin_by(atomic_load(&lane->key), at.address, p->size, p->access, &at, &version);
 	if (!f)
 		return QUICK_NO;
 	if (f->rights || window_ops(at.window) != &regmap__backing_device)
@@ -621,7 +700,7 @@ enum quick regmap__quick_slot(const struct plan *p, uint64_t gpr[16], uint64_t *
 enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                             uint64_t address, unsigned how, struct quick_failure *failure)
 {
-	const struct quick_access q = {plan, regs, rip, address, failure};
+	struct quick_access q = {plan, regs, rip, address, failure, NO_VERSION};
 	struct access at __attribute__((cleanup(end)));
 	void *host;
 	bool done;
@@ -629,8 +708,10 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 	at.pin.slot = NULL;
 	if (address < FIELDS_END)
 		return on_registers(&q);
-	if (!begin(address, plan->size, plan->access, &at))
+	if (!begin(address, plan->size, plan->access, &at, &q.version)) {
+		q.version = NO_VERSION;
 		return anywhere(&q, &at, how);
+	}
 	host = host_of(&at, plan, address);
 	if (!host)
 		return on_window(&q, &at, how);
@@ -639,18 +720,153 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 	return done ? QUICK_DONE : QUICK_NO;
 }
 
-enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs,
-                                uint64_t address, uint8_t *xsave, uint64_t xfeatures)
-{
-	struct access at;
-	bool done = false;
-	void *host;
+/* --- vector instructions --- */
 
-	if (!begin(address, plan->size, plan->access, &at))
+struct vector_image {
+	uint8_t *xsave;
+	uint64_t xfeatures;
+};
+
+/* It lies in a line as the operand does at its address. Pieces are moved as eight bytes. */
+struct vector_buffer {
+	_Alignas(VECTOR) uint8_t bytes[2 * VECTOR + 8];
+};
+
+static uint8_t *operand_in(struct vector_buffer *buffer, const struct quick_access *q)
+{
+	return buffer->bytes + (q->address & (q->plan->size - 1u));
+}
+
+static bool run(const struct quick_access *q, const struct vector_image *v, void *operand)
+{
+	return regmap__em_quick_native(q->plan, q->regs, q->rip, q->address, operand, v->xsave,
+	                               v->xfeatures);
+}
+
+/* The callback has changed the windows. */
+OWN_FRAME static enum em_status move_rest(const struct quick_access *q, struct access *at,
+                                          uint8_t *operand, size_t done)
+{
+	struct window_bus bus __attribute__((cleanup(regmap__window_bus_end)));
+	uint64_t address = q->address + done;
+	size_t rest = q->plan->size - done;
+
+	regmap__pin_empty(&at->pin);
+	regmap__window_bus_init(&bus);
+	bus.origin = stack_pointer(q);
+	if (q->plan->access & EM_WRITE)
+		return bus.bus.ops->write(&bus.bus, address, operand + done, rest,
+		                          &q->failure->fault);
+	return bus.bus.ops->read(&bus.bus, address, operand + done, rest, &q->failure->fault);
+}
+
+static int move_piece(const struct access *at, uint8_t *bytes, bool write)
+{
+	uint64_t value = 0;
+	int err;
+
+	if (write) {
+		memcpy(&value, bytes, sizeof(value));
+		return device_call_write(at, value & ~0ull >> (64 - 8 * at->length));
+	}
+	err = device_call_read(at, &value);
+	memcpy(bytes, &value, sizeof(value));
+	return err;
+}
+
+static enum em_status move_pieces(const struct quick_access *q, struct access *at, uint8_t *operand)
+{
+	bool write = q->plan->access & EM_WRITE;
+	size_t done, size = q->plan->size;
+	int err;
+
+	for (done = 0; done < size; done += at->length) {
+		if (done && !regmap__table_unchanged(q->version))
+			return move_rest(q, at, operand, done);
+		at->address = q->address + done;
+		at->length = regmap__device_piece(at->address, size - done);
+		err = move_piece(at, operand + done, write);
+		if (err)
+			return regmap__window_bus_error(&q->failure->fault, at, at->address,
+			                                q->plan->access, err);
+	}
+	return EM_OK;
+}
+
+OWN_FRAME static enum quick vector_on_device(const struct quick_access *q, struct access *at,
+                                             const struct vector_image *v)
+{
+	bool write = q->plan->access & EM_WRITE;
+	struct vector_buffer buffer;
+	uint8_t *operand = operand_in(&buffer, q);
+
+	if (refuses(at->window, q->plan->access) || !window_ops(at->window)->piece ||
+	    !regmap__em_quick_native_buffers(q->plan, v->xsave))
+		return QUICK_NO;
+	regmap__pin_note_origin(&at->pin, stack_pointer(q));
+	access_note_thread(at);
+	if (write && !run(q, v, operand))
+		return QUICK_NO;
+	q->failure->status = move_pieces(q, at, operand);
+	if (q->failure->status)
+		return QUICK_FAILED;
+	return write || run(q, v, operand) ? QUICK_DONE : QUICK_NO;
+}
+
+/* Of one vector register. */
+static bool is_of_vector(uint64_t address, size_t size)
+{
+	const struct backing_ops *ops;
+	struct table_hit hit;
+
+	if (address < AT_VECTOR || address % VECTOR + size > regmap__vector_bytes())
+		return false;
+	regmap__table_find(address, &hit);
+	ops = hit.window ? window_ops(hit.window) : NULL;
+	return ops && ops->claims && hit.last - address >= size - 1;
+}
+
+/* See regfile.c. */
+OWN_FRAME static enum quick vector_on_registers(const struct quick_access *q,
+                                                const struct vector_image *v)
+{
+	unsigned which = (unsigned)(q->address - AT_VECTOR) / VECTOR, byte = q->address % VECTOR;
+	unsigned size = q->plan->size;
+	struct vector_buffer buffer;
+	uint8_t *operand = operand_in(&buffer, q);
+	struct cpu cpu;
+
+	if (!is_of_vector(q->address, size) || !regmap__em_quick_native_buffers(q->plan, v->xsave))
+		return QUICK_NO;
+	cpu.xsave = v->xsave;
+	if (!(q->plan->access & EM_WRITE))
+		regmap__vector_get(&cpu, which, byte, operand, size);
+	if (!run(q, v, operand))
+		return QUICK_NO;
+	if (q->plan->access & EM_WRITE)
+		regmap__vector_set(&cpu, which, byte, operand, size);
+	return QUICK_DONE;
+}
+
+enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
+                                uint64_t address, uint8_t *xsave, uint64_t xfeatures,
+                                struct quick_failure *failure)
+{
+	struct quick_access q = {plan, regs, rip, address, failure, NO_VERSION};
+	const struct vector_image v = {xsave, xfeatures};
+	struct access at __attribute__((cleanup(end)));
+	void *host;
+	bool done;
+
+	at.pin.slot = NULL;
+	if (address < PAGE_0_END)
+		return vector_on_registers(&q, &v);
+	if (!begin(address, plan->size, plan->access, &at, &q.version))
 		return QUICK_NO;
 	host = host_of(&at, plan, address);
-	if (host)
-		done = regmap__em_quick_native(plan, regs, address, host, xsave, xfeatures);
+	if (!host)
+		return vector_on_device(&q, &at, &v);
+	done = run(&q, &v, host);
 	pin_release_home(&at.pin);
 	return done ? QUICK_DONE : QUICK_NO;
 }

@@ -55,12 +55,13 @@ enum quick regmap__quick_slot(const struct plan *plan, uint64_t gpr[16], uint64_
                               uint64_t rip, const struct lane *lane, bool general_only,
                               struct quick_failure *failure);
 /*
- * Of vector instructions those with an operand in host memory, on an image of the vector state:
- * struct cpu says what the last two are. @address: what regmap__em_quick_native_address() says.
- * QUICK_DONE or QUICK_NO.
+ * Of vector instructions those with an operand in host memory, in a device, or in one vector register
+ * of the register page, and x87 ones in host memory; on an image of the vector state: struct cpu says
+ * what @xsave and @xfeatures are. @address: what regmap__em_quick_native_address() says.
  */
-enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs,
-                                uint64_t address, uint8_t *xsave, uint64_t xfeatures);
+enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
+                                uint64_t address, uint8_t *xsave, uint64_t xfeatures,
+                                struct quick_failure *failure);
 
 /*
  * regmap__access_begin() for the commonest case: memory of one window, on a home slot (pin.h), and as

@@ -21,9 +21,11 @@
 #include "fork.h"
 #include "hidden.h"
 #include "hot.h"
+#include "others.h"
 #include "patch.h"
 #include "quick.h"
 #include "report.h"
+#include "sigmask.h"
 #include "site.h"
 #include "stacks.h"
 #include "syscalls.h"
@@ -663,19 +665,29 @@ OWN_FRAME static void fail(int signo, siginfo_t *info, void *ucontext, unsigned 
 	fail_quickly(&t, failure);
 }
 
-static bool express_vector(const struct plan *plan, const struct cpu_regs *regs, void *ucontext,
-                           uint64_t rip, uint64_t at)
+static inline enum quick express_vector(const struct plan *plan, const struct cpu_regs *regs,
+                                        void *ucontext, uint64_t rip, uint64_t at,
+                                        struct quick_failure *failure)
 {
 	uint64_t address, xfeatures;
 	uint8_t *xsave = regmap__context_vector(ucontext, &xfeatures);
 
 	if (!xsave || !regmap__em_quick_native_address(plan, regs, rip, &address) ||
-	    at - address >= plan->size ||
-	    regmap__quick_vector(plan, regs, address, xsave, xfeatures) != QUICK_DONE)
-		return false;
-	regmap__context_advance(ucontext, rip + plan->length);
-	regmap__patch_heat(rip, plan);
-	return true;
+	    at - address >= plan->size)
+		return QUICK_NO;
+	return regmap__quick_vector(plan, regs, rip, address, xsave, xfeatures, failure);
+}
+
+static inline enum quick express_integer(const struct plan *plan, const struct cpu_regs *regs,
+                                         uint64_t rip, uint64_t at, unsigned how,
+                                         struct quick_failure *failure)
+{
+	uint64_t address;
+
+	if (!em_quick_address(plan, regs, rip, &address) || at - address >= plan->size)
+		return QUICK_NO;
+	return regmap__quick_at(plan, regs, rip, address, how & CHAIN_FORWARDED ? 0 : QUICK_RETURNS,
+	                        failure);
 }
 
 /*
@@ -685,7 +697,7 @@ static bool express_vector(const struct plan *plan, const struct cpu_regs *regs,
 static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned how,
                            const struct plan **found)
 {
-	uint64_t address, rip, at = (uintptr_t)info->si_addr;
+	uint64_t rip, at = (uintptr_t)info->si_addr;
 	struct quick_failure failure;
 	struct cpu_regs regs;
 	struct cpu_trap raised;
@@ -702,13 +714,11 @@ static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned 
 	if (!plan)
 		return false;
 	regs = regmap__context_regs(ucontext);
-	if (plan->kind == EM_NATIVE)
-		return express_vector(plan, &regs, ucontext, rip, at);
-	if (!em_quick_address(plan, &regs, rip, &address) || at - address >= plan->size)
-		return false;
 	changes = regmap__stacks_changes();
-	quick = regmap__quick_at(plan, &regs, rip, address,
-	                         how & CHAIN_FORWARDED ? 0 : QUICK_RETURNS, &failure);
+	if (plan->kind == EM_NATIVE)
+		quick = express_vector(plan, &regs, ucontext, rip, at, &failure);
+	else
+		quick = express_integer(plan, &regs, rip, at, how, &failure);
 	if (regmap__stacks_changes() != changes) /* by a device's callback */
 		regmap__stacks_keep_change(ucontext);
 	switch (quick) {
@@ -756,13 +766,15 @@ OWN_FRAME static void receive(int signo, siginfo_t *info, void *ucontext, unsign
 			return;
 		if (signo != SIGSYS) {
 			regmap__report_escape();
-			regmap__stacks_give(ucontext);
 		}
 		if (emulate(signo, info, ucontext, how, plan, known))
 			return;
 	} else if (regmap__stacks_answer(info, ucontext)) {
 		return;
 	}
+	if (stands_for(signo) && info->si_code <= 0 &&
+	    regmap__others_put_off(signo, info, ucontext))
+		return;
 	regmap__chain_deliver(signo, info, ucontext, signo == SIGSYS ? how : how | CHAIN_REFAULTS);
 	if (signo == SIGSYS && info->si_code <= 0)
 		regmap__syscalls_sent(ucontext);
@@ -773,8 +785,9 @@ static inline void receive_quickly(int signo, siginfo_t *info, void *ucontext, u
 {
 	const struct plan *plan = NULL;
 
-	if (info->si_code <= 0 || !report_is_idle() || regmap__stacks_enabled() ||
-	    !express(signo, info, ucontext, how, &plan))
+	if (regmap__stacks_enabled() && info->si_code > 0 && signo != SIGSYS)
+		regmap__stacks_give(ucontext);
+	if (info->si_code <= 0 || !report_is_idle() || !express(signo, info, ucontext, how, &plan))
 		receive(signo, info, ucontext, how, plan);
 }
 
