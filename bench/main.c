@@ -80,7 +80,7 @@ static void list_part(struct bench_part *part)
 {
 	if (part->list)
 		part->list(part);
-	all = realloc(all, (all_count + part->count) * sizeof(*all));
+	all = realloc(all, (all_count + part->count + 1) * sizeof(*all));
 	if (!all)
 		bench_fail("no memory");
 	for (size_t i = 0; i < part->count; i++)

@@ -54,7 +54,6 @@ static void rep_scan(uint64_t at, size_t size)
 /* Through pointers that the compiler knows nothing about: calls stay calls. */
 static void *(*volatile call_memcpy)(void *, const void *, size_t) = memcpy;
 static void *(*volatile call_memset)(void *, int, size_t) = memset;
-static void *(*volatile call_memchr)(const void *, int, size_t) = memchr;
 
 static void native_copy(uint64_t at, size_t size)
 {
@@ -68,11 +67,11 @@ static void native_fill(uint64_t at, size_t size)
 	call_memset(other, 0, size);
 }
 
+/* The instruction itself, which is slow anywhere. */
 static void native_scan(uint64_t at, size_t size)
 {
 	(void)at;
-	if (call_memchr(other, 1, size))
-		abort();
+	rep_scan((uintptr_t)other, size);
 }
 
 static const struct string reads = {rep_read, native_copy}, writes = {rep_write, native_copy},
@@ -114,7 +113,7 @@ static struct bench_row rows[] = {
 	ROW("write/16K", "REP MOVSB of 16 KB to a host window", 16384, writes, "memcpy()"),
 	ROW("within/16K", "REP MOVSB of 16 KB within a host window", 16384, within, "memcpy()"),
 	ROW("fill/16K", "REP STOSB of 16 KB in a host window", 16384, fills, "memset()"),
-	ROW("scan/16K", "REPNE SCASB of 16 KB in a host window", 16384, scans, "memchr()"),
+	ROW("scan/16K", "REPNE SCASB of 16 KB in a host window", 16384, scans, "SCASB"),
 };
 
 static const char *set_up(void)
