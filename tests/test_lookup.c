@@ -352,6 +352,8 @@ static void test_lookup_is_whole_under_handlers(void **state)
 	struct regmap_window *window[PLACES];
 
 	(void)state;
+	if (strcmp(getenv("TEST_MODE") ? getenv("TEST_MODE") : "rel", "rel") != 0)
+		skip(); /* sanitizers put signals off, and take many steps */
 	for (unsigned i = 0; i < PLACES; i++)
 		window[i] = lay_host(AT + i * PAGE, 100, memory + i * 100);
 	assert_int_equal(sigaction(SIGTRAP, &act, &before), 0);
