@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /* Lookups without a fault: each finds the owner, whatever the number of windows and whatever changes. */
+#define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <asm/prctl.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <regmap/regmap.h>
 
@@ -259,6 +264,151 @@ static void test_lookup_answer_is_of_one_moment(void **state)
 	}
 }
 
+/* --- what a thread remembers --- */
+
+static void expect_host(uint64_t guest, void *there)
+{
+	void *host = NULL;
+
+	assert_int_equal(regmap_translate(guest, &host), 0);
+	assert_ptr_equal(host, there);
+}
+
+static void test_lookup_forgets_what_has_changed(void **state)
+{
+	struct regmap_window *outer = lay_host(AT, 256, memory), *inner;
+	void *host;
+
+	(void)state;
+	expect_host(AT, memory);
+	expect_host(AT + 100, memory + 100);
+	inner = lay_host(AT + 100, 50, memory + 1000);
+	expect_host(AT + 99, memory + 99);
+	expect_host(AT + 100, memory + 1000);
+	expect_host(AT + 149, memory + 1049);
+	expect_host(AT + 150, memory + 150);
+	assert_int_equal(regmap_unmap(inner), 0);
+	expect_host(AT + 120, memory + 120);
+	assert_int_equal(regmap_unmap(outer), 0);
+	assert_int_equal(regmap_translate(AT + 120, &host), -EFAULT);
+	outer = lay_host(AT, 256, memory + 2000);
+	expect_host(AT + 120, memory + 2120);
+	assert_int_equal(regmap_unmap(outer), 0);
+}
+
+enum { PLACES = 2, TRAP_FLAG = 0x100 };
+
+static volatile sig_atomic_t steps, at_step, other, wrong;
+
+static void translate_one(unsigned place)
+{
+	void *host = NULL;
+
+	if (regmap_translate(AT + place * PAGE + place, &host) ||
+	    host != memory + place * 100 + place)
+		wrong++;
+}
+
+static void translate_another(int signo, siginfo_t *info, void *ucontext)
+{
+	(void)signo, (void)info;
+	if (steps++ != at_step)
+		return;
+	translate_one((unsigned)other);
+	((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+}
+
+static void single_step(void)
+{
+	__asm__ volatile(
+		"lea -128(%%rsp), %%rsp; pushfq; orq $0x100, (%%rsp); popfq; lea 128(%%rsp), %%rsp" ::
+			: "cc", "memory");
+}
+
+static void run_freely(void)
+{
+	__asm__ volatile(
+		"lea -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); popfq; lea 128(%%rsp), %%rsp" ::
+			: "cc", "memory");
+}
+
+/* One translates @place, another comes after so many instructions; then, who remembers what? */
+static void step_through(unsigned before, unsigned place)
+{
+	for (at_step = steps = 0; at_step <= steps; at_step++) {
+		translate_one(before);
+		steps = 0;
+		single_step();
+		translate_one(place);
+		run_freely();
+		translate_one((unsigned)other);
+		translate_one(place);
+	}
+}
+
+static void test_lookup_is_whole_under_handlers(void **state)
+{
+	struct sigaction act = {.sa_sigaction = translate_another, .sa_flags = SA_SIGINFO}, before;
+	struct regmap_window *window[PLACES];
+
+	(void)state;
+	if (strcmp(getenv("TEST_MODE") ? getenv("TEST_MODE") : "rel", "rel") != 0)
+		skip(); /* sanitizers put signals off, and take many steps */
+	for (unsigned i = 0; i < PLACES; i++)
+		window[i] = lay_host(AT + i * PAGE, 100, memory + i * 100);
+	assert_int_equal(sigaction(SIGTRAP, &act, &before), 0);
+	for (unsigned i = 0; i < PLACES * PLACES; i++) {
+		other = (sig_atomic_t)(i % PLACES);
+		step_through(i / PLACES, !other);
+	}
+	assert_int_equal(sigaction(SIGTRAP, &before, NULL), 0);
+	assert_true(steps > 10);
+	assert_int_equal(wrong, 0);
+	for (unsigned i = 0; i < PLACES; i++)
+		assert_int_equal(regmap_unmap(window[i]), 0);
+}
+
+static long set_fs(uint64_t base)
+{
+	long result;
+
+	__asm__ volatile("syscall"
+	                 : "=a"(result)
+	                 : "0"((long)SYS_arch_prctl), "D"((long)ARCH_SET_FS), "S"(base)
+	                 : "rcx", "r11", "memory");
+	return result;
+}
+
+/* Libc's thread block is not where FS points to, so nothing may be remembered there. */
+static void test_lookup_works_without_libc_in_fs(void **state)
+{
+	static struct {
+		uint64_t below[1024], block[64];
+	} foreign, seen;
+	struct regmap_window *window;
+	int first, second;
+	void *a, *b;
+	uint64_t base;
+
+	(void)state;
+	if (strcmp(getenv("TEST_MODE") ? getenv("TEST_MODE") : "rel", "rel") != 0)
+		skip(); /* what is instrumented needs libc's */
+	window = lay_host(AT, 100, memory);
+	expect_host(AT, memory);
+	assert_int_equal(syscall(SYS_arch_prctl, ARCH_GET_FS, &base), 0);
+	memset(&foreign, 0x54, sizeof(foreign));
+	seen = foreign;
+	set_fs((uintptr_t)foreign.block);
+	first = regmap_translate(AT + 7, &a);
+	second = regmap_translate(AT + 8, &b);
+	set_fs(base);
+	assert_int_equal(first | second, 0);
+	assert_ptr_equal(a, memory + 7);
+	assert_ptr_equal(b, memory + 8);
+	assert_memory_equal(&seen, &foreign, sizeof(seen));
+	assert_int_equal(regmap_unmap(window), 0);
+}
+
 /* --- copies --- */
 
 static void fill(uint8_t *bytes, size_t size, unsigned seed)
@@ -399,12 +549,13 @@ static void test_lookup_copies_all_or_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(finds_each_of_many),    T(finds_what_came_in_any_order),
-		T(finds_the_innermost),   T(finds_the_last_byte_of_all),
-		T(follows_eight_aliases), T(answer_is_of_one_moment),
-		T(copies_every_size),     T(copies_at_every_distance),
-		T(copies_end_at_a_fault), T(copies_large_ranges),
-		T(copies_all_or_nothing),
+		T(finds_each_of_many),       T(finds_what_came_in_any_order),
+		T(finds_the_innermost),      T(finds_the_last_byte_of_all),
+		T(follows_eight_aliases),    T(answer_is_of_one_moment),
+		T(forgets_what_has_changed), T(is_whole_under_handlers),
+		T(works_without_libc_in_fs), T(copies_every_size),
+		T(copies_at_every_distance), T(copies_end_at_a_fault),
+		T(copies_large_ranges),      T(copies_all_or_nothing),
 	};
 
 	return cmocka_run_group_tests_name("lookup", tests, NULL, NULL);
