@@ -77,8 +77,13 @@ void regmap__em_quick_store(const struct plan *plan, const struct cpu_regs *regs
 /* The same for vector instructions, which run on the image of the vector state. */
 bool regmap__em_quick_native_address(const struct plan *plan, const struct cpu_regs *regs,
                                      uint64_t rip, uint64_t *address);
-bool regmap__em_quick_native(const struct plan *plan, const struct cpu_regs *regs, uint64_t address,
-                             void *operand, uint8_t *xsave, uint64_t xfeatures);
+bool regmap__em_quick_native(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
+                             uint64_t address, void *operand, uint8_t *xsave, uint64_t xfeatures);
+/*
+ * May the operand be a buffer, which is loaded before, or stored after? So if nothing can fail in
+ * between, and if a store that is refused leaves nothing behind.
+ */
+bool regmap__em_quick_native_buffers(const struct plan *plan, const uint8_t *xsave);
 
 /* The instruction as text (Intel syntax). Returns its length. */
 size_t regmap__em_format(const uint8_t *bytes, size_t length, uint64_t rip, char *to, size_t size);

@@ -131,7 +131,13 @@ static uint8_t alignment(const struct plan *p, const struct em_decoded *d)
 	}
 }
 
-/* Vector and mask registers alone, and MXCSR. */
+static bool is_of_fpu(ZydisRegister reg)
+{
+	return is_x87(ZydisRegisterGetClass(reg)) || reg == ZYDIS_REGISTER_X87CONTROL ||
+	       reg == ZYDIS_REGISTER_X87STATUS || reg == ZYDIS_REGISTER_X87TAG;
+}
+
+/* No general registers, and no flags. */
 static bool is_plain(const struct em_decoded *d)
 {
 	for (int i = 0; i < d->insn.operand_count; i++) {
@@ -141,7 +147,7 @@ static bool is_plain(const struct em_decoded *d)
 			return false;
 		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		    !is_vector(ZydisRegisterGetClass(op->reg.value)) &&
-		    op->reg.value != ZYDIS_REGISTER_MXCSR)
+		    op->reg.value != ZYDIS_REGISTER_MXCSR && !is_of_fpu(op->reg.value))
 			return false;
 	}
 	return true;
@@ -245,12 +251,22 @@ bool regmap__em_quick_native_address(const struct plan *p, const struct cpu_regs
 {
 	const struct em_mem *m = &p->mem;
 
-	if (p->kind != EM_NATIVE || m->segment || m->address32 || p->native.load & XSTATE_X87 ||
-	    !p->native.stub || p->size > 64 || p->size & (p->size - 1) ||
-	    *r->flags & (CPU_AC | CPU_TF))
+	if (p->kind != EM_NATIVE || m->segment || m->address32 || !p->native.stub || p->size > 64 ||
+	    p->size & (p->size - 1) || *r->flags & (CPU_AC | CPU_TF))
 		return false;
 	*address = regmap__em_offset_by(p, r, rip);
 	return true;
+}
+
+bool regmap__em_quick_native_buffers(const struct plan *p, const uint8_t *xsave)
+{
+	const uint32_t masks = 0x1f80;
+	uint32_t mxcsr;
+
+	memcpy(&mxcsr, xsave + XSAVE_MXCSR, sizeof(mxcsr));
+	if (p->native.load & XSTATE_X87 || (mxcsr & masks) != masks)
+		return false;
+	return p->access == EM_READ || (p->access == EM_WRITE && !p->native.save);
 }
 
 static void load_gprs(struct native *n, const struct em_native *e, const struct cpu_regs *r,
@@ -275,11 +291,32 @@ static void store_gprs(const struct native *n, const struct em_native *e, const 
 }
 
 /*
+ * SDM vol. 1, 8.1.8: the FPU remembers where its last instruction and operand were, and its ModRM.
+ */
+static void fix_x87_pointers(const struct plan *p, const struct native *n, uint64_t rip,
+                             uint64_t offset, const void *operand)
+{
+	uint64_t fip, fdp, entry = (uintptr_t)n->code + NATIVE_STUB_ENTRY;
+	uint8_t *image = n->xsave;
+
+	if (!(n->save & XSTATE_X87) || !(*xsave_bv(image) & XSTATE_X87))
+		return;
+	memcpy(&fip, image + FX_FIP, sizeof fip);
+	memcpy(&fdp, image + FX_FDP, sizeof fdp);
+	if (fip - entry >= EM_MAX_LENGTH)
+		return;
+	memcpy(image + FX_FIP, &rip, sizeof rip);
+	image[FX_FOP] = p->native.fop_modrm;
+	if (fdp == (uintptr_t)operand)
+		memcpy(image + FX_FDP, &offset, sizeof offset);
+}
+
+/*
  * What alignment the instruction wants, it must find at the host's address, too. An exception leaves
  * state behind that leads to the same exception again.
  */
-bool regmap__em_quick_native(const struct plan *p, const struct cpu_regs *r, uint64_t address,
-                             void *operand, uint8_t *xsave, uint64_t xfeatures)
+bool regmap__em_quick_native(const struct plan *p, const struct cpu_regs *r, uint64_t rip,
+                             uint64_t address, void *operand, uint8_t *xsave, uint64_t xfeatures)
 {
 	const struct em_native *e = &p->native;
 	struct native n;
@@ -297,30 +334,9 @@ bool regmap__em_quick_native(const struct plan *p, const struct cpu_regs *r, uin
 		return false;
 	if (!n.plain)
 		store_gprs(&n, e, r);
+	fix_x87_pointers(p, &n, rip, address, operand);
 	return true;
 }
-
-/*
- * SDM vol. 1, 8.1.8: the FPU remembers where its last instruction and operand were, and its ModRM.
- */
-static void fix_x87_pointers(struct em *em, const struct native *n, const void *operand)
-{
-	uint64_t offset = regmap__em_offset(em->plan, em->cpu, em->cpu->gpr);
-	uint8_t *image = em->cpu->xsave;
-	uint64_t fip, fdp, entry = (uintptr_t)n->code + NATIVE_STUB_ENTRY;
-
-	if (!(n->save & XSTATE_X87) || !(*xsave_bv(image) & XSTATE_X87))
-		return;
-	memcpy(&fip, image + FX_FIP, sizeof fip);
-	memcpy(&fdp, image + FX_FDP, sizeof fdp);
-	if (fip - entry >= EM_MAX_LENGTH)
-		return;
-	memcpy(image + FX_FIP, &em->cpu->rip, sizeof em->cpu->rip);
-	image[FX_FOP] = em->plan->native.fop_modrm;
-	if (fdp == (uintptr_t)operand)
-		memcpy(image + FX_FDP, &offset, sizeof offset);
-}
-
 enum em_status regmap__em_run_native(struct em *em, void *operand, uint64_t address)
 {
 	struct native n;
@@ -342,7 +358,8 @@ enum em_status regmap__em_run_native(struct em *em, void *operand, uint64_t addr
 		return EM_FAULT;
 	}
 	take_results(em, &n);
-	fix_x87_pointers(em, &n, operand);
+	fix_x87_pointers(em->plan, &n, em->cpu->rip,
+	                 regmap__em_offset(em->plan, em->cpu, em->cpu->gpr), operand);
 	return EM_OK;
 }
 

@@ -30,6 +30,7 @@ struct access {
 	size_t length;                 /* <= what was asked for */
 	void *host;                    /* NULL: a device, registers or ordinary memory */
 	const struct refusal *refusal; /* NULL: allowed. Otherwise nothing is pinned */
+	int *error_number;             /* the thread's errno; NULL: it has none */
 };
 
 /* Look up, check (@access: enum regmap_access, 0: anything goes), pin. AS-Safe; nestable. */
@@ -37,6 +38,12 @@ void regmap__access_begin(struct access *at, uint64_t address, size_t length, un
 void regmap__access_end(struct access *at) __attribute__((nothrow));
 /* For the cleanup attribute: a callback may leave by an exception. Ending twice does no harm. */
 #define ENDING_ACCESS struct access __attribute__((cleanup(regmap__access_end)))
+
+/* Before a callback: who makes the access, and where it has its errno. */
+static inline void access_note_thread(struct access *at)
+{
+	at->error_number = regmap__pin_note_thread(&at->pin);
+}
 
 /*
  * Move at->length bytes, which the backing may cut down to one of its pieces first. 0 or -errno;

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* A device model: callbacks. */
-#define _GNU_SOURCE
 #include <errno.h>
-#include <limits.h>
 #include <string.h>
 
-#include "../arch/x86_64/context.h"
-#include "access.h"
+#include "device.h"
 #include "sigsafe.h"
 
 /* regmap_map() has looked at the operations, which it does without the map lock. */
@@ -35,28 +32,6 @@ size_t regmap__device_piece(uint64_t address, size_t length)
 	return width;
 }
 
-enum { NO_ERRNO = INT_MIN };
-
-/* A thread without libc, or with an FS base of its own, has none. */
-static int get_errno(void)
-{
-	return regmap__tls_works() ? errno : NO_ERRNO;
-}
-
-static void set_errno(int saved)
-{
-	if (saved != NO_ERRNO)
-		errno = saved;
-}
-
-/* Whatever the callback makes of the sign. */
-static int negative(int err)
-{
-	if (err > 0)
-		return -err;
-	return err == INT_MIN ? -INT_MAX : err;
-}
-
 /* 1, 2, 4 or 8 bytes. */
 static void move(void *to, const void *from, size_t width)
 {
@@ -68,34 +43,24 @@ static void move(void *to, const void *from, size_t width)
 	}
 }
 
-/*
- * The callback is the program's: it may set errno, which the interrupted program is not to notice,
- * and may even take its own window away.
- */
 static int device_read(const struct access *at, struct window_bus *bus, void *to)
 {
-	const struct regmap_window *w = at->window;
-	uint64_t offset = at->address - window_start(w), value = 0;
-	int saved = get_errno(), err;
+	uint64_t value = 0;
+	int err;
 
 	(void)bus;
-	err = w->device.ops->read(w->device.ctx, offset, (unsigned)at->length, &value);
-	set_errno(saved);
+	err = device_call_read(at, &value);
 	move(to, &value, at->length);
-	return negative(err);
+	return err;
 }
 
 int regmap__device_write(const struct access *at, struct window_bus *bus, const void *from)
 {
-	const struct regmap_window *w = at->window;
-	uint64_t offset = at->address - window_start(w), value = 0;
-	int saved = get_errno(), err;
+	uint64_t value = 0;
 
 	(void)bus;
 	move(&value, from, at->length);
-	err = w->device.ops->write(w->device.ctx, offset, (unsigned)at->length, value);
-	set_errno(saved);
-	return negative(err);
+	return device_call_write(at, value);
 }
 
 const struct backing_ops regmap__backing_device = {

@@ -270,7 +270,7 @@ static void bus_hold(struct bus *base, uint64_t address)
 	regmap__pin_take(&bus->held);
 	regmap__pin_note_thread(&bus->held);
 	regmap__pin_note_origin(&bus->held, origin_of(bus));
-	regmap__pin_block_signals(&bus->held);
+	regmap__pin_hold_signals(&bus->held);
 }
 
 static void bus_let_go(struct bus *bus)

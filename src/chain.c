@@ -337,7 +337,7 @@ static int change_childs(int signo, const struct sigaction *set, struct sigactio
 
 static int set_other(int signo, const struct sigaction *set, struct sigaction *old)
 {
-	handler_fn handler = regmap__others_handler(signo);
+	uint64_t handler = regmap__others_handler(signo);
 	struct sigaction act = *set;
 	bool guest = regmap__in_vfork_child();
 	int result;
@@ -359,8 +359,7 @@ static int set_other(int signo, const struct sigaction *set, struct sigaction *o
 static int change_other(int signo, const struct sigaction *set, struct sigaction *old)
 {
 	struct sigaction before;
-	handler_fn handler;
-	uint64_t mask, stand_ins;
+	uint64_t handler, mask, stand_ins;
 	int result;
 
 	table_lock(&mask);

@@ -4,10 +4,8 @@
 #include <time.h>
 
 #include "../arch/x86_64/syscall.h"
+#include "atomics.h"
 #include "sigsafe.h"
-
-#define get(p) atomic_load_explicit(p, memory_order_acquire)
-#define set(p, v) atomic_store_explicit(p, v, memory_order_release)
 
 enum { SPINS = 64, YIELDS = 64, SLEEPS = SPINS + YIELDS };
 enum { IMPATIENT = 1u << 31 /* in the turns of a slot: it has waited in vain */ };
@@ -112,7 +110,9 @@ static uint64_t trace(struct search *s, const struct slot *waiter, uint64_t wait
 /* On from a thread, by one of its slots: all of them may wait, one in the callback of the other. */
 static uint64_t follow(struct search *s, const struct slot *thread, unsigned depth)
 {
-	for (unsigned i = 0; i < regmap__slot_top() && depth < DEPTH; i++) {
+	if (depth >= DEPTH)
+		return 0;
+	FOR_EACH_SLOT (i) {
 		const struct slot *slot = regmap__slot_at(i);
 		uint32_t turns = get(&slot->turns);
 		uint64_t waits = get(&slot->waits), found;
@@ -129,7 +129,7 @@ static uint64_t follow(struct search *s, const struct slot *thread, unsigned dep
 
 static uint64_t trace(struct search *s, const struct slot *waiter, uint64_t waits, unsigned depth)
 {
-	for (unsigned i = 0; i < regmap__slot_top(); i++) {
+	FOR_EACH_SLOT (i) {
 		const struct slot *slot = regmap__slot_at(i);
 		uint64_t nonce = get(&slot->nonce), found;
 
@@ -203,11 +203,10 @@ static bool await(struct slot *waiter, const struct slot *slot, uint64_t waits)
 
 static bool await_all(struct slot *waiter, uint64_t waits)
 {
-	bool patient = true;
-
-	for (unsigned i = 0; i < regmap__slot_top() && patient; i++)
-		patient = await(waiter, regmap__slot_at(i), waits);
-	return patient;
+	FOR_EACH_SLOT (i)
+		if (!await(waiter, regmap__slot_at(i), waits))
+			return false;
+	return true;
 }
 
 /* --- locks --- */

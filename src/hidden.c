@@ -7,6 +7,7 @@
 #include "../arch/x86_64/syscall.h"
 #include "hidden.h"
 #include "maps.h"
+#include "patch.h"
 
 #include "sigsafe.h"
 
@@ -31,7 +32,7 @@ static bool alike(const uint8_t *memory, const uint8_t *file, size_t length)
 /* The last page of a mapping may reach beyond the end of the file. */
 static size_t read_file(const struct mapping *m, uint64_t from, uint8_t *to, size_t length)
 {
-	long fd = sys_open_read(m->path), got;
+	long fd = sys_open_read(m->name), got;
 
 	if (fd < 0)
 		return 0;
@@ -50,8 +51,10 @@ static bool look_into_file(uint64_t rip, const struct mapping *m, uint8_t *first
 	size_t length = read_file(m, from, file, to - from);
 
 	if (length <= rip - from ||
-	    regmap__guard_copy(memory, (const void *)(uintptr_t)from, length, &trap) ||
-	    !alike(memory, file, length))
+	    regmap__guard_copy(memory, (const void *)(uintptr_t)from, length, &trap))
+		return false;
+	regmap__patch_overlay(from, memory, length);
+	if (!alike(memory, file, length))
 		return false;
 	*first = file[rip - from];
 	return *first != HIDDEN_INT3;

@@ -8,12 +8,19 @@
 #include "../arch/x86_64/guard.h"
 #include "hot.h"
 #include "others.h"
+#include "pin.h"
 #include "sigmask.h"
 
 #include "sigsafe.h"
 
-static _Atomic(handler_fn) handlers[SIGNALS + 1];
-static bool reached = true;
+/* The program set it without SA_SIGINFO; no address has this bit. */
+#define PLAIN (1ull << 63)
+
+static _Atomic uint64_t handlers[SIGNALS + 1]; /* and PLAIN */
+static bool reached = true, covered = true;
+
+/* Late and with a context of its own making: there, nothing can be put off. */
+extern void __tsan_init(void) __attribute__((weak));
 
 static bool contains(const struct dl_phdr_info *object, uintptr_t address)
 {
@@ -45,11 +52,51 @@ void regmap__others_reach(void *ours, void *libcs)
 	struct pair pair = {(uintptr_t)ours, (uintptr_t)libcs};
 
 	reached = dl_iterate_phdr(find_first, &pair) != 2;
+	covered = reached && !__tsan_init;
 }
 
-handler_fn regmap__others_handler(int signo)
+bool regmap__others_are_covered(void)
+{
+	return covered;
+}
+
+uint64_t regmap__others_handler(int signo)
 {
 	return atomic_load_explicit(&handlers[signo], memory_order_relaxed);
+}
+
+static handler_fn handler_of(uint64_t word)
+{
+	return (handler_fn)(uintptr_t)(word & ~PLAIN);
+}
+
+static uint64_t word_of(void *handler, uint64_t flags)
+{
+	return (uintptr_t)handler | (flags & SA_SIGINFO ? 0 : PLAIN);
+}
+
+bool regmap__others_put_off(int signo, siginfo_t *info, void *ucontext)
+{
+	uint64_t sp = regmap__context_sp(ucontext);
+
+	if (!regmap__others_are_covered() ||
+	    !regmap__pin_puts_off(signo, sp, regmap__context_mask(ucontext)))
+		return false;
+	return !sys_call(SYS_rt_tgsigqueueinfo, sys_call(SYS_getpid, 0, 0, 0, 0),
+	                 sys_call(SYS_gettid, 0, 0, 0, 0), signo, (long)info);
+}
+
+static void pass_on(int signo, siginfo_t *info, void *ucontext);
+
+/* SA_RESETHAND: the kernel has done so already. */
+static void cover_again(int signo)
+{
+	struct sys_sigaction act;
+
+	if (sys_sigaction(signo, NULL, &act) || act.handler || !(act.flags & SA_RESETHAND))
+		return;
+	act.handler = (void *)pass_on;
+	sys_sigaction(signo, &act, NULL);
 }
 
 static void pass_on(int signo, siginfo_t *info, void *ucontext)
@@ -63,41 +110,51 @@ static void pass_on(int signo, siginfo_t *info, void *ucontext)
 		return;
 	if (hot_is_on())
 		regmap__guard_leave_stub(ucontext);
+	if (regmap__others_put_off(signo, info, ucontext)) {
+		cover_again(signo);
+		return;
+	}
 	*mask = mask_to_program(*mask);
-	regmap__others_handler(signo)(signo, info, ucontext);
+	handler_of(regmap__others_handler(signo))(signo, info, ucontext);
 	*mask = mask_to_kernel(*mask);
+	if (regmap__others_are_covered())
+		*mask |= regmap__pin_blocked(regmap__context_sp(ucontext));
 }
 
-static bool is_to_be_covered(handler_fn handler, uint64_t flags)
+static bool is_to_be_covered(void *handler)
 {
-	return reached && (flags & SA_SIGINFO || hot_is_on()) && handler != pass_on &&
-	       (uintptr_t)handler > (uintptr_t)SIG_IGN;
+	return reached && handler != (void *)pass_on && (uintptr_t)handler > (uintptr_t)SIG_IGN;
 }
 
 /* One that is delivered meanwhile goes to the new handler already. */
 void regmap__others_cover(int signo, struct sigaction *act)
 {
-	if (!is_to_be_covered(act->sa_sigaction, (unsigned)act->sa_flags))
+	if (!is_to_be_covered((void *)act->sa_sigaction))
 		return;
-	atomic_store(&handlers[signo], act->sa_sigaction);
+	atomic_store(&handlers[signo], word_of((void *)act->sa_sigaction, (unsigned)act->sa_flags));
 	act->sa_sigaction = pass_on;
+	act->sa_flags |= SA_SIGINFO;
 }
 
 void regmap__others_adopt(int signo, struct sys_sigaction *act)
 {
-	if (!is_to_be_covered((handler_fn)act->handler, act->flags))
+	if (!is_to_be_covered(act->handler))
 		return;
-	atomic_store(&handlers[signo], (handler_fn)act->handler);
+	atomic_store(&handlers[signo], word_of(act->handler, act->flags));
 	act->handler = (void *)pass_on;
+	act->flags |= SA_SIGINFO;
 }
 
-void regmap__others_restore(int signo, handler_fn handler)
+void regmap__others_restore(int signo, uint64_t handler)
 {
 	atomic_store(&handlers[signo], handler);
 }
 
-void regmap__others_show(struct sigaction *act, handler_fn handler)
+void regmap__others_show(struct sigaction *act, uint64_t handler)
 {
-	if (act->sa_sigaction == pass_on)
-		act->sa_sigaction = handler;
+	if (act->sa_sigaction != pass_on)
+		return;
+	act->sa_sigaction = handler_of(handler);
+	if (handler & PLAIN)
+		act->sa_flags &= ~SA_SIGINFO;
 }

@@ -9,7 +9,10 @@
 
 #include "sigsafe.h"
 
-enum { LATER = 64 }; /* faults until a site is tried again */
+enum {
+	LATER = 64, /* faults until a site is tried again */
+	STRANGERS = 1 << 24,
+};
 
 _Atomic unsigned regmap__patch_threshold;
 _Atomic bool regmap__patch_ever;
@@ -28,12 +31,21 @@ static uint32_t digest(const struct plan *plan)
 /* What may be otherwise the next time. */
 static bool passes(enum patch_why why)
 {
-	return why == WHY_BUSY || why == WHY_CHANGED || why == WHY_BREAKPOINT ||
-	       why == WHY_WRITABLE || why == WHY_MEMORY || why == WHY_KERNEL;
+	return why == WHY_BUSY || why == WHY_CHANGED || why == WHY_ROOM || why == WHY_CROWD ||
+	       why == WHY_BREAKPOINT || why == WHY_WRITABLE || why == WHY_MEMORY ||
+	       why == WHY_KERNEL;
+}
+
+/* The longer it has been in vain, the more seldom it is tried. */
+static int32_t later(const struct patch_site *site)
+{
+	uint32_t faults = atomic_load_explicit(&site->faults, memory_order_relaxed);
+
+	return faults < LATER ? LATER : faults < INT32_MAX ? (int32_t)faults : INT32_MAX;
 }
 
 /* Of the site that the lock is held for: each site counts once, by its latest reason. */
-static void judge(struct patch_site *site, const struct plan *plan, enum patch_why why)
+void regmap__patch_judge(struct patch_site *site, const struct plan *plan, enum patch_why why)
 {
 	uint32_t was = atomic_load_explicit(&site->verdict, memory_order_relaxed);
 	uint32_t is = why == WHY_NONE ? 0 : (uint32_t)(why + 1) << 24 | digest(plan);
@@ -43,7 +55,7 @@ static void judge(struct patch_site *site, const struct plan *plan, enum patch_w
 	if (is)
 		regmap__why_count(why, 1);
 	atomic_store_explicit(&site->verdict, is, memory_order_relaxed);
-	atomic_store_explicit(&site->heat, is ? -LATER : 0, memory_order_relaxed);
+	atomic_store_explicit(&site->heat, is ? -later(site) : 0, memory_order_relaxed);
 }
 
 /* For good: about other bytes it says nothing. */
@@ -80,6 +92,17 @@ static bool is_hot(struct patch_site *site)
 	return threshold && heat > 0 && (unsigned)heat >= threshold;
 }
 
+/* Sites that there is no record for, each once: but for some that look alike. */
+static void count_stranger(uint64_t rip)
+{
+	static _Atomic uint64_t seen[STRANGERS / 64];
+	uint64_t hash = rip * 0x9e3779b97f4a7c15 >> 40, bit = 1ULL << hash % 64;
+
+	_Static_assert(STRANGERS == 1 << 24, "as many as the hash tells apart");
+	if (!(atomic_fetch_or_explicit(&seen[hash / 64], bit, memory_order_relaxed) & bit))
+		regmap__why_count(WHY_MANY, 1);
+}
+
 /* Whom another thread keeps from it comes back with its next fault. */
 void regmap__patch_count(uint64_t rip, const struct plan *plan)
 {
@@ -87,14 +110,15 @@ void regmap__patch_count(uint64_t rip, const struct plan *plan)
 	uint64_t mask;
 
 	if (!site) {
-		regmap__why_count(WHY_MANY, 1);
+		count_stranger(rip);
 		return;
 	}
+	atomic_fetch_add_explicit(&site->faults, 1, memory_order_relaxed);
 	if (is_refused(site, plan) || !is_hot(site) || !regmap__patch_try_lock(&mask))
 		return;
 	/* switched off meanwhile: nothing may be patched after that has taken all back */
 	if (atomic_load(&regmap__patch_threshold))
-		judge(site, plan, patch_now(site, plan));
+		regmap__patch_judge(site, plan, patch_now(site, plan));
 	regmap__patch_unlock(&mask);
 }
 
@@ -117,18 +141,13 @@ void regmap__patch_request(struct slot_request *request)
 
 /* --- taking back --- */
 
-static void take_back(struct patch *p, void *text)
-{
-	regmap__patch_take_back(text, p);
-}
-
 static void take_back_range(uint64_t start, uint64_t last)
 {
 	struct patch_text text;
 
 	if (!regmap__text_open(&text))
 		return;
-	regmap__patches_in(start, last, take_back, &text);
+	regmap__patch_take_back(&text, start, last);
 	regmap__text_close(&text);
 }
 

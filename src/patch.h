@@ -50,9 +50,12 @@ struct patch {
 	_Atomic uint32_t kind;      /* enum patch_kind: what stands in memory */
 	_Atomic uint64_t now[2];    /* the bytes, while it is patched */
 	uint64_t hop[4];            /* the latest ones; 0: none */
+	bool passes;                /* its slot does nothing but the instruction: see patch_pun.c */
 	uint32_t number;            /* its own */
 	uint32_t older;             /* of the same site, with other bytes; patch lock */
 	_Atomic uint32_t next_here; /* on the same page */
+	uint32_t next_back;         /* of those that are taken back together; patch lock */
+	bool listed;                /* it is one of those */
 };
 
 enum patch_kind { PATCH_NONE, PATCH_IN_PLACE, PATCH_JUMP, PATCH_PUNNED };
@@ -72,9 +75,13 @@ bool regmap__patch_find(uint64_t rip, struct patch_place *place);
  * change? Then it need only be tried again.
  */
 bool regmap__patch_shows(uint64_t rip, const uint8_t *code, size_t have);
-/* A general protection fault at @rip: was it the HLT that stands there during a change? */
-bool regmap__patch_in_transition(uint64_t rip);
-/* In place: bytes of code at @rip become the program's own where they are ours. */
+/*
+ * A general protection fault at @rip: was it the HLT that stands there during a change? In a child
+ * that couldn't bring one to an end it may stay: then the slot (in place: the plan) has to do.
+ */
+enum patch_halt { HALT_NOT, HALT_AGAIN, HALT_STAYS };
+enum patch_halt regmap__patch_halted(uint64_t rip, const struct patch **patch);
+/* In @code, as it was read at @rip: bytes become the program's own where they are ours. */
 void regmap__patch_overlay(uint64_t rip, uint8_t *code, size_t length);
 
 /* --- what changes mappings --- */
@@ -114,12 +121,23 @@ struct patch_room {
 bool regmap__room_for_slot(uint64_t near, struct patch_room *room);
 /* The first @length bytes of it are taken, by patch number @owner. */
 void regmap__room_keep(struct patch_room *room, size_t length, uint32_t owner);
-/* @size bytes somewhere in first..last, for good; 0: none. */
+/* So far from a hop a jump may lead in circumstances: no code of ours, but nobody else's, either. */
+struct hop_strays {
+	unsigned count;
+	uint64_t away[7];
+};
+/* @size bytes at first, first + stride, ... or last. */
+struct hop_wish {
+	uint64_t first, last, stride;
+	unsigned size;
+	struct hop_strays strays;
+};
 struct patch_text;
-uint64_t regmap__room_for_hop(const struct patch_text *text, uint64_t first, uint64_t last,
-                              unsigned size, uint32_t owner);
-/* No code of ours, but a jump may lead there in circumstances. False: it is another's. */
-bool regmap__room_note_stray(uint64_t at, uint32_t owner);
+/* For good; 0: there are none. */
+uint64_t regmap__room_for_hop(const struct patch_text *text, const struct hop_wish *wish,
+                              uint32_t owner);
+/* Of a hop that is there. False: another's are in the way. */
+bool regmap__room_note_strays(uint64_t hop, const struct hop_strays *strays, uint32_t owner);
 /* Lock-free: whose code is at @rip, and how far into the slot (-1: a hop). 0: not ours. */
 uint32_t regmap__room_owner(uint64_t rip, int *offset);
 
@@ -148,9 +166,18 @@ bool regmap__text_read(const struct patch_text *text, uint64_t at, void *to, siz
 /* Memory that nobody runs yet. */
 bool regmap__text_write(const struct patch_text *text, uint64_t at, const void *from,
                         size_t length);
-/* Code that others may be running: see there. Nothing is changed unless memory shows @from. */
-bool regmap__text_change(const struct patch_text *text, uint64_t at, const uint8_t *from,
-                         const uint8_t *to, size_t length);
+/*
+ * Code that others may be running: all sites that change are halted, their tails change, then their
+ * first bytes, and after each of these steps regmap__text_sync(). Nothing is changed unless memory
+ * shows @from; later steps can't fail, as the page is the process's own by then.
+ */
+bool regmap__text_halt(const struct patch_text *text, uint64_t at, const uint8_t *from,
+                       size_t length);
+void regmap__text_tail(const struct patch_text *text, uint64_t at, const uint8_t *to,
+                       size_t length);
+void regmap__text_head(const struct patch_text *text, uint64_t at, const uint8_t *to);
+/* No thread of the process runs instructions any more that it fetched before. */
+void regmap__text_sync(void);
 /* Can this kernel do all that? Not in a handler. */
 bool regmap__text_works(void);
 

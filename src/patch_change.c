@@ -26,8 +26,8 @@
 #define STAYS_OPEN (SYNCHRONOUS | SYS_SIGBIT(SIGSYS))
 
 static _Atomic uint64_t owner; /* thread key */
-/* What the owner is changing; NULL: nothing. */
-static struct patch *_Atomic in_flight;
+/* The owner is changing patches: those whose turn is odd. */
+static atomic_bool in_flight;
 static _Atomic uint64_t taken_back;
 
 bool regmap__patch_try_lock(uint64_t *mask)
@@ -74,39 +74,66 @@ static void set_now(struct patch *p, const uint8_t *bytes)
 	atomic_store_explicit(&p->now[1], word[1], memory_order_relaxed);
 }
 
-static bool change(const struct patch_text *text, struct patch *p, const uint8_t *from,
-                   const uint8_t *to, enum patch_kind kind)
+static void turn(struct patch *p)
 {
-	bool done;
+	atomic_fetch_add(&p->turn, 1);
+}
 
-	atomic_store(&in_flight, p);
-	atomic_fetch_add(&p->turn, 1);
-	done = regmap__text_change(text, p->site, from, to, patch_span(p));
-	if (done)
-		atomic_store_explicit(&p->kind, kind, memory_order_release);
-	atomic_fetch_add(&p->turn, 1);
-	atomic_store(&in_flight, NULL);
-	return done;
+static bool is_turning(const struct patch *p)
+{
+	return atomic_load_explicit(&p->turn, memory_order_acquire) & 1;
 }
 
 bool regmap__patch_put(const struct patch_text *text, struct patch *p, const uint8_t *to,
                        enum patch_kind kind)
 {
+	bool done;
+
 	set_now(p, to);
-	return change(text, p, p->plan.bytes, to, kind);
+	atomic_store(&in_flight, true);
+	turn(p);
+	done = regmap__text_halt(text, p->site, p->plan.bytes, patch_span(p));
+	if (done) {
+		regmap__text_sync();
+		regmap__text_tail(text, p->site, to, patch_span(p));
+		regmap__text_sync();
+		regmap__text_head(text, p->site, to);
+		regmap__text_sync();
+		atomic_store_explicit(&p->kind, kind, memory_order_release);
+	}
+	turn(p);
+	atomic_store(&in_flight, false);
+	return done;
 }
 
-/* Other code may have come in its place, or a debugger's breakpoint: then it is left alone. */
+/* Ours stands there, but for breakpoints. */
+static bool looks_patched(const struct patch *p, uint8_t is[16])
+{
+	struct cpu_trap trap;
+	uint8_t now[16];
+
+	get_now(p, now);
+	if (patch_kind(p) == PATCH_NONE ||
+	    regmap__guard_copy(is, (const void *)(uintptr_t)p->site, patch_span(p), &trap))
+		return false;
+	for (unsigned i = 0; i < patch_span(p); i++)
+		if (is[i] != now[i] && is[i] != PATCH_INT3)
+			return false;
+	return true;
+}
+
+/* Other code may have come in its place. Where a debugger has a breakpoint, it is left alone. */
 static bool stands(const struct patch_text *text, struct patch *p)
 {
 	uint8_t now[16], is[16];
 
-	if (patch_kind(p) == PATCH_NONE)
+	if (patch_kind(p) == PATCH_NONE || is_turning(p))
 		return false;
 	get_now(p, now);
 	if (regmap__text_read(text, p->site, is, patch_span(p)) && !memcmp(is, now, patch_span(p)))
 		return true;
-	atomic_store(&p->kind, PATCH_NONE);
+	if (!looks_patched(p, is))
+		atomic_store(&p->kind, PATCH_NONE);
 	return false;
 }
 
@@ -115,15 +142,6 @@ struct patch *regmap__patch_standing(const struct patch_text *text, uint64_t rip
 	struct patch *p = regmap__patch_of(rip);
 
 	return p && stands(text, p) ? p : NULL;
-}
-
-static void put_back(const struct patch_text *text, struct patch *p)
-{
-	uint8_t now[16];
-
-	get_now(p, now);
-	if (change(text, p, now, p->plan.bytes, PATCH_NONE))
-		atomic_fetch_add(&taken_back, 1);
 }
 
 /* --- dependents --- */
@@ -148,40 +166,144 @@ static uint64_t chain_start(const struct patch_text *text, uint64_t at, unsigned
 	return at;
 }
 
-/* On whom nobody depends goes first. */
-static void loosen(const struct patch_text *text, uint64_t from, uint64_t to,
-                   struct patch_chain *chain)
-{
-	for (uint64_t at = from; at < to; at++) {
-		struct patch *p = regmap__patch_standing(text, at);
+/* --- taking back --- */
 
-		if (!p || patch_kind(p) != PATCH_PUNNED)
-			continue;
-		put_back(text, p);
-		if (chain && chain->count < PATCH_CHAIN)
-			chain->site[chain->count++] = at;
+/* All that go back together: however many, the cores are made to look a few times in all. */
+struct back {
+	const struct patch_text *text;
+	uint32_t first;
+};
+
+static void add_one(struct back *back, struct patch *p)
+{
+	if (p->listed)
+		return;
+	p->listed = true;
+	p->next_back = back->first;
+	back->first = p->number;
+}
+
+static void add_with_dependents(struct back *back, struct patch *p)
+{
+	unsigned count;
+	uint64_t from = chain_start(back->text, p->site, &count);
+
+	for (uint64_t at = from; at < p->site; at++) {
+		struct patch *d = regmap__patch_standing(back->text, at);
+
+		if (d && patch_kind(d) == PATCH_PUNNED)
+			add_one(back, d);
 	}
+	if (stands(back->text, p))
+		add_one(back, p);
+}
+
+/* On whom somebody depends waits until that one is halted, and all cores know. */
+static void halt_some(struct back *back, uint32_t *waiting, uint32_t *halted)
+{
+	uint32_t n = *waiting, next, ready = 0;
+
+	*waiting = 0;
+	for (struct patch *p; n; n = next) {
+		uint32_t *list;
+
+		p = patch_number(n);
+		next = p->next_back;
+		list = regmap__patch_dependent(back->text, p->site) ? waiting : &ready;
+		p->next_back = *list;
+		*list = n;
+	}
+	if (!ready) { /* none waits for another of these */
+		ready = *waiting;
+		*waiting = 0;
+	}
+	for (struct patch *p; ready; ready = next) {
+		uint8_t now[16];
+
+		p = patch_number(ready);
+		next = p->next_back;
+		p->listed = false;
+		get_now(p, now);
+		turn(p);
+		if (regmap__text_halt(back->text, p->site, now, patch_span(p))) {
+			p->next_back = *halted;
+			*halted = ready;
+		} else {
+			atomic_store(&p->kind, PATCH_NONE);
+			turn(p);
+		}
+	}
+	regmap__text_sync();
+}
+
+static void restore(struct back *back, uint32_t halted)
+{
+	struct patch *p;
+
+	for (uint32_t n = halted; n; n = p->next_back) {
+		p = patch_number(n);
+		regmap__text_tail(back->text, p->site, p->plan.bytes, patch_span(p));
+	}
+	regmap__text_sync();
+	for (uint32_t n = halted; n; n = p->next_back) {
+		p = patch_number(n);
+		regmap__text_head(back->text, p->site, p->plan.bytes);
+	}
+	regmap__text_sync();
+	for (uint32_t n = halted; n; n = p->next_back) {
+		p = patch_number(n);
+		atomic_store_explicit(&p->kind, PATCH_NONE, memory_order_release);
+		atomic_fetch_add(&taken_back, 1);
+		turn(p);
+	}
+}
+
+static void put_back(struct back *back)
+{
+	uint32_t waiting = back->first, halted = 0;
+
+	if (!waiting)
+		return;
+	atomic_store(&in_flight, true);
+	while (waiting)
+		halt_some(back, &waiting, &halted);
+	restore(back, halted);
+	atomic_store(&in_flight, false);
 }
 
 bool regmap__patch_loosen(const struct patch_text *text, uint64_t at, struct patch_chain *chain)
 {
+	struct back back = {text, 0};
 	unsigned count;
 	uint64_t from = chain_start(text, at, &count);
 
 	chain->count = 0;
 	if (count > PATCH_CHAIN)
 		return false;
-	loosen(text, from, at, chain);
+	for (; from < at; from++) {
+		struct patch *p = regmap__patch_standing(text, from);
+
+		if (!p || patch_kind(p) != PATCH_PUNNED)
+			continue;
+		add_one(&back, p);
+		if (chain->count < PATCH_CHAIN)
+			chain->site[chain->count++] = from;
+	}
+	put_back(&back);
 	return true;
 }
 
-void regmap__patch_take_back(const struct patch_text *text, struct patch *p)
+static void add_found(struct patch *p, void *back)
 {
-	unsigned count;
+	add_with_dependents(back, p);
+}
 
-	loosen(text, chain_start(text, p->site, &count), p->site, NULL);
-	if (stands(text, p))
-		put_back(text, p);
+void regmap__patch_take_back(const struct patch_text *text, uint64_t start, uint64_t last)
+{
+	struct back back = {text, 0};
+
+	regmap__patches_in(start, last, add_found, &back);
+	put_back(&back);
 }
 
 uint64_t regmap__patch_taken_back(void)
@@ -203,33 +325,51 @@ void regmap__patch_after_fork(void)
 	regmap__patch_unlock(&mask_over_fork);
 }
 
-/* Whichever way it was going, the program's own bytes are right. Other code is left alone. */
-static void abandon(struct patch *p)
+/* Where there is no other code by now. */
+static bool shows_ours(const struct patch_text *text, const struct patch *p)
 {
-	struct patch_text text;
 	uint8_t now[16], is[16];
 
-	if (regmap__text_open(&text)) {
-		get_now(p, now);
-		if (regmap__text_read(&text, p->site, is, patch_span(p)) &&
-		    (is[0] == PATCH_HLT || !memcmp(is, now, patch_span(p))))
-			regmap__text_write(&text, p->site, p->plan.bytes, patch_span(p));
-		regmap__text_close(&text);
+	get_now(p, now);
+	return regmap__text_read(text, p->site, is, patch_span(p)) &&
+	       (is[0] == PATCH_HLT || !memcmp(is, now, patch_span(p)));
+}
+
+/* Whichever way it was going, the program's own bytes are right. */
+static void abandon(struct patch *p, const struct patch_text *text)
+{
+	if (text && shows_ours(text, p))
+		regmap__text_write(text, p->site, p->plan.bytes, patch_span(p));
+	if (text)
+		atomic_store(&p->kind, PATCH_NONE);
+	turn(p);
+}
+
+/* If code can't be written any more, see halt_stays(). */
+static void abandon_all(void)
+{
+	uint32_t used = atomic_load(&regmap__patches.used);
+	struct patch_text text;
+	bool open = regmap__text_open(&text);
+
+	for (uint32_t n = 1; n <= used; n++) {
+		struct patch *p = patch_number(n);
+
+		p->listed = false;
+		if (is_turning(p))
+			abandon(p, open ? &text : NULL);
 	}
-	atomic_store(&p->kind, PATCH_NONE);
-	if (atomic_load(&p->turn) & 1)
-		atomic_fetch_add(&p->turn, 1);
+	if (open)
+		regmap__text_close(&text);
 }
 
 void regmap__patch_forget_others(void)
 {
-	struct patch *p = atomic_load(&in_flight);
-
 	if (atomic_load(&owner) == regmap__thread_key())
 		return;
-	if (p)
-		abandon(p);
-	atomic_store(&in_flight, NULL);
+	if (atomic_load(&in_flight))
+		abandon_all();
+	atomic_store(&in_flight, false);
 	atomic_store(&owner, 0);
 }
 
@@ -276,23 +416,66 @@ bool regmap__patch_shows(uint64_t rip, const uint8_t *code, size_t have)
 	return patch_kind(p) != PATCH_NONE && !memcmp(code, now, length);
 }
 
+/* Ours: behind it are the program's bytes or ours. */
+static bool shows_halt(const struct patch *p)
+{
+	uint8_t now[16], own[16];
+
+	get_now(p, now);
+	memcpy(own, p->plan.bytes, patch_span(p));
+	now[0] = own[0] = PATCH_HLT;
+	return memory_shows(p->site, own, patch_span(p)) ||
+	       memory_shows(p->site, now, patch_span(p));
+}
+
+/* Nobody is about to change it: one that isn't there any more was, and this process couldn't. */
+static enum patch_halt halt_stays(struct patch *p)
+{
+	struct patch_text text;
+	uint64_t mask;
+	bool repaired = false;
+
+	if (!regmap__patch_try_lock(&mask))
+		return HALT_STAYS;
+	if (shows_halt(p) && regmap__text_open(&text)) {
+		turn(p);
+		regmap__text_tail(&text, p->site, p->plan.bytes, patch_span(p));
+		regmap__text_sync();
+		regmap__text_head(&text, p->site, p->plan.bytes);
+		regmap__text_sync();
+		atomic_store(&p->kind, PATCH_NONE);
+		turn(p);
+		regmap__text_close(&text);
+		repaired = true;
+	}
+	regmap__patch_unlock(&mask);
+	return repaired || !shows_halt(p) ? HALT_AGAIN : HALT_STAYS;
+}
+
 /*
  * A jump raises none, so there was a HLT a moment ago. Where the program's own bytes stand, they may
  * have: what becomes of an access is the same, whichever it was.
  */
-bool regmap__patch_in_transition(uint64_t rip)
+enum patch_halt regmap__patch_halted(uint64_t rip, const struct patch **patch)
 {
-	const struct patch *p = patch_ever() ? regmap__patch_of(rip) : NULL;
-	uint32_t turn;
+	struct patch *p = patch_ever() ? regmap__patch_of(rip) : NULL;
+	bool again, stays;
+	uint32_t was;
 
+	*patch = p;
 	if (!p)
-		return false;
-	turn = atomic_load_explicit(&p->turn, memory_order_acquire);
-	if (!(turn & 1) && !shows_patch(p) &&
-	    atomic_load_explicit(&p->turn, memory_order_acquire) == turn)
-		return false;
+		return HALT_NOT;
+	was = atomic_load_explicit(&p->turn, memory_order_acquire);
+	again = shows_patch(p);
+	stays = !again && shows_halt(p);
+	if (!(was & 1) && atomic_load_explicit(&p->turn, memory_order_acquire) == was) {
+		if (stays)
+			return halt_stays(p);
+		if (!again)
+			return HALT_NOT;
+	}
 	sys_call(SYS_sched_yield, 0, 0, 0, 0);
-	return true;
+	return HALT_AGAIN;
 }
 
 void regmap__patch_overlay(uint64_t rip, uint8_t *code, size_t length)
@@ -301,15 +484,12 @@ void regmap__patch_overlay(uint64_t rip, uint8_t *code, size_t length)
 		return;
 	for (uint64_t at = rip - EM_MAX_LENGTH + 1; at != rip + length; at++) {
 		const struct patch *p = regmap__patch_of(at);
-		uint8_t now[16];
+		uint8_t is[16];
 
-		if (!p || patch_kind(p) == PATCH_NONE)
-			continue;
-		get_now(p, now);
-		if (!memory_shows(at, now, patch_span(p)))
+		if (!p || !looks_patched(p, is))
 			continue;
 		for (unsigned i = 0; i < patch_span(p); i++)
-			if (at + i - rip < length)
+			if (at + i - rip < length && is[i] != PATCH_INT3)
 				code[at + i - rip] = p->plan.bytes[i];
 	}
 }

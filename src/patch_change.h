@@ -34,9 +34,12 @@ bool regmap__patch_loosen(const struct patch_text *text, uint64_t at, struct pat
 /* Memory shows the program's bytes: now it shows @to. */
 bool regmap__patch_put(const struct patch_text *text, struct patch *p, const uint8_t *to,
                        enum patch_kind kind);
-/* And back, with all that depends on it. */
-void regmap__patch_take_back(const struct patch_text *text, struct patch *p);
+/* All that reach into a range get the program's bytes back, and whatever depends on them. */
+void regmap__patch_take_back(const struct patch_text *text, uint64_t start, uint64_t last);
 uint64_t regmap__patch_taken_back(void);
+
+/* patch.c: what has become of it. Each site counts once, by its latest reason. */
+void regmap__patch_judge(struct patch_site *site, const struct plan *plan, enum patch_why why);
 
 /* patch_make.c: patch the site. WHY_NONE: it is. */
 enum patch_why regmap__patch_make(const struct patch_text *text, struct patch_site *site,

@@ -5,6 +5,9 @@
  * first byte changes. The trap is HLT: it raises SIGSEGV, which is ours, where INT3 would be the
  * debugger's.
  *
+ * The file is opened for each change, or for many at once: a descriptor that stays would be the parent's
+ * memory in a child, and anybody's file once the program has closed all that it doesn't know.
+ *
  * By /proc/self/mem the kernel writes where the program can't: the page is copied if it is still
  * the file's, and no mapping is ever writable and executable.
  */
@@ -14,7 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "../arch/x86_64/scratch.h"
+#include "../arch/x86_64/guard.h"
 #include "../arch/x86_64/syscall.h"
 #include "patch.h"
 
@@ -33,8 +36,13 @@ void regmap__text_close(struct patch_text *text)
 	sys_call(SYS_close, text->fd, 0, 0, 0);
 }
 
+/* The kernel reads what may only be executed; for all else it isn't needed. */
 bool regmap__text_read(const struct patch_text *text, uint64_t at, void *to, size_t length)
 {
+	struct cpu_trap trap;
+
+	if (!regmap__guard_copy(to, (const void *)(uintptr_t)at, length, &trap))
+		return true;
 	return sys_call(SYS_pread64, text->fd, (long)to, (long)length, (long)at) == (long)length;
 }
 
@@ -49,32 +57,32 @@ static bool register_barrier(void)
 	                 0);
 }
 
-/* No thread of the process runs instructions any more that it fetched before. */
-static void sync_cores(void)
+void regmap__text_sync(void)
 {
 	if (sys_call(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0) &&
 	    register_barrier())
 		sys_call(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0);
 }
 
-/* The first write is the one that may fail: after it the page is the process's own. */
-bool regmap__text_change(const struct patch_text *text, uint64_t at, const uint8_t *from,
-                         const uint8_t *to, size_t length)
+bool regmap__text_halt(const struct patch_text *text, uint64_t at, const uint8_t *from,
+                       size_t length)
 {
 	static const uint8_t trap = HLT;
 	uint8_t is[MOST];
 
-	if (!regmap__text_read(text, at, is, length) || memcmp(is, from, length) ||
-	    !regmap__text_write(text, at, &trap, 1))
-		return false;
-	sync_cores();
-	if (length > 1) {
+	return regmap__text_read(text, at, is, length) && !memcmp(is, from, length) &&
+	       regmap__text_write(text, at, &trap, 1);
+}
+
+void regmap__text_tail(const struct patch_text *text, uint64_t at, const uint8_t *to, size_t length)
+{
+	if (length > 1)
 		regmap__text_write(text, at + 1, to + 1, length - 1);
-		sync_cores();
-	}
+}
+
+void regmap__text_head(const struct patch_text *text, uint64_t at, const uint8_t *to)
+{
 	regmap__text_write(text, at, to, 1);
-	sync_cores();
-	return true;
 }
 
 static bool writes(uint8_t *page)

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "pin.h"
 
-#include <asm/prctl.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -13,9 +12,11 @@
 #include "../arch/x86_64/guard.h"
 #include "../arch/x86_64/scratch.h"
 #include "../arch/x86_64/syscall.h"
+#include "atomics.h"
 #include "gate.h"
 #include "hot.h"
 #include "lane.h"
+#include "others.h"
 #include "sigmask.h"
 #include "sigsafe.h"
 
@@ -29,28 +30,15 @@ static struct slot *_Atomic block[BLOCKS] = {regmap__home_slots};
 static _Atomic unsigned top = PIN_HOMES; /* no slot from here on was ever claimed */
 /* How far from home its threads' claims ever went, beyond home itself. */
 static _Atomic unsigned reach[PIN_HOMES];
+_Atomic uint64_t regmap__slots_used[PIN_HOMES / 64];
 static void *_Atomic scratch[SLOTS]; /* memory that belongs to a slot of the first block */
 static _Atomic long process;         /* the id of the one that owns this memory */
-
-#define get(p) atomic_load_explicit(p, memory_order_acquire)
-#define set(p, v) atomic_store_explicit(p, v, memory_order_release)
 
 /* --- threads --- */
 
 __attribute__((constructor)) static void note_process(void)
 {
 	set(&process, sys_call(SYS_getpid, 0, 0, 0, 0));
-}
-
-uint64_t regmap__thread_key(void)
-{
-	uint64_t base = 0;
-
-	if (regmap__xstate.fsgsbase)
-		__asm__ volatile("rdfsbase %0" : "=r"(base));
-	else
-		sys_call(SYS_arch_prctl, ARCH_GET_FS, (long)&base, 0, 0);
-	return base | 1;
 }
 
 uint32_t regmap__thread_id(void)
@@ -109,6 +97,18 @@ static struct slot *add_block(unsigned b)
 unsigned regmap__slot_top(void)
 {
 	return atomic_load(&top);
+}
+
+/* After the caller's own seq_cst store: whoever doesn't see that shows here. */
+unsigned regmap__slot_next(unsigned i)
+{
+	for (; i < PIN_HOMES; i = (i | 63) + 1) {
+		uint64_t used = atomic_load(&regmap__slots_used[i / 64]) >> i % 64;
+
+		if (used)
+			return i + (unsigned)__builtin_ctzll(used);
+	}
+	return i;
 }
 
 struct slot *regmap__slot_at(unsigned i)
@@ -195,20 +195,24 @@ static void release(struct slot *slot)
 	(SYNCHRONOUS | SYS_SIGBIT(SIGSYS) | SYS_SIGBIT(SIGINT) | SYS_SIGBIT(SIGQUIT) | \
 	 SYS_SIGBIT(SIGTERM) | SYS_SIGBIT(SIGABRT) | LIBC_SIGNALS)
 
-void regmap__pin_block_signals(struct pin *pin)
+void regmap__pin_hold_signals(struct pin *pin)
 {
 	const uint64_t block = ~STAYS_OPEN;
 	uint64_t before;
 
+	set(&pin->holds, true);
+	if (regmap__others_are_covered())
+		return;
 	sys_sigmask(SIG_BLOCK, &block, &before);
-	pin->blocked = block & ~before;
+	set(&pin->blocked, block & ~before);
 }
 
+/* No handler finds the pin any more. */
 static void open_again(struct pin *pin)
 {
-	const uint64_t blocked = pin->blocked;
+	const uint64_t blocked = get(&pin->blocked);
 
-	pin->blocked = 0;
+	set(&pin->blocked, 0);
 	if (blocked)
 		sys_sigmask(SIG_UNBLOCK, &blocked, NULL);
 }
@@ -253,10 +257,21 @@ bool regmap__pin_window(struct pin *pin, uint64_t address, struct table_hit *hit
 	return false;
 }
 
-void regmap__pin_note_thread(struct pin *pin)
+/* Not inlined, like remembered_id(). */
+__attribute__((noinline)) static int *note_thread_of_libc(struct slot *slot)
 {
+	if (slot)
+		set(&slot->tid, remembered_id());
+	return &errno;
+}
+
+int *regmap__pin_note_thread(struct pin *pin)
+{
+	if (regmap__tls_works())
+		return note_thread_of_libc(pin->slot);
 	if (pin->slot)
-		set(&pin->slot->tid, thread_id_of_libc());
+		set(&pin->slot->tid, regmap__thread_id());
+	return NULL;
 }
 
 /*
@@ -353,6 +368,62 @@ static void drop_below(struct jump *j, uint64_t sp)
 	}
 }
 
+/* --- signals that wait --- */
+
+static struct pin *pin_of(const struct slot *slot)
+{
+	return (struct pin *)((uintptr_t)get(&slot->copy) - offsetof(struct pin, nonce));
+}
+
+/* Left by a jump that nobody saw, as what lies below the stack pointer is. */
+static bool is_left(struct jump *j, const struct slot *slot, uint64_t sp)
+{
+	uint64_t frame = (uintptr_t)get(&slot->copy), origin = get(&slot->origin);
+
+	return (frame < sp && is_below(j, frame, sp)) ||
+	       (origin && origin <= sp && is_below(j, origin, sp));
+}
+
+/* The calling thread's; those of others are not looked into. */
+static struct pin *find_holding(uint64_t sp)
+{
+	struct jump jump = {.key = regmap__thread_key()};
+
+	for (unsigned n = 0; n <= get(&reach[pin_home_of(jump.key)]); n++) {
+		const struct slot *slot = regmap__slot_at(nth_slot(jump.key, n));
+		uint64_t nonce = get(&slot->nonce);
+
+		if (get(&slot->key) == jump.key && nonce && !regmap__slot_is_lost(slot, nonce) &&
+		    get(&pin_of(slot)->holds) && !is_left(&jump, slot, sp))
+			return pin_of(slot);
+	}
+	return NULL;
+}
+
+bool regmap__pin_puts_off(int signo, uint64_t sp, uint64_t *mask)
+{
+	const uint64_t block = ~STAYS_OPEN;
+	struct pin *pin = find_holding(sp);
+	uint64_t blocked, before;
+
+	if (!pin)
+		return false;
+	blocked = get(&pin->blocked);
+	if (!(block & ~blocked & ~*mask & SYS_SIGBIT(signo)))
+		return false;
+	sys_sigmask(SIG_BLOCK, &block, &before);
+	set(&pin->blocked, blocked | (block & ~*mask));
+	*mask |= block;
+	return true;
+}
+
+uint64_t regmap__pin_blocked(uint64_t sp)
+{
+	struct pin *pin = find_holding(sp);
+
+	return pin ? get(&pin->blocked) : 0;
+}
+
 /* A thread without pins pays for a few loads. */
 void regmap__pin_jump(uint64_t sp)
 {
@@ -368,7 +439,7 @@ void regmap__pin_forget_others(void)
 	uint64_t me = regmap__thread_key();
 
 	note_process();
-	for (unsigned i = 0; i < get(&top); i++) {
+	FOR_EACH_SLOT (i) {
 		struct slot *slot = regmap__slot_at(i);
 
 		if (get(&slot->key) != me)

@@ -13,6 +13,7 @@
 #ifndef SRC_PIN_H
 #define SRC_PIN_H
 
+#include "../arch/x86_64/thread.h"
 #include "table.h"
 #include "../emulator/bus.h"
 
@@ -34,8 +35,9 @@ enum { PIN_STORES = 1 }; /* added to the window: a store is under way */
 struct pin {
 	struct slot *slot; /* NULL: holds nothing */
 	_Atomic uint64_t nonce;
-	unsigned stores;  /* PIN_STORES or 0 */
-	uint64_t blocked; /* signals that open again when it is dropped or left */
+	unsigned stores;          /* PIN_STORES or 0 */
+	_Atomic bool holds;       /* signals that are sent have to wait */
+	_Atomic uint64_t blocked; /* of those, what opens again when it is dropped or left */
 };
 
 /*
@@ -50,18 +52,29 @@ static inline unsigned pin_home_of(uint64_t key)
 	return (unsigned)((key * 0x9e3779b97f4a7c15) >> (64 - PIN_HOME_BITS));
 }
 
+/* Of the slots before PIN_HOMES, those that were ever claimed: a bit each. */
+extern _Atomic uint64_t regmap__slots_used[PIN_HOMES / 64];
+static inline void pin_note_use(unsigned i)
+{
+	if (i < PIN_HOMES)
+		atomic_fetch_or(&regmap__slots_used[i / 64], 1ull << i % 64);
+}
+
 /* The slot is claimed by now, by a thread whose handlers see nonce 0 and leave it alone. */
 static inline void pin_fill(struct pin *pin, struct slot *slot, unsigned i)
 {
 	uint64_t claims = atomic_load_explicit(&slot->claims, memory_order_acquire) + 1;
 	uint64_t nonce = claims << 16 | i;
 
+	if (__builtin_expect(claims == 1, 0))
+		pin_note_use(i);
 	atomic_store_explicit(&slot->window, 0, memory_order_release);
 	atomic_store_explicit(&slot->waits, 0, memory_order_release);
 	atomic_store_explicit(&slot->origin, 0, memory_order_release);
 	atomic_store_explicit(&slot->tid, 0, memory_order_release);
 	atomic_store_explicit(&slot->claims, claims, memory_order_release);
-	pin->blocked = 0;
+	atomic_store_explicit(&pin->holds, false, memory_order_relaxed);
+	atomic_store_explicit(&pin->blocked, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->copy, &pin->nonce, memory_order_release);
 	atomic_store_explicit(&pin->nonce, nonce, memory_order_release);
 	atomic_store_explicit(&slot->nonce, nonce, memory_order_release);
@@ -95,18 +108,7 @@ static inline void pin_release_home(struct pin *pin)
 	atomic_store_explicit(&pin->nonce, 0, memory_order_release);
 }
 
-/* A name for the calling thread, never 0. AS-Safe. */
-uint64_t regmap__thread_key(void);
 uint32_t regmap__thread_id(void);
-static inline uint64_t pin_thread_key(void)
-{
-	uint64_t base;
-
-	if (!regmap__xstate.fsgsbase)
-		return regmap__thread_key();
-	__asm__ volatile("rdfsbase %0" : "=r"(base));
-	return base | 1;
-}
 
 /* Pin the window at an address, aliases not followed. False: there is none, nothing pinned. */
 bool regmap__pin_window(struct pin *pin, uint64_t address, struct table_hit *hit);
@@ -114,21 +116,44 @@ bool regmap__pin_window(struct pin *pin, uint64_t address, struct table_hit *hit
 void regmap__pin_take(struct pin *pin);
 /* Let the window go, keep the slot. */
 void regmap__pin_empty(struct pin *pin);
-/* Block signals that nobody raised, until the pin (which must hold a slot) is dropped or left. */
-void regmap__pin_block_signals(struct pin *pin);
+/*
+ * Signals that are sent, other than those that end programs by custom, have to wait until the pin
+ * (which must hold a slot) is dropped or left. Nothing is done about that before one comes, where
+ * others.c stands in front of their handlers; else they are blocked.
+ */
+void regmap__pin_hold_signals(struct pin *pin);
+/*
+ * For the handler of @signo, which has interrupted the thread at stack pointer @sp: if a pin of the
+ * thread holds signals, those are blocked now, and are so in @mask, the interrupted code's. True: this
+ * one has to wait, too. False for one that has done so already, or that was blocked, if somebody has
+ * opened for it: sigsuspend(), say.
+ */
+bool regmap__pin_puts_off(int signo, uint64_t sp, uint64_t *mask);
+/* What it has blocked. A handler that returns to where others were put off is to leave it so. */
+uint64_t regmap__pin_blocked(uint64_t sp);
 /* The signals stay blocked after the drop: the caller's return from a handler opens them. */
 static inline void regmap__pin_leave_blocked(struct pin *pin)
 {
-	pin->blocked = 0;
+	atomic_store_explicit(&pin->blocked, 0, memory_order_relaxed);
 }
 /* Dropping twice, or what a jump has dropped, does nothing. */
 void regmap__pin_drop(struct pin *pin);
 
-/* A callback may run while the pin is held: note what tells later whether it is still there. */
-void regmap__pin_note_thread(struct pin *pin);
+/*
+ * A callback may run while the pin is held: note what tells later whether it is still there. Returns
+ * where the thread has its errno; NULL: it has none.
+ */
+int *regmap__pin_note_thread(struct pin *pin);
 /* The same before waiting for others, where threads that share an FS base must be told apart. */
 void regmap__pin_note_waiter(struct pin *pin);
 void regmap__pin_note_origin(struct pin *pin, uint64_t sp);
+
+/* Both notes where they are known, of a pin that holds a slot. */
+static inline void regmap__pin_note_origin_of(struct pin *pin, uint64_t sp, uint32_t tid)
+{
+	atomic_store_explicit(&pin->slot->origin, sp, memory_order_release);
+	atomic_store_explicit(&pin->slot->tid, tid, memory_order_release);
+}
 
 /* The calling thread is about to jump to a frame with that stack pointer: drop what it leaves. */
 void regmap__pin_jump(uint64_t sp);
@@ -137,6 +162,11 @@ void regmap__pin_forget_others(void);
 
 /* All slots that were ever claimed are among the first regmap__slot_top(). */
 unsigned regmap__slot_top(void);
+/* The first of them at @i or behind it; or top or more. */
+unsigned regmap__slot_next(unsigned i);
+#define FOR_EACH_SLOT(i) \
+	for (unsigned i = regmap__slot_next(0); i < regmap__slot_top(); \
+	     i = regmap__slot_next(i + 1))
 struct slot *regmap__slot_at(unsigned i);
 static inline unsigned slot_of_nonce(uint64_t nonce)
 {

@@ -21,9 +21,11 @@
 #include "fork.h"
 #include "hidden.h"
 #include "hot.h"
+#include "others.h"
 #include "patch.h"
 #include "quick.h"
 #include "report.h"
+#include "sigmask.h"
 #include "site.h"
 #include "stacks.h"
 #include "syscalls.h"
@@ -309,17 +311,23 @@ OWN_FRAME static struct em_range blamed_range(const struct trap *t)
 
 OWN_FRAME static void report(const struct trap *t, enum em_status status, int signo)
 {
+	uint8_t code[EM_MAX_LENGTH];
+
 	struct report r = {
 		.status = status,
 		.fault = &t->fault,
 		.range = blamed_range(t),
 		.cpu = &t->cpu,
-		.bytes = t->plan->length ? t->plan->bytes : t->code,
+		.bytes = t->plan->length ? t->plan->bytes : code,
 		.length = t->plan->length ? t->plan->length : t->have,
 		.signo = signo,
 		.ucontext = t->uc,
 	};
 
+	if (!t->plan->length) {
+		memcpy(code, t->code, sizeof(code));
+		regmap__patch_overlay(t->rip, code, t->have);
+	}
 	regmap__report(&r);
 }
 
@@ -583,6 +591,32 @@ static bool is_patched_meanwhile(const struct trap *t)
 	return regmap__patch_shows(t->rip, t->code, t->have);
 }
 
+/* In a child that can't change code, a register site may be halted for good. */
+static void take_for_page_fault(struct trap *t, const struct plan *plan)
+{
+	const struct cpu_regs regs = regmap__context_regs(t->uc);
+	uint64_t address;
+
+	if (!em_quick_address(plan, &regs, t->rip, &address))
+		return;
+	t->plan = plan;
+	t->raised.number = TRAP_PAGE;
+	t->info->si_addr = (void *)(uintptr_t)address;
+}
+
+/* It was a HLT of ours, and the program is to go on where the context says. */
+static bool is_halted(struct trap *t)
+{
+	const struct patch *patch;
+	enum patch_halt halt = regmap__patch_halted(t->rip, &patch);
+
+	if (halt == HALT_STAYS && patch->slot)
+		regmap__context_advance(t->uc, patch->slot);
+	else if (halt == HALT_STAYS)
+		take_for_page_fault(t, &patch->plan);
+	return halt == HALT_AGAIN || (halt == HALT_STAYS && patch->slot);
+}
+
 /* How a site came here whose plan is known. */
 enum known {
 	UNKNOWN,
@@ -606,7 +640,7 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigne
 	if (!could_be_access(&t))
 		return false;
 	t.rip = regmap__context_rip(ucontext);
-	if (t.raised.number == TRAP_GP && regmap__patch_in_transition(t.rip))
+	if (t.raised.number == TRAP_GP && is_halted(&t))
 		return true;
 	t.patched = known == PATCHED;
 	planned = find_plan(&t);
@@ -631,19 +665,29 @@ OWN_FRAME static void fail(int signo, siginfo_t *info, void *ucontext, unsigned 
 	fail_quickly(&t, failure);
 }
 
-static bool express_vector(const struct plan *plan, const struct cpu_regs *regs, void *ucontext,
-                           uint64_t rip, uint64_t at)
+static inline enum quick express_vector(const struct plan *plan, const struct cpu_regs *regs,
+                                        void *ucontext, uint64_t rip, uint64_t at,
+                                        struct quick_failure *failure)
 {
 	uint64_t address, xfeatures;
 	uint8_t *xsave = regmap__context_vector(ucontext, &xfeatures);
 
 	if (!xsave || !regmap__em_quick_native_address(plan, regs, rip, &address) ||
-	    at - address >= plan->size ||
-	    regmap__quick_vector(plan, regs, address, xsave, xfeatures) != QUICK_DONE)
-		return false;
-	regmap__context_advance(ucontext, rip + plan->length);
-	regmap__patch_heat(rip, plan);
-	return true;
+	    at - address >= plan->size)
+		return QUICK_NO;
+	return regmap__quick_vector(plan, regs, rip, address, xsave, xfeatures, failure);
+}
+
+static inline enum quick express_integer(const struct plan *plan, const struct cpu_regs *regs,
+                                         uint64_t rip, uint64_t at, unsigned how,
+                                         struct quick_failure *failure)
+{
+	uint64_t address;
+
+	if (!em_quick_address(plan, regs, rip, &address) || at - address >= plan->size)
+		return QUICK_NO;
+	return regmap__quick_at(plan, regs, rip, address, how & CHAIN_FORWARDED ? 0 : QUICK_RETURNS,
+	                        failure);
 }
 
 /*
@@ -653,7 +697,7 @@ static bool express_vector(const struct plan *plan, const struct cpu_regs *regs,
 static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned how,
                            const struct plan **found)
 {
-	uint64_t address, rip, at = (uintptr_t)info->si_addr;
+	uint64_t rip, at = (uintptr_t)info->si_addr;
 	struct quick_failure failure;
 	struct cpu_regs regs;
 	struct cpu_trap raised;
@@ -670,13 +714,11 @@ static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned 
 	if (!plan)
 		return false;
 	regs = regmap__context_regs(ucontext);
-	if (plan->kind == EM_NATIVE)
-		return express_vector(plan, &regs, ucontext, rip, at);
-	if (!em_quick_address(plan, &regs, rip, &address) || at - address >= plan->size)
-		return false;
 	changes = regmap__stacks_changes();
-	quick = regmap__quick_at(plan, &regs, rip, address,
-	                         how & CHAIN_FORWARDED ? 0 : QUICK_RETURNS, &failure);
+	if (plan->kind == EM_NATIVE)
+		quick = express_vector(plan, &regs, ucontext, rip, at, &failure);
+	else
+		quick = express_integer(plan, &regs, rip, at, how, &failure);
 	if (regmap__stacks_changes() != changes) /* by a device's callback */
 		regmap__stacks_keep_change(ucontext);
 	switch (quick) {
@@ -724,13 +766,15 @@ OWN_FRAME static void receive(int signo, siginfo_t *info, void *ucontext, unsign
 			return;
 		if (signo != SIGSYS) {
 			regmap__report_escape();
-			regmap__stacks_give(ucontext);
 		}
 		if (emulate(signo, info, ucontext, how, plan, known))
 			return;
 	} else if (regmap__stacks_answer(info, ucontext)) {
 		return;
 	}
+	if (stands_for(signo) && info->si_code <= 0 &&
+	    regmap__others_put_off(signo, info, ucontext))
+		return;
 	regmap__chain_deliver(signo, info, ucontext, signo == SIGSYS ? how : how | CHAIN_REFAULTS);
 	if (signo == SIGSYS && info->si_code <= 0)
 		regmap__syscalls_sent(ucontext);
@@ -741,8 +785,9 @@ static inline void receive_quickly(int signo, siginfo_t *info, void *ucontext, u
 {
 	const struct plan *plan = NULL;
 
-	if (info->si_code <= 0 || !report_is_idle() || regmap__stacks_enabled() ||
-	    !express(signo, info, ucontext, how, &plan))
+	if (regmap__stacks_enabled() && info->si_code > 0 && signo != SIGSYS)
+		regmap__stacks_give(ucontext);
+	if (info->si_code <= 0 || !report_is_idle() || !express(signo, info, ucontext, how, &plan))
 		receive(signo, info, ucontext, how, plan);
 }
 

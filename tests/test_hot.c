@@ -31,11 +31,11 @@
 #define FORKED 0x40300000u
 enum { PAGE = 4096, ROUNDS = 200, LATER = 0x5a5a5a5a };
 
-/* Each is one site. */
+/* Each is one site. The bytes behind it say where its jump leads: far below, where nothing is. */
 #define SITE(name, instructions) \
 	__asm__(".text\n.p2align 4\n.globl " #name "\n.type " #name ", @function\n" #name ":\n" \
 	        ".cfi_startproc\n" #name "_site: " instructions \
-	        "\nret\n.cfi_endproc\n.size " #name ", . - " #name "\n"); \
+	        "\nret\nnop\nnop\nnop\n.cfi_endproc\n.size " #name ", . - " #name "\n"); \
 	extern const char name##_site[]; \
 	uint32_t name(const volatile void *at, uint32_t value)
 

@@ -38,7 +38,8 @@ static struct {
 	uint64_t value, offset, written;
 	unsigned width, reads, writes;
 	int read_error, write_error;
-	bool jumps;
+	bool jumps, raises;
+	int handled, handled_before_write;
 	sigset_t mask;
 } device;
 static sigjmp_buf landing;
@@ -53,6 +54,8 @@ static int on_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
 	pthread_sigmask(SIG_BLOCK, NULL, &device.mask);
 	if (device.jumps)
 		siglongjmp(landing, 1);
+	if (device.raises)
+		raise(SIGUSR1);
 	*value = device.value;
 	return device.read_error;
 }
@@ -64,11 +67,18 @@ static int on_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
 	device.width = width;
 	device.writes++;
 	device.written = value;
+	device.handled_before_write = device.handled;
 	errno = ERANGE;
 	return device.write_error;
 }
 
 static const struct regmap_device_ops ops = {on_read, on_write};
+
+static void count_signal(int signo)
+{
+	(void)signo;
+	device.handled++;
+}
 
 static int reset(void **state)
 {
@@ -208,16 +218,21 @@ static void test_quick_modifies_a_device(void **state)
 
 	(void)state;
 	device.value = 41;
+	device.raises = true;
+	signal(SIGUSR1, count_signal);
 	h.gpr[0] = 1;
 	assert_int_equal(RUN(&h, ADD), QUICK_DONE);
 	assert_int_equal(device.written, 42);
-	assert_true(sigismember(&device.mask, SIGUSR1));
+	assert_int_equal(device.handled_before_write, 0);
+	assert_int_equal(device.handled, 1);
 	h.gpr[0] = 100;
 	assert_int_equal(RUN(&h, LOCK_XADD), QUICK_DONE);
 	assert_int_equal(device.written, 141);
 	assert_int_equal(h.gpr[0], 41);
 	assert_int_equal(device.reads, 2);
 	assert_int_equal(device.writes, 2);
+	assert_int_equal(device.handled_before_write, 1);
+	assert_int_equal(device.handled, 2);
 	pthread_sigmask(SIG_BLOCK, NULL, &now);
 	assert_false(sigismember(&now, SIGUSR1));
 }
@@ -437,9 +452,13 @@ static void test_quick_holds_signals_in_the_handler(void **state)
 	sigset_t now;
 
 	(void)state;
+	device.raises = true;
+	signal(SIGUSR1, count_signal);
 	for (int i = 0; i < TIMES; i++) {
+		device.handled = 0;
 		add(DEVICE, 1);
-		assert_true(sigismember(&device.mask, SIGUSR1));
+		assert_int_equal(device.handled_before_write, 0);
+		assert_int_equal(device.handled, 1);
 		assert_false(sigismember(&device.mask, SIGINT));
 		pthread_sigmask(SIG_BLOCK, NULL, &now);
 		assert_false(sigismember(&now, SIGUSR1));
@@ -449,6 +468,291 @@ static void test_quick_holds_signals_in_the_handler(void **state)
 }
 
 /* --- vectors --- */
+
+/* A device with memory, which keeps a log of its pieces. */
+static struct {
+	uint8_t bytes[128];
+	struct {
+		uint64_t offset;
+		unsigned width;
+		bool write;
+	} log[16];
+	unsigned pieces, fails_at, goes_at;
+	struct regmap_window *window;
+} wide;
+
+static int wide_piece(uint64_t offset, unsigned width, bool write)
+{
+	wide.log[wide.pieces % 16].offset = offset;
+	wide.log[wide.pieces % 16].width = width;
+	wide.log[wide.pieces % 16].write = write;
+	wide.pieces++;
+	if (wide.pieces == wide.goes_at)
+		assert_int_equal(regmap_unmap(wide.window), 0);
+	return wide.pieces == wide.fails_at ? -EIO : 0;
+}
+
+static int wide_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
+{
+	(void)ctx;
+	*value = ~0ull;
+	memcpy(value, wide.bytes + offset, width);
+	return wide_piece(offset, width, false);
+}
+
+static int wide_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+{
+	(void)ctx;
+	if (width < 8)
+		assert_int_equal(value >> width * 8, 0);
+	memcpy(wide.bytes + offset, &value, width);
+	return wide_piece(offset, width, true);
+}
+
+static void lay_wide(void)
+{
+	static const struct regmap_device_ops wide_ops = {wide_read, wide_write};
+	struct regmap_config c = {
+		.size = sizeof(c),
+		.guest = FICKLE,
+		.length = sizeof(wide.bytes),
+		.access = REGMAP_READ | REGMAP_WRITE,
+		.backing = REGMAP_DEVICE,
+		.ops = &wide_ops,
+	};
+
+	memset(&wide, 0, sizeof(wide));
+	for (unsigned i = 0; i < sizeof(wide.bytes); i++)
+		wide.bytes[i] = (uint8_t)(i + 1);
+	assert_int_equal(regmap_map(&c, &wide.window), 0);
+}
+
+static void assert_pieces(uint64_t from, const unsigned *width, bool write)
+{
+	for (unsigned i = 0; i < wide.pieces; from += width[i++]) {
+		assert_int_equal(wide.log[i].offset, from);
+		assert_int_equal(wide.log[i].width, width[i]);
+		assert_int_equal(wide.log[i].write, write);
+	}
+}
+
+static void sse_load(uint64_t at, uint8_t out[16])
+{
+	__asm__ volatile("movups (%1), %%xmm5\n\tmovups %%xmm5, %0"
+	                 : "=m"(*(uint8_t(*)[16])out)
+	                 : "D"(at)
+	                 : "xmm5", "memory");
+}
+
+static void sse_store(uint64_t at, const uint8_t in[16])
+{
+	__asm__ volatile("movups %1, %%xmm5\n\tmovups %%xmm5, (%0)"
+	                 :
+	                 : "D"(at), "m"(*(const uint8_t(*)[16])in)
+	                 : "xmm5", "memory");
+}
+
+static void test_quick_moves_vectors_in_pieces(void **state)
+{
+	static const unsigned aligned[] = {8, 8}, odd[] = {1, 4, 8, 2, 1};
+	uint8_t bytes[16], in[16];
+
+	(void)state;
+	lay_wide();
+	memset(in, 0xc3, sizeof(in));
+	for (int i = 0; i < TIMES; i++) {
+		for (unsigned at = 0; at < 4; at += 3) {
+			wide.pieces = 0;
+			sse_load(FICKLE + at, bytes);
+			assert_memory_equal(bytes, wide.bytes + at, 16);
+			assert_int_equal(wide.pieces, at ? 5 : 2);
+			assert_pieces(at, at ? odd : aligned, false);
+			wide.pieces = 0;
+			sse_store(FICKLE + 64 + at, in);
+			assert_memory_equal(in, wide.bytes + 64 + at, 16);
+			assert_int_equal(wide.pieces, at ? 5 : 2);
+			assert_pieces(64 + at, at ? odd : aligned, true);
+		}
+	}
+	assert_int_equal(wide.bytes[63], 64);
+	assert_int_equal(wide.bytes[64 + 19], 64 + 20);
+	assert_int_equal(regmap_unmap(wide.window), 0);
+}
+
+static void test_quick_calculates_with_what_a_device_says(void **state)
+{
+	const float factors[4] = {1, 2, 3, 4}, said[4] = {5, 6, 7, 8};
+	float out[4];
+
+	(void)state;
+	lay_wide();
+	memcpy(wide.bytes, said, sizeof(said));
+	for (int i = 0; i < TIMES; i++) {
+		__asm__ volatile("movups %1, %%xmm3\n\tmulps (%2), %%xmm3\n\tmovups %%xmm3, %0"
+		                 : "=m"(out)
+		                 : "m"(factors), "D"(FICKLE)
+		                 : "xmm3", "memory");
+		for (int k = 0; k < 4; k++)
+			assert_true(out[k] == factors[k] * said[k]);
+	}
+	assert_int_equal(wide.pieces, 2 * TIMES);
+	assert_int_equal(regmap_unmap(wide.window), 0);
+}
+
+/* The first half is done, and no more is asked; no register has changed. */
+static void test_quick_says_which_piece_was_refused(void **state)
+{
+	struct sigaction before;
+	uint8_t bytes[16] = {0};
+
+	(void)state;
+	lay_wide();
+	sse_load(FICKLE, bytes);
+	catch_signal(SIGBUS, &before);
+	for (volatile int i = 0; i < TIMES; i++) {
+		wide.pieces = 0;
+		wide.fails_at = 2;
+		if (!sigsetjmp(landing, 1)) {
+			i % 2 ? sse_load(FICKLE, bytes) : sse_store(FICKLE, bytes);
+			fail();
+		}
+		assert_int_equal(wide.pieces, 2);
+		assert_ptr_equal(fault_address, (void *)(FICKLE + 8));
+	}
+	sigaction(SIGBUS, &before, NULL);
+	assert_int_equal(signals, TIMES);
+	assert_int_equal(regmap_unmap(wide.window), 0);
+}
+
+/* The rest of the access finds what is there now. */
+static void test_quick_sees_a_window_go_between_pieces(void **state)
+{
+	struct sigaction before;
+	uint8_t bytes[16] = {0};
+
+	(void)state;
+	catch_signal(SIGSEGV, &before);
+	for (volatile int i = 0; i < TIMES; i++) {
+		lay_wide();
+		sse_load(FICKLE, bytes);
+		sse_store(FICKLE, bytes);
+		wide.pieces = 0;
+		wide.goes_at = 1;
+		if (!sigsetjmp(landing, 1)) {
+			i % 2 ? sse_load(FICKLE, bytes) : sse_store(FICKLE, bytes);
+			fail();
+		}
+		assert_int_equal(wide.pieces, 1);
+		assert_int_equal(signals, i + 1);
+	}
+	sigaction(SIGSEGV, &before, NULL);
+}
+
+/* An exception that is not masked comes with the operand read once. */
+static void test_quick_reads_once_for_an_exception(void **state)
+{
+	const float one[4] = {1, 1, 1, 1}, zero[4] = {0};
+	struct sigaction before;
+	uint32_t masked, open;
+
+	(void)state;
+	lay_wide();
+	memcpy(wide.bytes, zero, sizeof(zero));
+	catch_signal(SIGFPE, &before);
+	__asm__ volatile("stmxcsr %0" : "=m"(masked));
+	open = masked & ~0x200u;
+	for (volatile int i = 0; i < 2 * TIMES; i++) {
+		wide.pieces = 0;
+		if (!sigsetjmp(landing, 1)) {
+			__asm__ volatile("movups %1, %%xmm3\n\tldmxcsr %0\n\t"
+			                 "divps (%2), %%xmm3\n\tldmxcsr %3"
+			                 :
+			                 : "m"(*(i % 2 ? &open : &masked)), "m"(one), "D"(FICKLE),
+			                   "m"(masked)
+			                 : "xmm3", "memory");
+			assert_int_equal(i % 2, 0);
+		}
+		__asm__ volatile("ldmxcsr %0" : : "m"(masked));
+		assert_int_equal(wide.pieces, 2);
+		assert_int_equal(signals, (i + 1) / 2);
+	}
+	sigaction(SIGFPE, &before, NULL);
+	assert_int_equal(regmap_unmap(wide.window), 0);
+}
+
+/* XMM2 stands at 0x880. */
+static void test_quick_knows_vector_registers_by_address(void **state)
+{
+	const float two[4] = {1, 2, 3, 4}, three[4] = {5, 6, 7, 8};
+	float loaded[4], product[4], stored[4], part[4];
+
+	(void)state;
+	for (int i = 0; i < TIMES; i++) {
+		__asm__ volatile("movups %4, %%xmm2\n\tmovups %5, %%xmm3\n\t"
+		                 "movups (%6), %%xmm1\n\tmovups %%xmm1, %0\n\t"
+		                 "mulps (%6), %%xmm1\n\tmovups %%xmm1, %1\n\t"
+		                 "movups %%xmm3, (%6)\n\tmovups %%xmm2, %2\n\t"
+		                 "movlps %%xmm1, 8(%6)\n\tmovups %%xmm2, %3"
+		                 : "=m"(loaded), "=m"(product), "=m"(stored), "=m"(part)
+		                 : "m"(two), "m"(three), "D"(0x880)
+		                 : "xmm1", "xmm2", "xmm3", "memory");
+		assert_memory_equal(loaded, two, sizeof(two));
+		for (int k = 0; k < 4; k++)
+			assert_true(product[k] == two[k] * two[k]);
+		assert_memory_equal(stored, three, sizeof(three));
+		assert_memory_equal(part, three, 8);
+		assert_memory_equal(part + 2, product, 8);
+	}
+}
+
+static void test_quick_knows_wide_registers_by_address(void **state)
+{
+	const double in[4] = {1, 2, 3, 4};
+	double out[4], upper[4];
+
+	(void)state;
+	if (!__builtin_cpu_supports("avx"))
+		skip();
+	for (int i = 0; i < TIMES; i++) {
+		__asm__ volatile(
+			"vmovups %2, %%ymm2\n\tvmovups (%3), %%ymm1\n\tvmovups %%ymm1, %0\n\t"
+			"vmovups (%3), %%xmm1\n\tvmovups %%ymm1, %1\n\tvzeroupper"
+			: "=m"(out), "=m"(upper)
+			: "m"(in), "D"(0x880)
+			: "xmm1", "xmm2", "memory");
+		assert_memory_equal(out, in, sizeof(in));
+		assert_memory_equal(upper, in, 16);
+		assert_true(upper[2] == 0 && upper[3] == 0);
+	}
+}
+
+/* Next to the sum, the address of the last instruction: the same site tells both. */
+static double x87_add(uint64_t at, uint32_t env[7])
+{
+	double sum = 1;
+
+	__asm__ volatile("fldl %0\n\tfadds (%2)\n\tfnstenv %1\n\tfldenv %1\n\tfstpl %0"
+	                 : "+m"(sum), "=m"(*(uint32_t(*)[7])env)
+	                 : "D"(at)
+	                 : "memory");
+	return sum;
+}
+
+static void test_quick_adds_in_the_fpu(void **state)
+{
+	uint32_t env[7], native[7];
+	float value = 2.5f;
+
+	(void)state;
+	memcpy(host, &value, sizeof(value));
+	for (int i = 0; i < TIMES; i++) {
+		assert_true(x87_add((uintptr_t)host, native) == 3.5);
+		assert_true(x87_add(HOST, env) == 3.5);
+		assert_memory_equal(env, native, 12);
+		if (env[3])
+			assert_int_equal(env[3], native[3]);
+	}
+}
 
 static void test_quick_changes_one_vector_register(void **state)
 {
@@ -606,6 +910,14 @@ int main(void)
 		T(asks_a_device_that_refuses_once),
 		T(is_left_by_jumps),
 		T(holds_signals_in_the_handler),
+		T(moves_vectors_in_pieces),
+		T(calculates_with_what_a_device_says),
+		T(says_which_piece_was_refused),
+		T(sees_a_window_go_between_pieces),
+		T(reads_once_for_an_exception),
+		T(knows_vector_registers_by_address),
+		T(knows_wide_registers_by_address),
+		T(adds_in_the_fpu),
 		T(changes_one_vector_register),
 		T(changes_what_vectors_lead_to),
 		T(leaves_vector_faults_to_others),

@@ -23,7 +23,7 @@ extern "C" {
 namespace
 {
 
-constexpr uintptr_t general = 0x40000000, any = 0x40010000, refuses = 0x40020000;
+constexpr uintptr_t general = 0x40000000, any = 0x40010000;
 
 uintptr_t frames[64];
 int depth;

@@ -209,11 +209,12 @@ size_t regmap__context_stack_left(const void *ucontext, const void *here)
 
 bool regmap__tls_works(void)
 {
-	uint64_t base = get_base(ARCH_GET_FS), self;
+	uint64_t base = get_base(ARCH_GET_FS), self[3];
 	struct cpu_trap trap;
 
-	return !regmap__guard_copy(&self, (const void *)(uintptr_t)base, sizeof(self), &trap) &&
-	       self == base;
+	return !(base % sizeof(self[0])) &&
+	       !regmap__guard_load(self, (const void *)(uintptr_t)base, 1, &trap) &&
+	       self[0] == base;
 }
 
 void regmap__canary_lend(struct kept_fs *kept)

@@ -38,6 +38,11 @@ static inline uint64_t regmap__context_rip(const void *ucontext)
 	return (uint64_t)((const ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP];
 }
 
+static inline uint64_t regmap__context_sp(const void *ucontext)
+{
+	return (uint64_t)((const ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RSP];
+}
+
 /* gregs index of each register in encoding order */
 extern const uint8_t regmap__context_order[16];
 

@@ -26,7 +26,7 @@ void regmap__guard_leave_stub(void *ucontext);
 
 /*
  * Copy between any two addresses of this process. 0, or -1 with @trap filled in (and some bytes
- * copied).
+ * copied). Touches no vector register for less than 64 bytes.
  */
 int regmap__guard_copy(void *to, const void *from, size_t length, struct cpu_trap *trap);
 /* Load 1 to 3 aligned words, each at once. 0, or -1 with @trap filled in. */

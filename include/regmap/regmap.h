@@ -72,8 +72,9 @@ enum regmap_flags {
  *
  * They run on the thread that made the access, in the middle of that instruction, on the stack (the
  * alternate one, if the thread has one) of a signal handler whose signal mask is the program's own:
- * as if the instruction called them. Only in the two callbacks of a read-modify-write, signals that
- * are sent (other than SIGINT, SIGQUIT, SIGTERM, SIGABRT) wait until it is done. They may lock,
+ * as if the instruction called them. Only in the two callbacks of a read-modify-write, handlers of
+ * signals that are sent (other than SIGINT, SIGQUIT, SIGTERM, SIGABRT) wait until it is done; a system
+ * call that such a signal interrupts may say EINTR, and from then on the signals are blocked. They may lock,
  * allocate, print, access other windows, fork, and leave by longjmp() or a C++ exception; the
  * instruction then never happened as far as registers and memory are concerned. Whatever they lock,
  * the accessing code must not hold. What they make of errno the accessing code does not see, as it
