@@ -640,7 +640,8 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigne
 	if (!could_be_access(&t))
 		return false;
 	t.rip = regmap__context_rip(ucontext);
-	if (t.raised.number == TRAP_GP && is_halted(&t))
+	/* from a slot: that is no HLT, but the access of an address that is none */
+	if (known != PATCHED && t.raised.number == TRAP_GP && is_halted(&t))
 		return true;
 	t.patched = known == PATCHED;
 	planned = find_plan(&t);

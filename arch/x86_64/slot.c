@@ -629,12 +629,18 @@ static void emit_call(struct making *m)
 	jump_to_next(m);
 }
 
+/* It may set TF: the trap comes behind the instruction that follows, which is to be the program's. */
+static bool loads_flags(ZydisMnemonic m)
+{
+	return m == ZYDIS_MNEMONIC_POPF || m == ZYDIS_MNEMONIC_POPFQ;
+}
+
 /* A return address, or a target relative to it, would be that of the slot. */
 static bool is_bound(const struct making *m)
 {
 	const ZydisDecodedInstruction *insn = &m->d.insn;
 
-	return m->plan->kind == EM_CALL || insn->meta.category == ZYDIS_CATEGORY_CALL ||
+	return loads_flags(insn->mnemonic) || m->plan->kind == EM_CALL || insn->meta.category == ZYDIS_CATEGORY_CALL ||
 	       insn->raw.imm[0].is_relative || insn->raw.imm[1].is_relative ||
 	       insn->meta.category == ZYDIS_CATEGORY_SYSCALL ||
 	       insn->meta.category == ZYDIS_CATEGORY_INTERRUPT;

@@ -930,7 +930,7 @@ static void prepare(struct making *m)
 
 static void write_code(const struct making *m)
 {
-	static const uint8_t nop[] = {0x0f, 0x1f, 0x00};
+	static const uint8_t nop[] = {0x0f, 0x1f, 0x40, 0x00};
 	uint8_t *to = t_code + (m->code - T_CODE_AT);
 
 	memset(to, INT3, T_SLOT);

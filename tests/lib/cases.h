@@ -47,7 +47,7 @@ struct t_case {
 void t_cases_init(void);
 /*
  * @slot: which piece of code memory it gets, below T_PLACES. Writes the code: the instruction, a NOP
- * of three bytes, such as a patch's jump needs behind a short one, INT3.
+ * of four bytes, such as a patch's jump needs behind a short one, INT3.
  */
 void t_case_make(struct t_case *c, const struct t_form *form, unsigned n, enum t_style style,
                  unsigned slot);
