@@ -260,6 +260,23 @@ bool regmap__patch_shows(uint64_t rip, const uint8_t *code, size_t have)
 	return patch_kind(p) != PATCH_NONE && !memcmp(code, now, length);
 }
 
+/*
+ * Has this thread come here before, in vain? What raises the fault each time is the instruction, which
+ * may be the program's own by now. Threads that share a place cost each other one more try.
+ */
+static bool has_tried(uint64_t rip, uint32_t turn)
+{
+	static _Atomic uint64_t last[64];
+	uint64_t thread = regmap__thread_key();
+	_Atomic uint64_t *place = &last[thread * 0x9e3779b97f4a7c15 >> 58];
+	uint64_t is = ((rip ^ (uint64_t)turn << 48) * 0x9e3779b97f4a7c15 ^ thread) | 1;
+
+	if (atomic_exchange_explicit(place, is, memory_order_relaxed) != is)
+		return false;
+	atomic_store_explicit(place, 0, memory_order_relaxed);
+	return true;
+}
+
 bool regmap__patch_in_transition(uint64_t rip)
 {
 	static const uint8_t trap = PATCH_HLT;
@@ -269,7 +286,7 @@ bool regmap__patch_in_transition(uint64_t rip)
 	if (!p)
 		return false;
 	turn = atomic_load_explicit(&p->turn, memory_order_acquire);
-	if (!(turn & 1) && memory_shows(rip, &trap, 1) &&
+	if (!(turn & 1) && (memory_shows(rip, &trap, 1) || has_tried(rip, turn)) &&
 	    atomic_load_explicit(&p->turn, memory_order_acquire) == turn)
 		return false; /* the program's own */
 	sys_call(SYS_sched_yield, 0, 0, 0, 0);

@@ -64,7 +64,8 @@ static bool overlaps_another(const struct patch_text *text, uint64_t site, unsig
 	return false;
 }
 
-enum patch_why regmap__patch_look(const struct patch_text *text, uint64_t site, const struct plan *plan)
+enum patch_why regmap__patch_look(const struct patch_text *text, uint64_t site,
+                                  const struct plan *plan)
 {
 	enum patch_why why = look_at_mapping(site, plan->length);
 
@@ -99,9 +100,8 @@ static struct patch *find_version(struct patch_site *site, const struct patch *a
 
 	for (unsigned i = 0; p && i < VERSIONS; i++, p = patch_number(p->older))
 		if (p->plan.length == plan->length &&
-		    !memcmp(p->plan.bytes, plan->bytes, plan->length) &&
-		    p->passes == as->passes && !(p->dead.flags & ~as->dead.flags) &&
-		    !(p->dead.gpr & ~as->dead.gpr))
+		    !memcmp(p->plan.bytes, plan->bytes, plan->length) && p->passes == as->passes &&
+		    !(p->dead.flags & ~as->dead.flags) && !(p->dead.gpr & ~as->dead.gpr))
 			return p;
 	return NULL;
 }
@@ -109,8 +109,10 @@ static struct patch *find_version(struct patch_site *site, const struct patch *a
 static enum patch_why generate(const struct patch_text *text, struct patch *p)
 {
 	uint8_t code[SLOT_CODE_MOST];
-	struct slot_request request = {
-		.plan = &p->plan, .site = p->site, .dead = p->dead, .passes = p->passes};
+	struct slot_request request = {.plan = &p->plan,
+	                               .site = p->site,
+	                               .dead = p->dead,
+	                               .passes = p->passes};
 	struct patch_room room;
 	const char *why = "its slot can't be made";
 	size_t length;

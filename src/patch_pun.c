@@ -67,8 +67,8 @@ static void find_strays(uint64_t site, unsigned length, const uint8_t *behind,
 		for (unsigned i = 0; i < fixed; i++)
 			if (set >> i & 1)
 				bent[i] = PATCH_INT3;
-		strays->away[strays->count++] =
-			pun_first(site, length, bent) - pun_first(site, length, behind);
+		strays->away[strays->count++] = pun_first(site, length, bent) -
+		                                pun_first(site, length, behind);
 	}
 }
 
@@ -225,12 +225,11 @@ static struct patch *patch_next(const struct patch_text *text, uint64_t at)
 	passes = make_plan(&plan, code, length) != EM_OK || is_of_stack(&plan);
 	if (passes && !regmap__slot_can_pass(&plan, code, length))
 		return NULL;
-	if (!passes && plan.kind != EM_COMPILED && plan.kind != EM_NATIVE &&
-	    plan.kind != EM_CALL && plan.kind != EM_JUMP)
+	if (!passes && plan.kind != EM_COMPILED && plan.kind != EM_NATIVE && plan.kind != EM_CALL &&
+	    plan.kind != EM_JUMP)
 		return NULL;
 	site = regmap__patch_look(text, at, &plan) == WHY_NONE ? regmap__site_at(at, true) : NULL;
-	if (!site ||
-	    regmap__patch_version(text, site, &plan, passes, false, &p) != WHY_NONE)
+	if (!site || regmap__patch_version(text, site, &plan, passes, false, &p) != WHY_NONE)
 		return NULL;
 	return passes || p->map.access != SLOT_NO_ACCESS ? p : NULL;
 }

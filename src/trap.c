@@ -606,9 +606,9 @@ OWN_FRAME static bool handle(int signo, siginfo_t *info, void *ucontext, unsigne
 	if (!could_be_access(&t))
 		return false;
 	t.rip = regmap__context_rip(ucontext);
-	if (t.raised.number == TRAP_GP && regmap__patch_in_transition(t.rip))
-		return true;
 	t.patched = known == PATCHED;
+	if (!t.patched && t.raised.number == TRAP_GP && regmap__patch_in_transition(t.rip))
+		return true;
 	planned = find_plan(&t);
 	if (is_fresh(&t) && is_patched_meanwhile(&t))
 		return true;

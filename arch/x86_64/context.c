@@ -199,7 +199,6 @@ void regmap__context_set_rip(void *ucontext, uint64_t rip)
 	((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP] = (greg_t)rip;
 }
 
-
 void regmap__context_set_trap(void *ucontext, const struct cpu_trap *trap)
 {
 	greg_t *regs = ((ucontext_t *)ucontext)->uc_mcontext.gregs;

@@ -675,7 +675,8 @@ static bool is_register_jump(const struct em_decoded *d)
 
 static bool is_push(const struct em_decoded *d)
 {
-	return (d->insn.mnemonic == ZYDIS_MNEMONIC_PUSH || d->insn.mnemonic == ZYDIS_MNEMONIC_POP) &&
+	return (d->insn.mnemonic == ZYDIS_MNEMONIC_PUSH ||
+	        d->insn.mnemonic == ZYDIS_MNEMONIC_POP) &&
 	       (is_gpr(d, 0) || d->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE);
 }
 
