@@ -189,7 +189,8 @@ static inline bool is_scattered(const struct slot_cell *cell, struct lane *lane)
  * The straight way: where there was no view for this site before, or it has one that didn't fit. Its
  * inline part has looked for the lane then.
  */
-static inline enum quick go_straight(struct slot_frame *f, bool general_only)
+__attribute__((always_inline)) static inline enum quick go_straight(struct slot_frame *f,
+                                                                    bool general_only)
 {
 	bool viewless = __atomic_load_n(&f->cell->spare, __ATOMIC_RELAXED) & NOTE_VIEWLESS;
 	uint64_t rsp = f->gpr[CPU_RSP];
@@ -213,7 +214,7 @@ static inline enum quick go_straight(struct slot_frame *f, bool general_only)
 	return QUICK_DONE;
 }
 
-static int enter(struct slot_frame *f)
+__attribute__((noinline)) static int enter(struct slot_frame *f)
 {
 	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
 

@@ -225,7 +225,7 @@ struct memo {
 enum { GRAIN_SHIFT = 5, GRAIN_BITS = 17, PAGE_BITS = 14, LARGE = 4096 };
 static struct {
 	struct memo by_grain[1 << GRAIN_BITS], by_page[1 << PAGE_BITS];
-} *memos; /* NULL if hints is */
+} * memos; /* NULL if hints is */
 
 #define get(p) atomic_load_explicit(p, memory_order_relaxed)
 #define set(p, v) atomic_store_explicit(p, v, memory_order_relaxed)
@@ -291,13 +291,14 @@ static void remember(uint64_t address, uint64_t version, const struct found *f)
 
 void regmap__quick_init(void)
 {
-	const size_t bytes = ((size_t)PIN_HOMES << HINT_BITS) * sizeof(struct hint) + sizeof(*memos);
+	const size_t bytes = ((size_t)PIN_HOMES << HINT_BITS) * sizeof(struct hint) +
+	                     sizeof(*memos);
 	uint8_t *p;
 
 	if (hints)
 		return;
-	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-	         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+	         -1, 0);
 	if (p == MAP_FAILED)
 		return;
 	if (madvise(p, bytes, MADV_WIPEONFORK)) {
@@ -359,19 +360,22 @@ static bool look_up(uint64_t address, uint64_t *version, struct found *f)
 	return true;
 }
 
-/* A window that all of the bytes lie in. NULL: another case. */
-static inline struct regmap_window *find_window(struct hint *hint, uint64_t address, size_t size)
+__attribute__((noinline)) static struct regmap_window *find_anew(struct hint *hint,
+                                                                 uint64_t address, size_t size)
 {
-	uint64_t version;
+	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
 	struct found f;
 
-	if (is_good(hint, address, size))
-		return hint->found.window;
-	version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
 	if (!recall(address, version, &f) && !look_up(address, &version, &f))
 		return NULL;
 	take_hint(hint, version, &f);
 	return f.last - address >= size - 1 ? f.window : NULL;
+}
+
+/* A window that all of the bytes lie in. NULL: another case. */
+static inline struct regmap_window *find_window(struct hint *hint, uint64_t address, size_t size)
+{
+	return is_good(hint, address, size) ? hint->found.window : find_anew(hint, address, size);
 }
 
 /* The hint's window is pinned: is it still there, and does it allow the access at once? */
@@ -385,8 +389,10 @@ static inline bool is_open(const struct hint *hint, unsigned access)
 }
 
 /* regmap__access_begin() for the commonest case. False: nothing is pinned. */
-static inline const struct found *begin_by(uint64_t key, const struct plan *p, uint64_t address,
-                                           struct access *at)
+__attribute__((always_inline)) static inline const struct found *begin_by(uint64_t key,
+                                                                          const struct plan *p,
+                                                                          uint64_t address,
+                                                                          struct access *at)
 {
 	struct regmap_window *w;
 	struct hint *hint;
@@ -496,6 +502,15 @@ static inline void put_back(int *error, int saved)
 		*error = saved;
 }
 
+/* With an extension, or the bytes turned round. */
+__attribute__((noinline)) static void move_otherwise(const struct plan *p, uint64_t gpr[16],
+                                                     uint64_t *flags, uint64_t *value)
+{
+	const struct cpu_regs regs = regmap__em_regs(gpr, flags);
+
+	em_quick_move(p, &regs, value);
+}
+
 static inline void put_loaded(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
                               uint64_t value)
 {
@@ -503,9 +518,7 @@ static inline void put_loaded(const struct plan *p, uint64_t gpr[16], uint64_t *
 	uint64_t *reg = &gpr[p->compiled.b.gpr];
 
 	if (p->compiled.op != regmap__alu_mov_r[k]) {
-		const struct cpu_regs regs = regmap__em_regs(gpr, flags);
-
-		em_quick_move(p, &regs, &value);
+		move_otherwise(p, gpr, flags, &value);
 	} else if (k >= 2) {
 		*reg = k == 2 ? (uint32_t)value : value;
 	} else {
@@ -519,17 +532,16 @@ static inline uint64_t to_be_stored(const struct plan *p, uint64_t gpr[16], uint
 	uint64_t value = 0;
 
 	if (p->compiled.op != regmap__alu_mov_m[k]) {
-		const struct cpu_regs regs = regmap__em_regs(gpr, flags);
-
-		em_quick_move(p, &regs, &value);
+		move_otherwise(p, gpr, flags, &value);
 		return value;
 	}
 	value = p->compiled.b_imm ? (uint64_t)p->imm : gpr[p->compiled.b.gpr];
 	return value & (~0ull >> (64 - 8 * p->size));
 }
 
-static enum quick move_failed(const struct plan *p, struct access *at, int err,
-                              struct quick_failure *failure)
+__attribute__((noinline, cold)) static enum quick move_failed(const struct plan *p,
+                                                              struct access *at, int err,
+                                                              struct quick_failure *failure)
 {
 	at->length = p->size;
 	failure->status = regmap__window_bus_error(&failure->fault, at, at->address, p->access,
@@ -563,8 +575,9 @@ static enum quick call_device(const struct plan *p, uint64_t gpr[16], uint64_t *
 	return QUICK_DONE;
 }
 
-static inline enum quick on_memory(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
-                                   struct access *at, const struct found *f)
+__attribute__((noinline)) static enum quick on_memory(const struct plan *p, uint64_t gpr[16],
+                                                      uint64_t *flags, struct access *at,
+                                                      const struct found *f)
 {
 	const struct cpu_regs regs = regmap__em_regs(gpr, flags);
 	void *host = f->rights ? (void *)(uintptr_t)(at->address + f->delta) :
