@@ -200,11 +200,10 @@ __attribute__((always_inline)) static inline enum quick go_straight(struct slot_
 
 	if (!viewless && !view_of(f->cell))
 		return QUICK_NO;
-	lane = regmap__lane_own();
+	lane = lane_own();
 	if (!lane || (!viewless && !is_scattered(f->cell, lane)))
 		return QUICK_NO;
-	result = regmap__quick_slot(f->cell->plan, f->gpr, &f->flags, f->rip, lane, general_only,
-	                            &failure);
+	result = regmap__quick_slot(f, lane, general_only, &failure);
 	if (result == QUICK_DONE)
 		finish(f, rsp);
 	if (result != QUICK_FAILED)

@@ -4,6 +4,7 @@
 
 #include <sys/mman.h>
 
+#include "../arch/x86_64/slotcall.h"
 #include "../emulator/internal.h"
 #include "../emulator/quick.h"
 #include "bus.h"
@@ -588,30 +589,31 @@ __attribute__((noinline)) static enum quick on_memory(const struct plan *p, uint
 	return done ? QUICK_DONE : QUICK_NO;
 }
 
-enum quick regmap__quick_slot(const struct plan *p, uint64_t gpr[16], uint64_t *flags, uint64_t rip,
-                              const struct lane *lane, bool general_only,
+enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane, bool general_only,
                               struct quick_failure *failure)
 {
 	struct access at __attribute__((cleanup(end)));
+	const struct plan *p = frame->cell->plan;
+	uint64_t *gpr = frame->gpr;
 	const struct found *f;
 
 	at.pin.slot = NULL;
-	if (!lane || !is_simple(p, *flags))
+	if (!is_simple(p, frame->flags))
 		return QUICK_NO;
-	at.address = address_in(p, gpr, rip);
+	at.address = address_in(p, gpr, frame->rip);
 	if (at.address < PAGE_0_END)
 		return QUICK_NO;
 	f = begin_by(atomic_load(&lane->key), p, at.address, &at);
 	if (!f)
 		return QUICK_NO;
 	if (f->rights || window_ops(at.window) != &regmap__backing_device)
-		return on_memory(p, gpr, flags, &at, f);
+		return on_memory(p, gpr, &frame->flags, &at, f);
 	if (!is_device_move(p, &at))
 		return QUICK_NO;
 	if (general_only != !!(at.window->flags & GENERAL))
 		return general_only ? QUICK_VECTOR : QUICK_NO;
 	regmap__pin_note_origin_of(&at.pin, gpr[CPU_RSP], (uint32_t)lane->tid);
-	return call_device(p, gpr, flags, &at, lane->error, failure);
+	return call_device(p, gpr, &frame->flags, &at, lane->error, failure);
 }
 
 /* --- all together --- */
