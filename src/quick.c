@@ -742,7 +742,7 @@ struct vector_image {
 
 /* It lies in a line as the operand does at its address. Pieces are moved as eight bytes. */
 struct vector_buffer {
-	_Alignas(VECTOR) uint8_t bytes[2 * VECTOR + 8];
+	_Alignas(VECTOR) uint8_t bytes[2 * VECTOR + 16];
 };
 
 static uint8_t *operand_in(struct vector_buffer *buffer, const struct quick_access *q)
@@ -754,6 +754,11 @@ static bool run(const struct quick_access *q, const struct vector_image *v, void
 {
 	return regmap__em_quick_native(q->plan, q->regs, q->rip, q->address, operand, v->xsave,
 	                               v->xfeatures);
+}
+
+static bool run_on_buffer(const struct quick_access *q, const struct vector_image *v, void *operand)
+{
+	return regmap__em_quick_native_move(q->plan, operand, v->xsave) || run(q, v, operand);
 }
 
 /* The callback has changed the windows. */
@@ -818,12 +823,12 @@ OWN_FRAME static enum quick vector_on_device(const struct quick_access *q, struc
 		return QUICK_NO;
 	regmap__pin_note_origin(&at->pin, stack_pointer(q));
 	access_note_thread(at);
-	if (write && !run(q, v, operand))
+	if (write && !run_on_buffer(q, v, operand))
 		return QUICK_NO;
 	q->failure->status = move_pieces(q, at, operand);
 	if (q->failure->status)
 		return QUICK_FAILED;
-	return write || run(q, v, operand) ? QUICK_DONE : QUICK_NO;
+	return write || run_on_buffer(q, v, operand) ? QUICK_DONE : QUICK_NO;
 }
 
 /* Of one vector register. */
@@ -854,7 +859,7 @@ OWN_FRAME static enum quick vector_on_registers(const struct quick_access *q,
 	cpu.xsave = v->xsave;
 	if (!(q->plan->access & EM_WRITE))
 		regmap__vector_get(&cpu, which, byte, operand, size);
-	if (!run(q, v, operand))
+	if (!run_on_buffer(q, v, operand))
 		return QUICK_NO;
 	if (q->plan->access & EM_WRITE)
 		regmap__vector_set(&cpu, which, byte, operand, size);
