@@ -49,7 +49,6 @@ static bool follow(struct access *at, const struct table_hit *hit, unsigned acce
 {
 	const struct regmap_window *w = at->window = hit->window;
 	const struct backing_ops *ops = window_ops(w);
-	uint64_t offset = at->address - window_start(w);
 
 	if (hit->last - at->address < at->length - 1)
 		at->length = hit->last - at->address + 1;
@@ -62,9 +61,9 @@ static bool follow(struct access *at, const struct table_hit *hit, unsigned acce
 	if (at->refusal)
 		return false;
 	if (ops->forward)
-		at->address = ops->forward(w, offset);
+		at->address = window_place(w, at->address);
 	else
-		at->host = window_host(w, offset, access);
+		at->host = window_host(w, at->address, access);
 	return ops->forward;
 }
 
@@ -122,7 +121,7 @@ static bool has_moved(struct access *at)
 	const struct regmap_window *w = at->window;
 	void *before = at->host;
 
-	at->host = window_ops(w)->host(w, at->address - window_start(w));
+	at->host = (void *)window_place(w, at->address);
 	if (at->host != before)
 		return true;
 	if (atomic_load(&regmap__ram_moves) % 2 == 0)

@@ -6,7 +6,7 @@ static struct regmap_window *root;
 
 static uint64_t target_last(const struct regmap_window *w)
 {
-	return w->alias.target + (window_last(w) - window_start(w));
+	return window_base(w) + (window_last(w) - window_start(w));
 }
 
 static uint64_t reach_of(const struct regmap_window *w)
@@ -28,8 +28,8 @@ static void measure(struct regmap_window *w)
 /* Several may have one target: then the address of the window tells them apart. */
 static bool comes_before(const struct regmap_window *a, const struct regmap_window *b)
 {
-	if (a->alias.target != b->alias.target)
-		return a->alias.target < b->alias.target;
+	if (window_base(a) != window_base(b))
+		return window_base(a) < window_base(b);
 	return a < b;
 }
 
@@ -77,7 +77,7 @@ void regmap__aliases_add(struct regmap_window *alias)
 	struct regmap_window *left, *right;
 
 	alias->alias.left = alias->alias.right = NULL;
-	alias->alias.known = true;
+	alias->known = true;
 	measure(alias);
 	split(root, alias, &left, &right);
 	root = join(join(left, alias), right);
@@ -97,9 +97,9 @@ static struct regmap_window *without(struct regmap_window *w, const struct regma
 
 void regmap__aliases_remove(struct regmap_window *alias)
 {
-	if (alias->alias.known)
+	if (alias->known)
 		root = without(root, alias);
-	alias->alias.known = false;
+	alias->known = false;
 }
 
 static int visit(struct regmap_window *w, uint64_t first, uint64_t last, alias_fn *act, void *arg)
@@ -109,7 +109,7 @@ static int visit(struct regmap_window *w, uint64_t first, uint64_t last, alias_f
 	if (!w || w->alias.reach < first)
 		return 0;
 	stop = visit(w->alias.left, first, last, act, arg);
-	if (stop || w->alias.target > last)
+	if (stop || window_base(w) > last)
 		return stop;
 	if (target_last(w) >= first)
 		stop = act(w, arg);

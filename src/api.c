@@ -197,8 +197,8 @@ static struct regmap_window *new_window(const struct regmap_config *c,
 	atomic_store_explicit(&w->start, c->guest, memory_order_release);
 	atomic_store_explicit(&w->last, c->guest + (c->length - 1), memory_order_release);
 	atomic_store_explicit(&w->ops, ops, memory_order_release);
-	w->access = c->access;
-	w->flags = c->flags;
+	w->access = (uint8_t)c->access;
+	w->flags = (uint8_t)c->flags;
 	memset(w->name, 0, sizeof(w->name));
 	strncpy(w->name, c->name ? c->name : ops->name, sizeof(w->name) - 1);
 	return w;
@@ -406,7 +406,7 @@ static int move_piece(struct access *at, void *to, const void *from)
 }
 
 /* One of @to and @from is NULL. */
-static int move(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
+static int move_all(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
 {
 	unsigned access = to ? REGMAP_READ : REGMAP_WRITE;
 	int err = regmap__check_range(guest, length, access);
@@ -420,6 +420,24 @@ static int move(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
 	return err;
 }
 
+/* All of it in the memory of one window, as a rule: then the first look is the check as well. */
+static int move(uint64_t guest, uint8_t *to, const uint8_t *from, size_t length)
+{
+	unsigned access = to ? REGMAP_READ : REGMAP_WRITE;
+	struct access at;
+	bool whole = regmap__quick_begin(&at, guest, length, access);
+	int err = 0;
+
+	if (!whole) {
+		regmap__access_begin(&at, guest, length, access);
+		whole = at.host && !at.refusal && at.length == length;
+	}
+	if (whole)
+		err = move_piece(&at, to, from);
+	regmap__access_end(&at);
+	return whole ? err : move_all(guest, to, from, length);
+}
+
 int regmap_read(uint64_t guest, void *to, size_t length)
 {
 	return length == 0 ? 0 : to ? move(guest, to, NULL, length) : -EFAULT;
@@ -428,26 +446,6 @@ int regmap_read(uint64_t guest, void *to, size_t length)
 int regmap_write(uint64_t guest, const void *from, size_t length)
 {
 	return length == 0 ? 0 : from ? move(guest, NULL, from, length) : -EFAULT;
-}
-
-int regmap_translate(uint64_t guest, void **host)
-{
-	struct access at;
-	int err = 0;
-
-	if (!host)
-		return -EFAULT;
-	regmap__access_begin(&at, guest, 1, 0);
-	if (!at.window)
-		err = -EFAULT;
-	else if (at.refusal)
-		err = at.refusal->error;
-	else if (!at.host)
-		err = -ENODEV;
-	else
-		*host = at.host;
-	regmap__access_end(&at);
-	return err;
 }
 
 /* --- errors --- */

@@ -38,13 +38,11 @@ struct backing_ops {
 	 * alias.
 	 */
 	bool (*claims)(uint64_t offset, uint64_t *length);
-	/* Where the access really goes: a guest address. */
-	uint64_t (*forward)(const struct regmap_window *window, uint64_t offset);
 	/*
-	 * The host memory at @offset; it reaches to the end of the window. Of a backing that has
-	 * write(), too, it is for reading: see window_host().
+	 * Where accesses really go begins at the window's base: guest addresses, or host memory. Of
+	 * a backing that has write(), too, the memory is for reading: see window_host().
 	 */
-	void *(*host)(const struct regmap_window *window, uint64_t offset);
+	bool forward, host;
 	/* -errno if the backing has no such direction, though the window allows it. */
 	int (*refuses)(const struct regmap_window *window, unsigned access);
 
@@ -83,10 +81,11 @@ extern const struct backing_ops regmap__backing_registers;
 /* What a device that is read as RAM shares with these two. */
 int regmap__ram_create(struct regmap_window *window, const struct regmap_config *config);
 void regmap__ram_destroy(struct regmap_window *window);
-void *regmap__ram_host(const struct regmap_window *window, uint64_t offset);
 int regmap__ram_attach(const struct regmap_window *window, uint64_t from, uint64_t bytes,
                        uint64_t guest, unsigned access);
 size_t regmap__device_piece(uint64_t address, size_t length);
+/* What a callback returned, as -errno. */
+int regmap__device_error(int err);
 int regmap__device_write(const struct access *at, struct window_bus *bus, const void *from);
 
 /* Before a fork: parent and child share the RAM there is, and part ways for the RAM to come. */

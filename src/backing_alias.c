@@ -29,8 +29,7 @@ static bool leads_back(uint64_t at, uint64_t last, const struct regmap_window *w
 		regmap__table_find(at, &hit);
 		length = (hit.last < last ? hit.last : last) - at;
 		if (hit.window && window_ops(hit.window)->forward) {
-			to = window_ops(hit.window)
-			             ->forward(hit.window, at - window_start(hit.window));
+			to = window_place(hit.window, at);
 			if (leads_back(to, to + length, w, depth - 1, pieces))
 				return true;
 		}
@@ -58,18 +57,12 @@ static int alias_create(struct regmap_window *w, const struct regmap_config *con
 		return -EINVAL;
 	if (leads_back(target, last, w, MAX_ALIASES, &pieces))
 		return -ELOOP;
-	w->alias.target = target;
-	w->alias.known = false;
+	atomic_store_explicit(&w->base, target, memory_order_release);
 	return 0;
-}
-
-static uint64_t alias_forward(const struct regmap_window *w, uint64_t offset)
-{
-	return w->alias.target + offset;
 }
 
 const struct backing_ops regmap__backing_alias = {
 	.name = "alias",
 	.create = alias_create,
-	.forward = alias_forward,
+	.forward = true,
 };

@@ -50,7 +50,7 @@ static void set_errno(int saved)
 }
 
 /* Whatever the callback makes of the sign. */
-static int negative(int err)
+int regmap__device_error(int err)
 {
 	if (err > 0)
 		return -err;
@@ -82,7 +82,7 @@ static int device_read(const struct access *at, struct window_bus *bus, void *to
 	err = w->device.ops->read(w->device.ctx, offset, (unsigned)at->length, &value);
 	set_errno(saved);
 	move(to, &value, at->length);
-	return negative(err);
+	return regmap__device_error(err);
 }
 
 int regmap__device_write(const struct access *at, struct window_bus *bus, const void *from)
@@ -95,7 +95,7 @@ int regmap__device_write(const struct access *at, struct window_bus *bus, const 
 	move(&value, from, at->length);
 	err = w->device.ops->write(w->device.ctx, offset, (unsigned)at->length, value);
 	set_errno(saved);
-	return negative(err);
+	return regmap__device_error(err);
 }
 
 const struct backing_ops regmap__backing_device = {

@@ -151,9 +151,12 @@ static uint64_t view_bytes(const struct regmap_window *w)
 	return page_of(window_last(w)) - page_of(window_start(w)) + PAGE;
 }
 
+/* Of the page that holds the first byte: where its bytes are. */
 static void set_home(struct regmap_window *w, uint8_t *home)
 {
-	atomic_store_explicit(&w->ram.home, home, memory_order_release);
+	uint64_t base = (uintptr_t)home + window_start(w) % PAGE;
+
+	atomic_store_explicit(&w->base, base, memory_order_release);
 }
 
 static int create_shared(struct regmap_window *w, uint64_t bytes)
@@ -209,13 +212,6 @@ void regmap__ram_destroy(struct regmap_window *w)
 	if (arena == current)
 		current = NULL;
 	arena_free(arena);
-}
-
-void *regmap__ram_host(const struct regmap_window *w, uint64_t offset)
-{
-	uint8_t *home = atomic_load_explicit(&w->ram.home, memory_order_acquire);
-
-	return home + window_start(w) % PAGE + offset;
 }
 
 /* The system call itself, as in reserve.c. */
@@ -364,7 +360,7 @@ static int ram_move_out(struct regmap_window *w)
 	void *guest = guest_home(w);
 	uint64_t bytes = view_bytes(w);
 
-	if (atomic_load(&w->ram.home) != guest)
+	if (window_base(w) != (uintptr_t)guest)
 		return 0;
 	if (!w->ram.view)
 		return -ENOMEM;
@@ -408,7 +404,7 @@ const struct backing_ops regmap__backing_ram = {
 	.name = "RAM",
 	.create = regmap__ram_create,
 	.destroy = regmap__ram_destroy,
-	.host = regmap__ram_host,
+	.host = true,
 	.attach = regmap__ram_attach,
 	.move_in = ram_move_in,
 	.move_out = ram_move_out,

@@ -30,9 +30,7 @@ static int readable_read(const struct access *at, struct window_bus *bus, void *
 	struct cpu_trap trap;
 
 	(void)bus;
-	return regmap__guard_copy(to,
-	                          regmap__ram_host(at->window,
-	                                           at->address - window_start(at->window)),
+	return regmap__guard_copy(to, (const void *)window_place(at->window, at->address),
 	                          at->length, &trap) ?
 	               -EFAULT :
 	               0;
@@ -48,7 +46,7 @@ const struct backing_ops regmap__backing_readable = {
 	.name = "device",
 	.create = readable_create,
 	.destroy = regmap__ram_destroy,
-	.host = regmap__ram_host,
+	.host = true,
 	.refuses = readable_refuses,
 	.piece = regmap__device_piece,
 	.read = readable_read,

@@ -32,7 +32,7 @@ static bool is_source(const struct regmap_window *window)
 static bool is_mirror(const struct regmap_window *window)
 {
 	return window && window_ops(window)->forward && is_readable(window) &&
-	       (window_start(window) - window_ops(window)->forward(window, 0)) % PAGE == 0;
+	       (window_start(window) - window_base(window)) % PAGE == 0;
 }
 
 /* --- what a page shows --- */
@@ -60,7 +60,7 @@ static void find_origin(uint64_t page, uint64_t bytes, struct origin *o)
 		if (!is_mirror(w) || depth == MAX_ALIASES)
 			break;
 		o->access &= w->access;
-		o->from = window_ops(w)->forward(w, o->from - window_start(w));
+		o->from = window_place(w, o->from);
 	}
 	o->bytes = most + 1 < PAGE ? PAGE : (most + 1) & -(uint64_t)PAGE;
 	if (most + 1 < PAGE || !is_source(w))
@@ -196,14 +196,13 @@ struct mirrored {
 static int mirror_run(struct regmap_window *alias, void *arg)
 {
 	const struct mirrored *m = arg;
-	uint64_t to_alias = window_start(alias) - window_ops(alias)->forward(alias, 0);
+	uint64_t to_alias = window_start(alias) - window_base(alias);
 	uint64_t first = m->first + to_alias, last = m->last + to_alias;
 
 	/* The alias may begin or end within; and its target at either end of all addresses. */
-	if (m->first < window_ops(alias)->forward(alias, 0))
+	if (m->first < window_base(alias))
 		first = window_start(alias);
-	if (m->last - window_ops(alias)->forward(alias, 0) >
-	    window_last(alias) - window_start(alias))
+	if (m->last - window_base(alias) > window_last(alias) - window_start(alias))
 		last = window_last(alias);
 	return each_run(m->change, alias, pages_of(first, last), m->depth - 1);
 }

@@ -7,13 +7,11 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "../arch/x86_64/syscall.h"
 #include "frames.h"
+#include "maps.h"
 #include "symbols.h"
 
 #include "sigsafe.h"
-
-enum { LINE = 4300 }; /* PATH_MAX and the columns before it */
 
 /* -DREGMAP_NO_LIBUNWIND: reports show the instruction's own place alone. */
 #ifdef REGMAP_NO_LIBUNWIND
@@ -78,49 +76,17 @@ unsigned regmap__frames_walk(void *ucontext, struct frame *frames, unsigned max)
 	return walk(&cursor, frames, max);
 }
 
+/* What libunwind makes at its first steps; names need nothing beforehand. */
 void regmap__frames_init(void)
 {
-	struct frame frames[2];
 	unw_context_t here;
 	unw_cursor_t cursor;
 
-	if (!unw_getcontext(&here) && !unw_init_local(&cursor, &here))
-		walk(&cursor, frames, 2);
+	if (!unw_getcontext(&here) && !unw_init_local(&cursor, &here) && unw_step(&cursor) > 0)
+		unw_step(&cursor);
 }
 
 #endif
-
-/* One line of /proc/self/maps: start-end perms offset dev inode path */
-struct mapping {
-	uint64_t start, end;
-	const char *name;
-};
-
-static uint64_t take_hex(const char **at)
-{
-	uint64_t value = 0;
-
-	for (;; ++*at) {
-		unsigned c = (unsigned char)**at;
-		unsigned digit = c - '0' < 10 ? c - '0' : c - 'a' < 6 ? c - 'a' + 10 : 16;
-
-		if (digit == 16)
-			return value;
-		value = value << 4 | digit;
-	}
-}
-
-static bool parse(const char *line, struct mapping *m)
-{
-	const char *slash = strrchr(line, '/'), *bracket = strrchr(line, '[');
-
-	m->start = take_hex(&line);
-	if (*line++ != '-')
-		return false;
-	m->end = take_hex(&line);
-	m->name = slash ? slash + 1 : bracket;
-	return m->name;
-}
 
 struct namer {
 	struct frame *frames;
@@ -129,54 +95,44 @@ struct namer {
 	uint64_t base;             /* where its first line began */
 };
 
-static void name_line(struct namer *n, const char *line)
+/* The file's own name, or what is in brackets. */
+static const char *module_of(const struct mapping *m)
 {
-	struct mapping m;
+	const char *slash = strrchr(m->name, '/');
 
-	if (!parse(line, &m))
+	return slash ? slash + 1 : strrchr(m->name, '[');
+}
+
+static void name_mapping(struct namer *n, const struct mapping *m)
+{
+	const char *module = module_of(m);
+
+	if (!module)
 		return;
-	if (strncmp(m.name, n->module, FRAME_MODULE - 1)) {
-		strncpy(n->module, m.name, FRAME_MODULE - 1);
-		n->base = m.start;
+	if (strncmp(module, n->module, FRAME_MODULE - 1)) {
+		strncpy(n->module, module, FRAME_MODULE - 1);
+		n->base = m->start;
 	}
 	for (unsigned i = 0; i < n->count; i++) {
 		struct frame *frame = &n->frames[i];
 
-		if (frame->ip < m.start || frame->ip >= m.end)
+		if (frame->ip < m->start || frame->ip >= m->end)
 			continue;
 		memcpy(frame->module, n->module, FRAME_MODULE);
 		frame->base = n->base;
 	}
 }
 
-static void read_lines(long fd, struct namer *namer)
-{
-	static char line[LINE];
-	size_t used = 0;
-	long got;
-
-	while ((got = sys_call(SYS_read, fd, (long)(line + used), (long)(LINE - 1 - used), 0)) >
-	       0) {
-		char *at = line, *end;
-
-		used += (size_t)got;
-		while ((end = memchr(at, '\n', used - (size_t)(at - line)))) {
-			*end = 0;
-			name_line(namer, at);
-			at = end + 1;
-		}
-		used -= (size_t)(at - line);
-		memmove(line, at, used);
-	}
-}
-
 void regmap__frames_name_modules(struct frame *frames, unsigned count)
 {
+	static char text[MAPS_TEXT];
 	struct namer namer = {.frames = frames, .count = count};
-	long fd = sys_open_read("/proc/self/maps");
+	struct mapping m;
+	struct maps maps;
 
-	if (fd < 0)
+	if (!regmap__maps_open(&maps, text))
 		return;
-	read_lines(fd, &namer);
-	sys_call(SYS_close, fd, 0, 0, 0);
+	while (regmap__maps_next(&maps, &m))
+		name_mapping(&namer, &m);
+	regmap__maps_close(&maps);
 }

@@ -4,10 +4,8 @@
 #include <time.h>
 
 #include "../arch/x86_64/syscall.h"
+#include "atomics.h"
 #include "sigsafe.h"
-
-#define get(p) atomic_load_explicit(p, memory_order_acquire)
-#define set(p, v) atomic_store_explicit(p, v, memory_order_release)
 
 enum { SPINS = 64, YIELDS = 64, SLEEPS = SPINS + YIELDS };
 enum { IMPATIENT = 1u << 31 /* in the turns of a slot: it has waited in vain */ };

@@ -32,7 +32,7 @@ static bool alike(const uint8_t *memory, const uint8_t *file, size_t length)
 /* The last page of a mapping may reach beyond the end of the file. */
 static size_t read_file(const struct mapping *m, uint64_t from, uint8_t *to, size_t length)
 {
-	long fd = sys_open_read(m->path), got;
+	long fd = sys_open_read(m->name), got;
 
 	if (fd < 0)
 		return 0;

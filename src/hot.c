@@ -15,7 +15,7 @@
 
 #include "sigsafe.h"
 
-enum { CALL_LENGTH = 6, LEA_LENGTH = 5, SELDOM = 32 };
+enum { CALL_LENGTH = 6, LEA_LENGTH = 5, SELDOM = 127 };
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
@@ -33,11 +33,17 @@ static bool has_inline_part(const struct slot_frame *f)
 	return returns_to(f) - f->cell->start > CALL_LENGTH + LEA_LENGTH;
 }
 
+static bool has_one_operand(const struct plan *p)
+{
+	return p->kind == EM_COMPILED || p->kind == EM_NATIVE || p->kind == EM_CALL ||
+	       p->kind == EM_JUMP;
+}
+
 /* No segment: such a site has no business with windows, and never gets a view. */
 static bool operand_of(const struct plan *p, const struct cpu_regs *regs, uint64_t rip,
                        uint64_t *address)
 {
-	if (!p->has_mem || p->mem.segment || (p->kind != EM_COMPILED && p->kind != EM_NATIVE))
+	if (!p->has_mem || p->mem.segment || !has_one_operand(p))
 		return false;
 	*address = regmap__em_offset_by(p, regs, rip);
 	return true;
@@ -56,7 +62,7 @@ enum { NOTE_VIEWLESS = 1, NOTE_KINDS = SLOT_NOTE_VECTOR | NOTE_VIEWLESS };
 
 static uint64_t where(uint64_t address)
 {
-	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
+	uint64_t version = atomic_load_explicit(&regmap__table.version, memory_order_acquire);
 
 	return mix(mix(version, address >> 6), 1) & ~(uint64_t)NOTE_KINDS;
 }
@@ -75,24 +81,36 @@ static void note(struct slot_cell *cell, uint64_t address, uint64_t kind)
 	__atomic_store_n(&cell->spare, where(address) | old | kind, __ATOMIC_RELAXED);
 }
 
-static const struct view *view_of(const struct slot_cell *cell)
-{
-	return atomic_load_explicit(&cell->view, memory_order_acquire);
-}
-
 static bool is_dead(const struct view *v)
 {
 	return !v || (!atomic_load_explicit(&v->limit[VIEW_READ][0], memory_order_relaxed) &&
 	              !atomic_load_explicit(&v->limit[VIEW_WRITE][0], memory_order_relaxed));
 }
 
-/*
- * A site that goes from window to window, in several threads perhaps, is not to change its cell, which
- * they all read, at each access: only now and then.
- */
-static bool is_worth_it(const struct slot_cell *cell, struct lane *lane)
+/* One of the two views of a cell. */
+static const struct view *look_at(const struct view *_Atomic *place)
 {
-	return is_dead(view_of(cell)) || ++lane->spare[0] % SELDOM == 0;
+	return atomic_load_explicit(place, memory_order_acquire);
+}
+
+static bool fits(const struct view *v, const struct plan *p, uint64_t address)
+{
+	return v && regmap__view_fits(v, address, p->size, p->access);
+}
+
+/*
+ * Where a site goes from window to window: one of its two views becomes another one, and the other in
+ * turn.
+ */
+static void give_view(struct slot_cell *cell, const struct view *v, struct lane *lane)
+{
+	const struct view *_Atomic *place = lane->miss / SELDOM & 1 ? &cell->view : &cell->other;
+
+	if (is_dead(look_at(&cell->view)))
+		place = &cell->view;
+	else if (is_dead(look_at(&cell->other)))
+		place = &cell->other;
+	atomic_store_explicit(place, v, memory_order_release);
 }
 
 /*
@@ -111,17 +129,17 @@ static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
 	    is_noted(cell, address, NOTE_VIEWLESS))
 		return false;
 	lane = regmap__lane_take();
-	v = view_of(cell);
-	if (!lane || (v && regmap__view_fits(v, address, p->size, p->access)))
+	if (!lane || fits(look_at(&cell->view), p, address) ||
+	    fits(look_at(&cell->other), p, address))
 		return false;
 	v = regmap__view_for(address, must_be_congruent(p));
 	if (!v) {
 		note(cell, address, NOTE_VIEWLESS);
 		return false;
 	}
-	if (!regmap__view_fits(v, address, p->size, p->access) || !is_worth_it(cell, lane))
+	if (!fits(v, p, address))
 		return false;
-	atomic_store_explicit(&cell->view, v, memory_order_release);
+	give_view(cell, v, lane);
 	f->target = cell->start;
 	return true;
 }
@@ -185,7 +203,45 @@ static int quickly(struct slot_frame *f, const struct cpu_regs *regs, bool gener
 	}
 }
 
-int regmap__slot_enter(struct slot_frame *f)
+/*
+ * A site that goes from window to window had better not change its cell, which all threads read, at
+ * each access.
+ */
+static inline bool is_scattered(struct slot_cell *cell, struct lane *lane)
+{
+	return !is_dead(look_at(&cell->view)) && !is_dead(look_at(&cell->other)) &&
+	       ++lane->miss % SELDOM;
+}
+
+/*
+ * The straight way: where there was no view for this site before, or it has one that didn't fit. Its
+ * inline part has looked for the lane then.
+ */
+static inline enum quick go_straight(struct slot_frame *f, bool general_only)
+{
+	bool viewless = __atomic_load_n(&f->cell->spare, __ATOMIC_RELAXED) & NOTE_VIEWLESS;
+	uint64_t rsp = f->gpr[CPU_RSP];
+	struct quick_failure failure;
+	struct lane *lane;
+	enum quick result;
+
+	if (!viewless && !look_at(&f->cell->view))
+		return QUICK_NO;
+	lane = regmap__lane_own();
+	if (!lane || (!viewless && !is_scattered(f->cell, lane)))
+		return QUICK_NO;
+	result = regmap__quick_slot(f->cell->plan, f->gpr, &f->flags, f->rip, lane, general_only,
+	                            &failure);
+	if (result == QUICK_DONE)
+		finish(f, rsp);
+	if (result != QUICK_FAILED)
+		return result;
+	regmap__hot_fail(f, failure.status, &failure.fault);
+	take_original(f);
+	return QUICK_DONE;
+}
+
+static int enter(struct slot_frame *f)
 {
 	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
 
@@ -196,10 +252,17 @@ int regmap__slot_enter(struct slot_frame *f)
 	return quickly(f, &regs, true);
 }
 
+int regmap__slot_enter(struct slot_frame *f)
+{
+	return go_straight(f, true) == QUICK_DONE ? SLOT_DONE : enter(f);
+}
+
 int regmap__slot_enter_saved(struct slot_frame *f, uint8_t *image, int answer)
 {
 	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
 
+	if (answer == SLOT_VECTOR && go_straight(f, false) == QUICK_DONE)
+		return SLOT_DONE;
 	regmap__fork_notice();
 	check_note(f, &regs);
 	if (answer == SLOT_VECTOR)

@@ -144,7 +144,8 @@ static void show_guest_address(struct roll *r, const struct plan *plan)
 	struct cpu_trap trap;
 	uint64_t address;
 
-	if (plan->kind != EM_COMPILED && plan->kind != EM_NATIVE)
+	if (plan->kind != EM_COMPILED && plan->kind != EM_NATIVE && plan->kind != EM_CALL &&
+	    plan->kind != EM_JUMP)
 		return;
 	regmap__context_get_trap(r->uc, &trap);
 	address = regmap__em_offset_by(plan, &r->regs, r->rip);
@@ -213,7 +214,8 @@ enum hot regmap__hot_roll(int signo, siginfo_t *info, void *ucontext, const stru
 		return HOT_NOT;
 	}
 	regmap__lane_leave();
-	if (r.raised)
+	/* None: all has been done but for a last touch of a stack that the program left for none. */
+	if (r.raised && r.place.cell)
 		*plan = explain(&r, offset);
 	regmap__context_set_rip(ucontext, r.rip);
 	return r.result;

@@ -7,6 +7,7 @@
 #include "../arch/x86_64/context.h"
 #include "../arch/x86_64/scratch.h"
 #include "../arch/x86_64/syscall.h"
+#include "atomics.h"
 #include "gate.h"
 #include "pin.h"
 
@@ -20,9 +21,6 @@ static __thread struct lane_tls tls __attribute__((tls_model("initial-exec")));
 static struct lane first_block[LANES];
 static struct lane *_Atomic block[BLOCKS] = {first_block};
 static _Atomic unsigned top; /* no lane from here on was ever claimed */
-
-#define get(p) atomic_load_explicit(p, memory_order_acquire)
-#define set(p, v) atomic_store_explicit(p, v, memory_order_release)
 
 static long membarrier(int command)
 {
@@ -128,6 +126,7 @@ __attribute__((noinline)) static struct lane *take(void)
 		return NULL;
 	set(&lane->tid, regmap__thread_id());
 	set(&lane->busy, 0);
+	lane->error = &errno;
 	tls.lane = lane;
 	tls.magic = LANE_MAGIC;
 	return lane;

@@ -26,55 +26,93 @@ static uint64_t take_hex(const char **at)
 	return value;
 }
 
-/* start-end perms offset dev inode path */
-static bool holds(const char *line, uint64_t address, struct mapping *m)
+static const char *next_column(const char *at)
+{
+	while (*at && *at != ' ')
+		at++;
+	while (*at == ' ')
+		at++;
+	return at;
+}
+
+/* start-end rights offset device inode name */
+static bool parse(const char *line, struct mapping *m)
 {
 	m->start = take_hex(&line);
 	m->end = take_hex(&line);
-	if (address < m->start || address >= m->end || strlen(line) < 5)
+	if (strlen(line) < 5)
 		return false;
 	m->rights = (line[0] == 'r' ? PROT_READ : 0) | (line[1] == 'w' ? PROT_WRITE : 0) |
 	            (line[2] == 'x' ? PROT_EXEC : 0);
 	m->shared = line[3] == 's';
 	line += 5;
 	m->offset = take_hex(&line);
-	m->path = strchr(line, '/');
+	m->name = next_column(next_column(line));
+	return m->end > m->start;
+}
+
+bool regmap__maps_open(struct maps *maps, char *text)
+{
+	maps->fd = sys_open_read("/proc/self/maps");
+	maps->text = text;
+	maps->used = maps->at = 0;
+	return maps->fd >= 0;
+}
+
+void regmap__maps_close(const struct maps *maps)
+{
+	sys_call(SYS_close, maps->fd, 0, 0, 0);
+}
+
+static bool read_more(struct maps *maps)
+{
+	long got;
+
+	maps->used -= maps->at;
+	memmove(maps->text, maps->text + maps->at, maps->used);
+	maps->at = 0;
+	got = sys_call(SYS_read, maps->fd, (long)(maps->text + maps->used),
+	               (long)(MAPS_TEXT - maps->used), 0);
+	if (got <= 0)
+		return false;
+	maps->used += (size_t)got;
 	return true;
 }
 
-static bool search(char *text, size_t used, uint64_t address, struct mapping *m, size_t *kept)
+bool regmap__maps_next(struct maps *maps, struct mapping *m)
 {
-	char *line = text, *end;
+	do {
+		char *line = maps->text + maps->at, *end;
 
-	while ((end = memchr(line, '\n', used - (size_t)(line - text)))) {
-		*end = 0;
-		if (holds(line, address, m))
-			return true;
-		line = end + 1;
-	}
-	*kept = used - (size_t)(line - text);
-	memmove(text, line, *kept);
+		while ((end = memchr(line, '\n', maps->used - maps->at))) {
+			const char *this = line;
+
+			*end = 0;
+			line = end + 1;
+			maps->at = (size_t)(line - maps->text);
+			if (parse(this, m))
+				return true;
+		}
+	} while (read_more(maps));
 	return false;
 }
 
 static bool find(uint64_t address, char *text, struct mapping *m)
 {
-	long fd = sys_open_read("/proc/self/maps"), got;
+	struct maps maps;
 	bool found = false;
-	size_t used = 0;
 
-	if (fd < 0)
+	if (!regmap__maps_open(&maps, text))
 		return false;
-	while (!found &&
-	       (got = sys_call(SYS_read, fd, (long)(text + used), (long)(MAPS_TEXT - used), 0)) > 0)
-		found = search(text, used + (size_t)got, address, m, &used);
-	sys_call(SYS_close, fd, 0, 0, 0);
+	while (!found && regmap__maps_next(&maps, m))
+		found = address >= m->start && address < m->end;
+	regmap__maps_close(&maps);
 	return found;
 }
 
 bool regmap__maps_find(uint64_t address, char *text, struct mapping *m)
 {
-	return find(address, text, m) && m->path;
+	return find(address, text, m) && m->name[0] == '/';
 }
 
 /* Since Linux 6.11 the kernel answers for one address (linux/fs.h has it). */
@@ -111,7 +149,7 @@ static bool rights_from_text(uint64_t address, struct mapping *m)
 		return false;
 	found = find(address, text, m);
 	regmap__scratch_unmap(text, MAPS_TEXT);
-	m->path = NULL;
+	m->name = "";
 	return found;
 }
 
@@ -125,6 +163,7 @@ bool regmap__maps_rights(uint64_t address, struct mapping *m)
 		.start = q.start,
 		.end = q.end,
 		.offset = q.offset,
+		.name = "",
 		.rights = (q.rights & QUERY_READ ? PROT_READ : 0) |
 	                  (q.rights & QUERY_WRITE ? PROT_WRITE : 0) |
 	                  (q.rights & QUERY_EXEC ? PROT_EXEC : 0),

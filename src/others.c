@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "../arch/x86_64/context.h"
+#include "../arch/x86_64/guard.h"
 #include "hot.h"
 #include "others.h"
 #include "sigmask.h"
@@ -60,6 +61,8 @@ static void pass_on(int signo, siginfo_t *info, void *ucontext)
 	if (regmap__hot_roll(signo, info, ucontext, &plan) == HOT_PAST && signo == SIGTRAP &&
 	    info->si_code == TRAP_TRACE)
 		return;
+	if (hot_is_on())
+		regmap__guard_leave_stub(ucontext);
 	*mask = mask_to_program(*mask);
 	regmap__others_handler(signo)(signo, info, ucontext);
 	*mask = mask_to_kernel(*mask);

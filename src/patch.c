@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Which sites are hot, and when they are patched. */
+#define _GNU_SOURCE
 #include "patch.h"
 
+#include "../arch/x86_64/context.h"
 #include "lane.h"
 #include "patch_change.h"
 
@@ -29,10 +31,19 @@ static uint32_t digest(const struct plan *plan)
 /* What may be otherwise the next time. */
 static bool passes(enum patch_why why)
 {
-	return why == WHY_BUSY || why == WHY_CHANGED || why == WHY_BREAKPOINT ||
+	return why == WHY_BUSY || why == WHY_CHANGED || why == WHY_ROOM || why == WHY_CROWD || why == WHY_BREAKPOINT ||
 	       why == WHY_WRITABLE || why == WHY_MEMORY || why == WHY_KERNEL;
 }
 
+/* The longer it has been in vain, the more seldom it is tried. */
+static int32_t later(const struct patch_site *site)
+{
+	uint32_t faults = atomic_load_explicit(&site->faults, memory_order_relaxed);
+
+	return faults < LATER ? LATER : faults < INT32_MAX ? (int32_t)faults : INT32_MAX;
+}
+
+/* Of the site that the lock is held for: each site counts once, by its latest reason. */
 void regmap__patch_judge(struct patch_site *site, const struct plan *plan, enum patch_why why)
 {
 	uint32_t was = atomic_load_explicit(&site->verdict, memory_order_relaxed);
@@ -43,7 +54,7 @@ void regmap__patch_judge(struct patch_site *site, const struct plan *plan, enum 
 	if (is)
 		regmap__why_count(why, 1);
 	atomic_store_explicit(&site->verdict, is, memory_order_relaxed);
-	atomic_store_explicit(&site->heat, is ? -LATER : 0, memory_order_relaxed);
+	atomic_store_explicit(&site->heat, is ? -later(site) : 0, memory_order_relaxed);
 }
 
 /* For good: about other bytes it says nothing. */
@@ -58,12 +69,16 @@ static bool is_refused(struct patch_site *site, const struct plan *plan)
 static enum patch_why patch_now(struct patch_site *site, const struct plan *plan)
 {
 	struct patch_text text;
+	struct kept_fs kept;
 	enum patch_why why;
 
 	if (!regmap__text_open(&text))
 		return WHY_KERNEL;
 	atomic_store_explicit(&regmap__patch_ever, true, memory_order_relaxed);
+	/* the decoder is asked again, of the code around it */
+	regmap__canary_lend(&kept);
 	why = regmap__patch_make(&text, site, plan);
+	regmap__canary_take_back(&kept);
 	regmap__text_close(&text);
 	return why;
 }
@@ -97,6 +112,7 @@ void regmap__patch_count(uint64_t rip, const struct plan *plan)
 		count_stranger(rip);
 		return;
 	}
+	atomic_fetch_add_explicit(&site->faults, 1, memory_order_relaxed);
 	if (is_refused(site, plan) || !is_hot(site) || !regmap__patch_try_lock(&mask))
 		return;
 	/* switched off meanwhile: nothing may be patched after that has taken all back */

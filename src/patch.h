@@ -50,6 +50,7 @@ struct patch {
 	_Atomic uint32_t kind;      /* enum patch_kind: what stands in memory */
 	_Atomic uint64_t now[2];    /* the bytes, while it is patched */
 	uint64_t hop[4];            /* the latest ones; 0: none */
+	bool passes;                /* its slot does nothing but the instruction: see patch_pun.c */
 	uint32_t number;            /* its own */
 	uint32_t older;             /* of the same site, with other bytes; patch lock */
 	_Atomic uint32_t next_here; /* on the same page */
@@ -120,12 +121,23 @@ struct patch_room {
 bool regmap__room_for_slot(uint64_t near, struct patch_room *room);
 /* The first @length bytes of it are taken, by patch number @owner. */
 void regmap__room_keep(struct patch_room *room, size_t length, uint32_t owner);
-/* @size bytes somewhere in first..last, for good; 0: none. */
+/* So far from a hop a jump may lead in circumstances: no code of ours, but nobody else's, either. */
+struct hop_strays {
+	unsigned count;
+	uint64_t away[7];
+};
+/* @size bytes at first, first + stride, ... or last. */
+struct hop_wish {
+	uint64_t first, last, stride;
+	unsigned size;
+	struct hop_strays strays;
+};
 struct patch_text;
-uint64_t regmap__room_for_hop(const struct patch_text *text, uint64_t first, uint64_t last,
-                              unsigned size, uint32_t owner);
-/* No code of ours, but a jump may lead there in circumstances. False: it is another's. */
-bool regmap__room_note_stray(uint64_t at, uint32_t owner);
+/* For good; 0: there are none. */
+uint64_t regmap__room_for_hop(const struct patch_text *text, const struct hop_wish *wish,
+                              uint32_t owner);
+/* Of a hop that is there. False: another's are in the way. */
+bool regmap__room_note_strays(uint64_t hop, const struct hop_strays *strays, uint32_t owner);
 /* Lock-free: whose code is at @rip, and how far into the slot (-1: a hop). 0: not ours. */
 uint32_t regmap__room_owner(uint64_t rip, int *offset);
 

@@ -9,6 +9,7 @@
 #include "../include/regmap/regmap.h"
 #include "hot.h"
 #include "patch_change.h"
+#include "patch_list.h"
 #include "patch_own.h"
 #include "text.h"
 #include "trap.h"
@@ -87,7 +88,8 @@ static void count_patches(struct regmap_patch_stats *stats)
 	uint32_t used = atomic_load(&regmap__patches.used);
 
 	for (uint32_t n = 1; n <= used; n++) {
-		enum patch_kind kind = patch_kind(patch_number(n));
+		const struct patch *p = patch_number(n);
+		enum patch_kind kind = p->passes ? PATCH_NONE : patch_kind(p);
 
 		stats->patched += kind != PATCH_NONE;
 		stats->in_place += kind == PATCH_IN_PLACE;
@@ -120,7 +122,7 @@ int regmap_patch_site(const void *code)
 	const struct patch_site *site = regmap__site_at((uintptr_t)code, false);
 	const struct patch *p = regmap__patch_of((uintptr_t)code);
 
-	if (p && patch_kind(p) != PATCH_NONE)
+	if (p && !p->passes && patch_kind(p) != PATCH_NONE)
 		return 1;
 	return site && atomic_load(&site->verdict) ? -EPERM : 0;
 }
@@ -138,7 +140,7 @@ __attribute__((destructor)) static void print_stats(void)
 	char buffer[TEXT];
 	struct text t = {buffer, buffer + sizeof(buffer)};
 
-	if (!wish || strcmp(wish, "1") || regmap_patch_stats(&stats))
+	if (!wish || (strcmp(wish, "1") && strcmp(wish, "2")) || regmap_patch_stats(&stats))
 		return;
 	put_count(&t, "regmap: patching: sites ", stats.sites);
 	put_count(&t, ", patched ", stats.patched);
@@ -156,6 +158,8 @@ __attribute__((destructor)) static void print_stats(void)
 		put(&t, "\n");
 	}
 	sys_call(SYS_write, STDERR_FILENO, (long)buffer, t.at - buffer, 0);
+	if (*wish == '2')
+		regmap__patch_list();
 }
 
 /* --- the environment --- */

@@ -6,6 +6,7 @@
 
 #include "maps.h"
 #include "patch_change.h"
+#include "patch_pun.h"
 #include "patch_own.h"
 
 #include "sigsafe.h"
@@ -13,8 +14,6 @@
 enum {
 	AHEAD = 64,   /* bytes behind a site that are looked at for what is dead there */
 	VERSIONS = 8, /* of a site's code that are looked at */
-	NEAR_HOP = 5, /* jmp rel32 */
-	FAR_HOP = 14, /* jmp *0(%rip), and where to */
 	PAGE = 4096,
 };
 
@@ -65,7 +64,7 @@ static bool overlaps_another(const struct patch_text *text, uint64_t site, unsig
 	return false;
 }
 
-static enum patch_why look(const struct patch_text *text, uint64_t site, const struct plan *plan)
+enum patch_why regmap__patch_look(const struct patch_text *text, uint64_t site, const struct plan *plan)
 {
 	enum patch_why why = look_at_mapping(site, plan->length);
 
@@ -93,15 +92,16 @@ static struct slot_dead what_is_dead(const struct patch_text *text, uint64_t nex
 }
 
 /* One that was made for these very bytes, and relies on no more than what holds now. */
-static struct patch *find_version(struct patch_site *site, const struct plan *plan,
-                                  const struct slot_dead *dead)
+static struct patch *find_version(struct patch_site *site, const struct patch *as)
 {
 	struct patch *p = patch_number(atomic_load(&site->patch));
+	const struct plan *plan = &as->plan;
 
 	for (unsigned i = 0; p && i < VERSIONS; i++, p = patch_number(p->older))
 		if (p->plan.length == plan->length &&
 		    !memcmp(p->plan.bytes, plan->bytes, plan->length) &&
-		    !(p->dead.flags & ~dead->flags) && !(p->dead.gpr & ~dead->gpr))
+		    p->passes == as->passes && !(p->dead.flags & ~as->dead.flags) &&
+		    !(p->dead.gpr & ~as->dead.gpr))
 			return p;
 	return NULL;
 }
@@ -109,7 +109,8 @@ static struct patch *find_version(struct patch_site *site, const struct plan *pl
 static enum patch_why generate(const struct patch_text *text, struct patch *p)
 {
 	uint8_t code[SLOT_CODE_MOST];
-	struct slot_request request = {.plan = &p->plan, .site = p->site, .dead = p->dead};
+	struct slot_request request = {
+		.plan = &p->plan, .site = p->site, .dead = p->dead, .passes = p->passes};
 	struct patch_room room;
 	const char *why = "its slot can't be made";
 	size_t length;
@@ -133,8 +134,7 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p)
 }
 
 static enum patch_why new_version(const struct patch_text *text, struct patch_site *site,
-                                  const struct plan *plan, const struct slot_dead *dead,
-                                  bool in_place, struct patch **made)
+                                  const struct patch *as, bool in_place, struct patch **made)
 {
 	uint32_t number = regmap__pool_take(&regmap__patches);
 	struct patch *p = patch_number(number);
@@ -144,8 +144,9 @@ static enum patch_why new_version(const struct patch_text *text, struct patch_si
 		return WHY_MEMORY;
 	p->number = number;
 	p->site = site->rip;
-	p->plan = *plan;
-	p->dead = *dead;
+	p->plan = as->plan;
+	p->dead = as->dead;
+	p->passes = as->passes;
 	why = in_place ? WHY_NONE : generate(text, p);
 	if (why != WHY_NONE) {
 		p->plan.length = 0;
@@ -156,111 +157,19 @@ static enum patch_why new_version(const struct patch_text *text, struct patch_si
 	return WHY_NONE;
 }
 
-/* --- the jump --- */
-
-static void put_displacement(uint8_t *to, uint64_t from, uint64_t target)
+enum patch_why regmap__patch_version(const struct patch_text *text, struct patch_site *site,
+                                     const struct plan *plan, bool passes, bool in_place,
+                                     struct patch **made)
 {
-	int32_t displacement = (int32_t)(target - from);
+	struct patch as = {.plan = *plan, .passes = passes};
 
-	memcpy(to, &displacement, sizeof(displacement));
-}
-
-static bool in_reach(uint64_t from, uint64_t target)
-{
-	return (uint64_t)(int64_t)(int32_t)(target - from) == target - from;
-}
-
-/* The first place that a jump with these high bytes can lead to. */
-static uint64_t pun_first(uint64_t site, unsigned length, const uint8_t *behind)
-{
-	uint32_t high = 0;
-
-	memcpy((uint8_t *)&high + length - 1, behind, PATCH_JUMP_SIZE - length);
-	return site + PATCH_JUMP_SIZE + (uint64_t)(int64_t)(int32_t)high;
-}
-
-/* Where the jump would lead with breakpoints in the bytes behind it. */
-static bool note_strays(uint64_t site, unsigned length, const uint8_t *behind, uint64_t hop,
-                        uint32_t number)
-{
-	unsigned fixed = PATCH_JUMP_SIZE - length;
-	uint64_t low = hop - pun_first(site, length, behind);
-
-	for (unsigned set = 1; set < 1u << fixed; set++) {
-		uint8_t bent[PATCH_JUMP_SIZE];
-
-		memcpy(bent, behind, fixed);
-		for (unsigned i = 0; i < fixed; i++)
-			if (set >> i & 1)
-				bent[i] = PATCH_INT3;
-		if (!regmap__room_note_stray(pun_first(site, length, bent) + low, number))
-			return false;
-	}
-	return true;
-}
-
-static bool write_hop(const struct patch_text *text, uint64_t at, unsigned size, uint64_t to)
-{
-	uint8_t code[FAR_HOP] = {0xff, 0x25};
-
-	if (size == NEAR_HOP) {
-		code[0] = 0xe9;
-		put_displacement(code + 1, at + NEAR_HOP, to);
-	} else {
-		memcpy(code + 6, &to, sizeof(to));
-	}
-	return regmap__text_write(text, at, code, size);
-}
-
-static uint64_t old_hop(const struct patch *p, uint64_t first, uint64_t last)
-{
-	for (unsigned i = 0; i < sizeof(p->hop) / sizeof(p->hop[0]); i++)
-		if (p->hop[i] && p->hop[i] - first <= last - first)
-			return p->hop[i];
-	return 0;
-}
-
-static uint64_t new_hop(const struct patch_text *text, struct patch *p, uint64_t first,
-                        uint64_t last)
-{
-	bool near = in_reach(first + NEAR_HOP, p->slot) && in_reach(last + NEAR_HOP, p->slot);
-	unsigned size = near ? NEAR_HOP : FAR_HOP;
-	uint64_t hop = regmap__room_for_hop(text, first, last, size, p->number);
-
-	if (!hop || !write_hop(text, hop, size, p->slot))
-		return 0;
-	memmove(p->hop + 1, p->hop, sizeof(p->hop) - sizeof(p->hop[0]));
-	p->hop[0] = hop;
-	return hop;
-}
-
-static enum patch_why pun(const struct patch_text *text, struct patch *p)
-{
-	unsigned length = p->plan.length;
-	uint8_t behind[PATCH_JUMP_SIZE], jump[PATCH_JUMP_SIZE] = {0xe9};
-	uint64_t first, last, hop;
-
-	if (!regmap__text_read(text, p->site + length, behind, PATCH_JUMP_SIZE - length))
-		return WHY_EDGE;
-	first = pun_first(p->site, length, behind);
-	last = first + (1ULL << 8 * (length - 1)) - 1;
-	hop = old_hop(p, first, last);
-	if (!hop)
-		hop = new_hop(text, p, first, last);
-	if (!hop || !note_strays(p->site, length, behind, hop, p->number))
-		return WHY_ROOM;
-	put_displacement(jump + 1, p->site + PATCH_JUMP_SIZE, hop);
-	return regmap__patch_put(text, p, jump, PATCH_PUNNED) ? WHY_NONE : WHY_CHANGED;
-}
-
-static enum patch_why jump(const struct patch_text *text, struct patch *p)
-{
-	uint8_t code[PATCH_JUMP_SIZE] = {0xe9};
-
-	if (p->plan.length < PATCH_JUMP_SIZE)
-		return pun(text, p);
-	put_displacement(code + 1, p->site + PATCH_JUMP_SIZE, p->slot);
-	return regmap__patch_put(text, p, code, PATCH_JUMP) ? WHY_NONE : WHY_CHANGED;
+	if (!in_place && !passes)
+		as.dead = what_is_dead(text, site->rip + plan->length);
+	*made = find_version(site, &as);
+	if (!*made)
+		return new_version(text, site, &as, in_place, made);
+	regmap__patch_renew(site, *made);
+	return WHY_NONE;
 }
 
 /* --- all of it --- */
@@ -270,7 +179,7 @@ static enum patch_why apply(const struct patch_text *text, struct patch *p)
 	uint8_t same_length[EM_MAX_LENGTH];
 
 	if (p->slot)
-		return jump(text, p);
+		return regmap__patch_jump(text, p);
 	if (!regmap__slot_in_place(&p->plan, same_length))
 		return WHY_CHANGED;
 	return regmap__patch_put(text, p, same_length, PATCH_IN_PLACE) ? WHY_NONE : WHY_CHANGED;
@@ -282,39 +191,53 @@ static void fasten(const struct patch_text *text, const struct patch_chain *chai
 	for (unsigned i = chain->count; i-- > 0;) {
 		struct patch_site *site = regmap__site_at(chain->site[i], false);
 		struct patch *p = regmap__patch_of(chain->site[i]);
-		enum patch_why why = look(text, p->site, &p->plan);
+		enum patch_why why;
 
+		if (!p)
+			continue;
+		why = regmap__patch_look(text, p->site, &p->plan);
 		if (why == WHY_NONE)
 			why = apply(text, p);
 		regmap__patch_judge(site, &p->plan, why);
 	}
 }
 
+/* One that only passes was in another's way. */
+static bool is_done(const struct patch_text *text, uint64_t rip)
+{
+	struct patch *p = regmap__patch_standing(text, rip);
+
+	return p && !p->passes;
+}
+
+static enum patch_why make(const struct patch_text *text, struct patch_site *site,
+                           const struct plan *plan)
+{
+	enum patch_why why = regmap__patch_look(text, site->rip, plan);
+	uint8_t same_length[EM_MAX_LENGTH];
+	struct patch *p;
+
+	if (why == WHY_NONE)
+		why = regmap__patch_version(text, site, plan, false,
+		                            regmap__slot_in_place(plan, same_length), &p);
+	return why == WHY_NONE ? apply(text, p) : why;
+}
+
 enum patch_why regmap__patch_make(const struct patch_text *text, struct patch_site *site,
                                   const struct plan *plan)
 {
-	bool there = regmap__patch_standing(text, site->rip);
-	enum patch_why why = there ? WHY_NONE : look(text, site->rip, plan);
-	uint8_t same_length[EM_MAX_LENGTH];
-	bool in_place = why == WHY_NONE && regmap__slot_in_place(plan, same_length);
-	struct slot_dead dead = {0};
 	struct patch_chain chain;
 	struct patch *p;
+	enum patch_why why;
 
-	if (there || why != WHY_NONE)
-		return why;
-	if (!in_place)
-		dead = what_is_dead(text, site->rip + plan->length);
-	p = find_version(site, plan, &dead);
-	if (p)
-		regmap__patch_renew(site, p);
-	else
-		why = new_version(text, site, plan, &dead, in_place, &p);
-	if (why != WHY_NONE)
-		return why;
+	if (is_done(text, site->rip))
+		return WHY_NONE;
 	if (!regmap__patch_loosen(text, site->rip, &chain))
 		return WHY_CROWD;
-	why = apply(text, p);
+	p = regmap__patch_standing(text, site->rip);
+	if (p)
+		regmap__patch_take_back(text, p->site, p->site);
+	why = make(text, site, plan);
 	fasten(text, &chain);
 	return why;
 }

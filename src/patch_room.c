@@ -273,16 +273,18 @@ static const struct hop *in_the_way(struct code_page *page, uint64_t at, unsigne
 	return hop;
 }
 
-/* The first place in first..last of the page where @size bytes are free; 0: none. */
-static uint64_t free_place(struct code_page *page, uint64_t first, uint64_t last, unsigned size)
+/* The first place from @at to @last, by steps, of the page where @size bytes are free; 0: none. */
+static uint64_t free_place(struct code_page *page, uint64_t at, uint64_t last, unsigned size,
+                           uint64_t stride)
 {
 	uint64_t end = (page->page + 1) * PAGE;
-	const struct hop *hop;
 
-	for (uint64_t at = first; at <= last && at + size <= end; at = hop->at + hop->size) {
-		hop = in_the_way(page, at, size);
+	while (at <= last && at + size <= end) {
+		const struct hop *hop = in_the_way(page, at, size);
+
 		if (!hop)
 			return at;
+		at += (hop->at + hop->size - at + stride - 1) / stride * stride;
 	}
 	return 0;
 }
@@ -335,49 +337,90 @@ static struct code_page *page_for_hops(const struct patch_text *text, uint64_t n
 	return page;
 }
 
-static uint64_t hop_in_page(struct code_page *page, uint64_t first, uint64_t last, unsigned size,
-                            uint32_t owner)
+static bool stray_fits(uint64_t at)
 {
-	uint64_t start = page->page * PAGE, end = start + PAGE - 1;
-	uint64_t at = free_place(page, first > start ? first : start, last < end ? last : end,
-	                         size);
+	struct code_page *page = find_page(at / PAGE);
 
-	return at && note(page, at, size, owner) ? at : 0;
+	return !page || (!page->area && !in_the_way(page, at, 1));
 }
 
-/*
- * Pages that are there come first, and the same ones are tried for all sites that share a range:
- * those whose number is a multiple of the step.
- */
-uint64_t regmap__room_for_hop(const struct patch_text *text, uint64_t first, uint64_t last,
-                              unsigned size, uint32_t owner)
+static bool note_stray(uint64_t at, uint32_t owner)
 {
-	uint64_t from = first / PAGE, to = last / PAGE, step = (to - from) / 64 + 1, at = 0;
+	struct code_page *page = find_page(at / PAGE);
 
-	if (last < first || last >= HIGHEST)
+	if (!page)
+		page = add_page(at / PAGE, 0);
+	return page && note(page, at, 1, owner);
+}
+
+static bool strays_fit(uint64_t at, const struct hop_strays *strays)
+{
+	for (unsigned i = 0; i < strays->count; i++)
+		if (!stray_fits(at + strays->away[i]))
+			return false;
+	return true;
+}
+
+bool regmap__room_note_strays(uint64_t at, const struct hop_strays *strays, uint32_t owner)
+{
+	int nowhere;
+
+	for (unsigned i = 0; i < strays->count; i++)
+		if (regmap__room_owner(at + strays->away[i], &nowhere) != owner &&
+		    !(stray_fits(at + strays->away[i]) && note_stray(at + strays->away[i], owner)))
+			return false;
+	return true;
+}
+
+static uint64_t hop_in_page(struct code_page *page, const struct hop_wish *wish, uint32_t owner)
+{
+	uint64_t start = page->page * PAGE, at = wish->first;
+
+	if (at < start)
+		at += (start - at + wish->stride - 1) / wish->stride * wish->stride;
+	while ((at = free_place(page, at, wish->last, wish->size, wish->stride)) &&
+	       !strays_fit(at, &wish->strays))
+		at += wish->stride;
+	return at && note(page, at, wish->size, owner) ? at : 0;
+}
+
+enum { PLACES = 64 }; /* that are tried */
+
+/*
+ * Page number @i of those that are tried: the same ones for all sites that share a range, if that
+ * can be. 0: there are no more.
+ */
+static uint64_t page_to_try(const struct hop_wish *wish, unsigned i)
+{
+	uint64_t from = wish->first / PAGE, to = wish->last / PAGE, step, n;
+
+	if (wish->stride <= PAGE) {
+		step = (to - from) / PLACES + 1;
+		n = ((from + step - 1) / step + i) * step;
+	} else {
+		step = (wish->last - wish->first) / wish->stride / PLACES + 1;
+		n = (wish->first + i * step * wish->stride) / PAGE;
+	}
+	return n <= to && i <= PLACES ? n : 0;
+}
+
+/* Pages that are there come first. */
+uint64_t regmap__room_for_hop(const struct patch_text *text, const struct hop_wish *wish,
+                              uint32_t owner)
+{
+	uint64_t at = 0, n;
+
+	if (wish->last < wish->first || wish->last >= HIGHEST)
 		return 0;
 	for (unsigned fresh = 0; fresh < 2; fresh++)
-		for (uint64_t n = (from + step - 1) / step * step; n <= to; n += step) {
+		for (unsigned i = 0; (n = page_to_try(wish, i)); i++) {
 			struct code_page *page = page_for_hops(text, n, fresh);
 
-			at = page ? hop_in_page(page, first, last, size, owner) : 0;
+			at = page ? hop_in_page(page, wish, owner) : 0;
 			if (at)
 				return at;
 		}
 	return 0;
-}
-
-bool regmap__room_note_stray(uint64_t at, uint32_t owner)
-{
-	struct code_page *page = find_page(at / PAGE);
-	const struct hop *hop;
-
-	if (!page)
-		page = add_page(at / PAGE, 0);
-	if (!page || page->area)
-		return false;
-	hop = in_the_way(page, at, 1);
-	return hop ? hop->at == at && hop->owner == owner : note(page, at, 1, owner);
 }
 
 /* --- whose --- */

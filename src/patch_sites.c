@@ -62,6 +62,11 @@ uint32_t regmap__sites_seen(void)
 	return atomic_load_explicit(&sites.used, memory_order_relaxed);
 }
 
+struct patch_site *regmap__site_number(uint32_t n)
+{
+	return regmap__pool_at(&sites, n);
+}
+
 struct patch *regmap__patch_of(uint64_t rip)
 {
 	struct patch_site *site = regmap__site_at(rip, false);

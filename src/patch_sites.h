@@ -5,14 +5,15 @@
 
 #include "patch.h"
 
-/* 24 bytes for each, up to 2^20 of them. */
+/* 32 bytes for each, up to 2^20 of them. */
 struct patch_site {
 	uint64_t rip;
 	_Atomic uint32_t next;
 	_Atomic uint32_t patch; /* the latest; 0: none yet */
-	_Atomic int32_t heat;   /* faults */
+	_Atomic int32_t heat;   /* faults, until it is patched or tried again */
 	/* Why it isn't patched + 1, in the high byte; which bytes that is about in the others. */
 	_Atomic uint32_t verdict;
+	_Atomic uint32_t faults; /* in all */
 };
 
 extern struct pool regmap__patches;
@@ -20,6 +21,8 @@ extern struct pool regmap__patches;
 /* NULL: not seen yet; or (@add) there are too many. */
 struct patch_site *regmap__site_at(uint64_t rip, bool add);
 uint32_t regmap__sites_seen(void);
+/* Of those, from 1 on. */
+struct patch_site *regmap__site_number(uint32_t n);
 
 static inline struct patch *patch_number(uint32_t n)
 {

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "pin.h"
 
-#include <asm/prctl.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -13,6 +12,7 @@
 #include "../arch/x86_64/guard.h"
 #include "../arch/x86_64/scratch.h"
 #include "../arch/x86_64/syscall.h"
+#include "atomics.h"
 #include "gate.h"
 #include "hot.h"
 #include "lane.h"
@@ -32,25 +32,11 @@ static _Atomic unsigned reach[PIN_HOMES];
 static void *_Atomic scratch[SLOTS]; /* memory that belongs to a slot of the first block */
 static _Atomic long process;         /* the id of the one that owns this memory */
 
-#define get(p) atomic_load_explicit(p, memory_order_acquire)
-#define set(p, v) atomic_store_explicit(p, v, memory_order_release)
-
 /* --- threads --- */
 
 __attribute__((constructor)) static void note_process(void)
 {
 	set(&process, sys_call(SYS_getpid, 0, 0, 0, 0));
-}
-
-uint64_t regmap__thread_key(void)
-{
-	uint64_t base = 0;
-
-	if (regmap__xstate.fsgsbase)
-		__asm__ volatile("rdfsbase %0" : "=r"(base));
-	else
-		sys_call(SYS_arch_prctl, ARCH_GET_FS, (long)&base, 0, 0);
-	return base | 1;
 }
 
 uint32_t regmap__thread_id(void)

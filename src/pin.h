@@ -13,6 +13,7 @@
 #ifndef SRC_PIN_H
 #define SRC_PIN_H
 
+#include "../arch/x86_64/thread.h"
 #include "table.h"
 #include "../emulator/bus.h"
 
@@ -95,18 +96,7 @@ static inline void pin_release_home(struct pin *pin)
 	atomic_store_explicit(&pin->nonce, 0, memory_order_release);
 }
 
-/* A name for the calling thread, never 0. AS-Safe. */
-uint64_t regmap__thread_key(void);
 uint32_t regmap__thread_id(void);
-static inline uint64_t pin_thread_key(void)
-{
-	uint64_t base;
-
-	if (!regmap__xstate.fsgsbase)
-		return regmap__thread_key();
-	__asm__ volatile("rdfsbase %0" : "=r"(base));
-	return base | 1;
-}
 
 /* Pin the window at an address, aliases not followed. False: there is none, nothing pinned. */
 bool regmap__pin_window(struct pin *pin, uint64_t address, struct table_hit *hit);
@@ -129,6 +119,13 @@ void regmap__pin_note_thread(struct pin *pin);
 /* The same before waiting for others, where threads that share an FS base must be told apart. */
 void regmap__pin_note_waiter(struct pin *pin);
 void regmap__pin_note_origin(struct pin *pin, uint64_t sp);
+
+/* Both notes where they are known, of a pin that holds a slot. */
+static inline void regmap__pin_note_origin_of(struct pin *pin, uint64_t sp, uint32_t tid)
+{
+	atomic_store_explicit(&pin->slot->origin, sp, memory_order_release);
+	atomic_store_explicit(&pin->slot->tid, tid, memory_order_release);
+}
 
 /* The calling thread is about to jump to a frame with that stack pointer: drop what it leaves. */
 void regmap__pin_jump(uint64_t sp);

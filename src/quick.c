@@ -4,10 +4,12 @@
 
 #include <sys/mman.h>
 
+#include "../emulator/internal.h"
 #include "../emulator/quick.h"
 #include "bus.h"
 #include "fork.h"
 #include "gate.h"
+#include "lane.h"
 #include "sigsafe.h"
 
 enum { RIGHTS = EM_READ | EM_WRITE, GENERAL = 4 /* REGMAP_GENERAL */, PAGE_0_END = 0x1000 };
@@ -34,7 +36,7 @@ enum { FIELDS_END = (FIELD_RFLAGS + 1) * 8 };
 static inline bool are_registers(void)
 {
 	static _Atomic uint64_t valid; /* version + 1 */
-	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_acquire);
+	uint64_t version = atomic_load_explicit(&regmap__table.version, memory_order_acquire);
 	const struct backing_ops *ops;
 	struct table_hit hit;
 
@@ -189,99 +191,243 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
  * home slot of the same number, and holds for one version of the table. The kernel wipes it in a
  * child: so what is valid was written by this process, and fork.h need not be asked.
  */
+struct found {
+	uint64_t first, last; /* it holds for these addresses */
+	struct regmap_window *window;
+	uint64_t delta;  /* what those are away from host memory that stays where it is */
+	uint64_t rights; /* what may be done there so; 0: ask the window */
+};
 struct hint {
 	_Alignas(64) uint64_t valid; /* version + 1; 0 while it is being written */
-	uint64_t first, last;
-	struct regmap_window *window;
+	struct found found;
 };
 static struct hint *hints; /* NULL: the kernel can't do that */
+enum { HINT_BITS = 3, HINT_PAGE_SHIFT = 12 };
+
+/* One of a few, by the page, so that a thread that goes to and fro keeps them. */
+static inline struct hint *hint_of(const struct slot *home, uint64_t address)
+{
+	uint64_t page = address >> HINT_PAGE_SHIFT;
+	uint64_t which = (page ^ page >> HINT_BITS) & ((1u << HINT_BITS) - 1);
+
+	return &hints[((uint64_t)(home - regmap__home_slots) << HINT_BITS) + which];
+}
+
+/*
+ * What all threads have found, of one version of the table. Anybody writes there at any time: the seal
+ * is made of all the rest, and what is torn doesn't match it. Small windows share pages, so they are
+ * found by the grain, larger ones by the page.
+ */
+struct memo {
+	_Alignas(64) _Atomic uint64_t seal;
+	_Atomic uint64_t first, last, window, delta; /* rights in the low bits of the window */
+};
+enum { GRAIN_SHIFT = 5, GRAIN_BITS = 17, PAGE_BITS = 14, LARGE = 4096 };
+static struct {
+	struct memo by_grain[1 << GRAIN_BITS], by_page[1 << PAGE_BITS];
+} *memos; /* NULL if hints is */
+
+#define get(p) atomic_load_explicit(p, memory_order_relaxed)
+#define set(p, v) atomic_store_explicit(p, v, memory_order_relaxed)
+
+/* Never 0, which is what wiped memory holds. */
+static inline uint64_t seal_of(const struct found *f, uint64_t version)
+{
+	uint64_t window = (uintptr_t)f->window | f->rights;
+
+	return (((f->first * 0x9e3779b97f4a7c15 + f->last * 0xd1342543de82ef95) ^
+	         (window * 0xda942042e4dd58b5 + version * 0xaef17502108ef2d9)) +
+	        f->delta * 0x2545f4914f6cdd1d) |
+	       1;
+}
+
+static inline struct memo *memo_by_page(uint64_t address)
+{
+	return &memos->by_page[(address >> HINT_PAGE_SHIFT) * 0x9e3779b97f4a7c15 >>
+	                       (64 - PAGE_BITS)];
+}
+
+/* Neighbours lie side by side. */
+static inline struct memo *memo_by_grain(uint64_t address)
+{
+	uint64_t grain = address >> GRAIN_SHIFT;
+
+	return &memos->by_grain[(grain ^ grain >> GRAIN_BITS) & ((1u << GRAIN_BITS) - 1)];
+}
+
+static inline bool recall_from(const struct memo *m, uint64_t address, uint64_t version,
+                               struct found *f)
+{
+	uint64_t window = get(&m->window);
+
+	f->first = get(&m->first);
+	f->last = get(&m->last);
+	f->window = (struct regmap_window *)(window & ~(uint64_t)RIGHTS);
+	f->rights = window & RIGHTS;
+	f->delta = get(&m->delta);
+	return address >= f->first && address <= f->last && get(&m->seal) == seal_of(f, version);
+}
+
+static inline bool recall(uint64_t address, uint64_t version, struct found *f)
+{
+	return recall_from(memo_by_page(address), address, version, f) ||
+	       recall_from(memo_by_grain(address), address, version, f);
+}
+
+static void remember(uint64_t address, uint64_t version, const struct found *f)
+{
+	bool large = f->last - f->first >= LARGE;
+	struct memo *m = large ? memo_by_page(address) : memo_by_grain(address);
+
+	set(&m->first, f->first);
+	set(&m->last, f->last);
+	set(&m->window, (uintptr_t)f->window | f->rights);
+	set(&m->delta, f->delta);
+	set(&m->seal, seal_of(f, version));
+}
+
+#undef get
+#undef set
 
 void regmap__quick_init(void)
 {
-	const size_t bytes = PIN_HOMES * sizeof(struct hint);
-	void *p;
+	const size_t bytes = ((size_t)PIN_HOMES << HINT_BITS) * sizeof(struct hint) + sizeof(*memos);
+	uint8_t *p;
 
 	if (hints)
 		return;
-	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+	         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return;
-	if (madvise(p, bytes, MADV_WIPEONFORK))
+	if (madvise(p, bytes, MADV_WIPEONFORK)) {
 		munmap(p, bytes);
-	else
-		hints = p;
+		return;
+	}
+	memos = (void *)p;
+	hints = (void *)(p + sizeof(*memos));
 }
 
 /* A handler may end it in the middle, by a jump. */
-static void take_hint(struct hint *hint, uint64_t first, const struct table_hit *hit)
+static void take_hint(struct hint *hint, uint64_t version, const struct found *f)
 {
 	hint->valid = 0;
 	atomic_signal_fence(memory_order_seq_cst);
-	hint->first = first;
-	hint->last = hit->last;
-	hint->window = hit->window;
+	hint->found = *f;
 	atomic_signal_fence(memory_order_seq_cst);
-	hint->valid = hit->version + 1;
+	hint->valid = version + 1;
 }
 
 /* Does it tell all about so many bytes? */
 static inline bool is_good(const struct hint *hint, uint64_t address, size_t size)
 {
-	uint64_t version = atomic_load_explicit(&regmap__table_version, memory_order_relaxed);
+	uint64_t version = atomic_load_explicit(&regmap__table.version, memory_order_relaxed);
 
-	return hint->valid == version + 1 && address >= hint->first && address <= hint->last &&
-	       hint->last - address >= size - 1;
+	return hint->valid == version + 1 && address >= hint->found.first &&
+	       address <= hint->found.last && hint->found.last - address >= size - 1;
+}
+
+static void note_host(struct found *f, const struct backing_ops *ops)
+{
+	f->rights = f->delta = 0;
+	if (ops != &regmap__backing_host)
+		return;
+	f->rights = f->window->access & RIGHTS;
+	f->delta = window_place(f->window, 0);
+}
+
+/* What is read of the window before it is pinned, holds if the version does afterwards. */
+static bool look_up(uint64_t address, uint64_t *version, struct found *f)
+{
+	const struct backing_ops *ops;
+	struct table_hit hit;
+
+	regmap__fork_notice();
+	regmap__table_find(address, &hit);
+	ops = hit.window ? window_ops(hit.window) : NULL;
+	if (!ops || ops->claims || ops->forward)
+		return false;
+	*version = hit.version;
+	f->window = hit.window;
+	f->last = hit.last;
+	f->first = regmap__table_piece_first(address, hit.window);
+	note_host(f, ops);
+	if (regmap__table_unchanged(hit.version))
+		remember(address, hit.version, f);
+	else
+		f->first = address;
+	return true;
 }
 
 /* A window that all of the bytes lie in. NULL: another case. */
 static inline struct regmap_window *find_window(struct hint *hint, uint64_t address, size_t size)
 {
-	const struct backing_ops *ops;
-	struct table_hit hit;
+	uint64_t version;
+	struct found f;
 
 	if (is_good(hint, address, size))
-		return hint->window;
-	regmap__fork_notice();
-	regmap__table_find(address, &hit);
-	ops = hit.window ? window_ops(hit.window) : NULL;
-	if (!ops || ops->claims || ops->forward)
+		return hint->found.window;
+	version = atomic_load_explicit(&regmap__table.version, memory_order_acquire);
+	if (!recall(address, version, &f) && !look_up(address, &version, &f))
 		return NULL;
-	take_hint(hint, address, &hit);
-	return hit.last - address >= size - 1 ? hit.window : NULL;
+	take_hint(hint, version, &f);
+	return f.last - address >= size - 1 ? f.window : NULL;
 }
 
 /* The hint's window is pinned: is it still there, and does it allow the access at once? */
 static inline bool is_open(const struct hint *hint, unsigned access)
 {
-	struct regmap_window *w = hint->window;
+	const struct found *f = &hint->found;
 
-	return regmap__table_unchanged(hint->valid - 1) && !(access & RIGHTS & ~w->access) &&
-	       (!(access & EM_WRITE) || gate_is_open(w));
+	return regmap__table_unchanged(hint->valid - 1) &&
+	       !(access & RIGHTS & ~(f->rights ? f->rights : f->window->access)) &&
+	       (!(access & EM_WRITE) || gate_is_open(f->window));
 }
 
 /* regmap__access_begin() for the commonest case. False: nothing is pinned. */
-static inline bool begin(const struct plan *p, uint64_t address, struct access *at)
+static inline const struct found *begin_by(uint64_t key, uint64_t address, size_t size,
+                                           unsigned access, struct access *at)
 {
 	struct regmap_window *w;
 	struct hint *hint;
 
-	if (!hints || !pin_take_home(&at->pin, pin_thread_key()))
-		return false;
-	hint = &hints[at->pin.slot - regmap__home_slots];
-	w = at->window = find_window(hint, address, p->size);
+	if (!hints || !pin_take_home(&at->pin, key))
+		return NULL;
+	hint = hint_of(at->pin.slot, address);
+	w = at->window = find_window(hint, address, size);
 	if (w) {
-		at->pin.stores = p->access & EM_WRITE ? PIN_STORES : 0;
+		at->pin.stores = access & EM_WRITE ? PIN_STORES : 0;
 		atomic_exchange(&at->pin.slot->window, (uintptr_t)w | at->pin.stores);
-		if (is_open(hint, p->access))
-			return true;
+		if (is_open(hint, access))
+			return &hint->found;
 	}
 	pin_release_home(&at->pin);
-	return false;
+	return NULL;
+}
+
+static inline bool begin(uint64_t address, size_t size, unsigned access, struct access *at)
+{
+	return begin_by(regmap__thread_key(), address, size, access, at) != NULL;
 }
 
 static inline void *host_of(const struct access *at, const struct plan *p, uint64_t address)
 {
-	return window_host(at->window, address - window_start(at->window), p->access & RIGHTS);
+	return window_host(at->window, address, p->access & RIGHTS);
+}
+
+bool regmap__quick_begin(struct access *at, uint64_t address, size_t length, unsigned access)
+{
+	if (!begin(address, length, access, at))
+		return false;
+	at->host = window_host(at->window, address, access);
+	if (!at->host) {
+		pin_release_home(&at->pin);
+		return false;
+	}
+	at->address = address;
+	at->length = length;
+	at->refusal = NULL;
+	return true;
 }
 
 static inline void end(struct access *at)
@@ -319,6 +465,157 @@ static enum quick anywhere(const struct quick_access *q, struct access *at, unsi
 	return em_quick(p, q->regs, at->host) ? QUICK_DONE : QUICK_NO;
 }
 
+/* --- out of a slot --- */
+
+static inline uint64_t address_in(const struct plan *p, const uint64_t gpr[16], uint64_t rip)
+{
+	uint64_t address = (uint64_t)p->mem.disp;
+
+	if (p->mem.base < EM_RIP)
+		address += gpr[p->mem.base];
+	else if (p->mem.base == EM_RIP)
+		address += rip + p->length;
+	if (p->mem.index != EM_NO_REG)
+		address += gpr[p->mem.index] << p->mem.shift;
+	return p->mem.address32 ? (uint32_t)address : address;
+}
+
+/* An address of the ordinary kind. */
+static inline bool is_simple(const struct plan *p, uint64_t flags)
+{
+	return p->kind == EM_COMPILED && p->size <= 8 && !p->mem.segment && !p->mem.index8 &&
+	       !(flags & CPU_AC);
+}
+
+/* One register in or out, one piece. */
+static inline bool is_device_move(const struct plan *p, const struct access *at)
+{
+	return p->compiled.move && !p->compiled.b.high && !(at->address & (p->size - 1u));
+}
+
+/* Unless a jump out of the callback, of another frame's, has dropped it. */
+static inline void end_device(struct access *at)
+{
+	struct slot *slot = at->pin.slot;
+	uint64_t nonce = atomic_load_explicit(&at->pin.nonce, memory_order_relaxed);
+
+	if (nonce && atomic_load_explicit(&slot->nonce, memory_order_relaxed) == nonce)
+		pin_release_home(&at->pin);
+	else
+		regmap__access_end(at);
+}
+
+static inline void put_back(int *error, int saved)
+{
+	if (*error != saved)
+		*error = saved;
+}
+
+static inline void put_loaded(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
+                              uint64_t value)
+{
+	unsigned k = (unsigned)__builtin_ctz(p->size);
+	uint64_t *reg = &gpr[p->compiled.b.gpr];
+
+	if (p->compiled.op != regmap__alu_mov_r[k]) {
+		const struct cpu_regs regs = regmap__em_regs(gpr, flags);
+
+		em_quick_move(p, &regs, &value);
+	} else if (k >= 2) {
+		*reg = k == 2 ? (uint32_t)value : value;
+	} else {
+		put_bytes(reg, 0, 1u << k, value);
+	}
+}
+
+static inline uint64_t to_be_stored(const struct plan *p, uint64_t gpr[16], uint64_t *flags)
+{
+	unsigned k = (unsigned)__builtin_ctz(p->size);
+	uint64_t value = 0;
+
+	if (p->compiled.op != regmap__alu_mov_m[k]) {
+		const struct cpu_regs regs = regmap__em_regs(gpr, flags);
+
+		em_quick_move(p, &regs, &value);
+		return value;
+	}
+	value = p->compiled.b_imm ? (uint64_t)p->imm : gpr[p->compiled.b.gpr];
+	return value & (~0ull >> (64 - 8 * p->size));
+}
+
+static enum quick move_failed(const struct plan *p, struct access *at, int err,
+                              struct quick_failure *failure)
+{
+	at->length = p->size;
+	failure->status = regmap__window_bus_error(&failure->fault, at, at->address, p->access,
+	                                           regmap__device_error(err));
+	return QUICK_FAILED;
+}
+
+static enum quick call_device(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
+                              struct access *at, int *error, struct quick_failure *failure)
+{
+	const struct regmap_device_ops *ops = at->window->device.ops;
+	uint64_t offset = at->address - window_start(at->window), value = 0;
+	void *ctx = at->window->device.ctx;
+	int saved = *error, err;
+
+	if (p->access & EM_WRITE) {
+		if (!ops->write)
+			return QUICK_NO;
+		err = ops->write(ctx, offset, p->size, to_be_stored(p, gpr, flags));
+	} else {
+		if (!ops->read)
+			return QUICK_NO;
+		err = ops->read(ctx, offset, p->size, &value);
+	}
+	put_back(error, saved);
+	if (__builtin_expect(err != 0, 0))
+		return move_failed(p, at, err, failure);
+	end_device(at);
+	if (!(p->access & EM_WRITE))
+		put_loaded(p, gpr, flags, value);
+	return QUICK_DONE;
+}
+
+static inline enum quick on_memory(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
+                                   struct access *at, const struct found *f)
+{
+	const struct cpu_regs regs = regmap__em_regs(gpr, flags);
+	void *host = f->rights ? (void *)(uintptr_t)(at->address + f->delta) :
+	                         host_of(at, p, at->address);
+	bool done = host && em_quick(p, &regs, host);
+
+	pin_release_home(&at->pin);
+	return done ? QUICK_DONE : QUICK_NO;
+}
+
+enum quick regmap__quick_slot(const struct plan *p, uint64_t gpr[16], uint64_t *flags, uint64_t rip,
+                              const struct lane *lane, bool general_only,
+                              struct quick_failure *failure)
+{
+	struct access at __attribute__((cleanup(end)));
+	const struct found *f;
+
+	at.pin.slot = NULL;
+	if (!lane || !is_simple(p, *flags))
+		return QUICK_NO;
+	at.address = address_in(p, gpr, rip);
+	if (at.address < PAGE_0_END)
+		return QUICK_NO;
+	f = begin_by(atomic_load(&lane->key), at.address, p->size, p->access, &at);
+	if (!f)
+		return QUICK_NO;
+	if (f->rights || window_ops(at.window) != &regmap__backing_device)
+		return on_memory(p, gpr, flags, &at, f);
+	if (!is_device_move(p, &at))
+		return QUICK_NO;
+	if (general_only != !!(at.window->flags & GENERAL))
+		return general_only ? QUICK_VECTOR : QUICK_NO;
+	regmap__pin_note_origin_of(&at.pin, gpr[CPU_RSP], (uint32_t)lane->tid);
+	return call_device(p, gpr, flags, &at, lane->error, failure);
+}
+
 /* --- all together --- */
 
 enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
@@ -332,7 +629,7 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 	at.pin.slot = NULL;
 	if (address < FIELDS_END)
 		return on_registers(&q);
-	if (!begin(plan, address, &at))
+	if (!begin(address, plan->size, plan->access, &at))
 		return anywhere(&q, &at, how);
 	host = host_of(&at, plan, address);
 	if (!host)
@@ -349,7 +646,7 @@ enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *
 	bool done = false;
 	void *host;
 
-	if (!begin(plan, address, &at))
+	if (!begin(address, plan->size, plan->access, &at))
 		return QUICK_NO;
 	host = host_of(&at, plan, address);
 	if (host)

@@ -9,6 +9,7 @@
 #define SRC_QUICK_H
 
 #include "../emulator/plan.h"
+#include "access.h"
 
 enum quick {
 	QUICK_DONE,   /* all but RIP is done */
@@ -27,10 +28,11 @@ struct quick_failure {
 void regmap__quick_init(void);
 
 /*
- * A child by fork() is noticed in here, where that matters. @rip: of the instruction. @general_only: don't call devices whose callbacks may use vector
- * registers, those without REGMAP_GENERAL. A device's callback is called as regmap.h says, on the
- * stack and with the signal mask that this runs with, and may leave by a jump or an exception. A store
- * to the register page may change any of the registers, RSP too. AS-Safe.
+ * A child by fork() is noticed in here, where that matters. @rip: of the instruction. @general_only:
+ * don't call devices whose callbacks may use vector registers, those without REGMAP_GENERAL. A
+ * device's callback is called as regmap.h says, on the stack and with the signal mask that this runs
+ * with, and may leave by a jump or an exception. A store to the register page may change any of the
+ * registers, RSP too. AS-Safe.
  */
 enum quick regmap__quick(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                          bool general_only, struct quick_failure *failure);
@@ -43,11 +45,27 @@ enum { QUICK_GENERAL = 1 /* general_only */, QUICK_RETURNS = 2 };
 enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                             uint64_t address, unsigned how, struct quick_failure *failure);
 /*
+ * Out of a slot, the commonest cases of all: host memory; and a move of one aligned piece between a
+ * register and a device, one that uses general registers only, or (not @general_only) one that
+ * doesn't say so. @gpr: in encoding order. @lane: the thread's; NULL: it has none. QUICK_NO: any other
+ * case.
+ */
+struct lane;
+enum quick regmap__quick_slot(const struct plan *plan, uint64_t gpr[16], uint64_t *flags,
+                              uint64_t rip, const struct lane *lane, bool general_only,
+                              struct quick_failure *failure);
+/*
  * Of vector instructions those with an operand in host memory, on an image of the vector state:
  * struct cpu says what the last two are. @address: what regmap__em_quick_native_address() says.
  * QUICK_DONE or QUICK_NO.
  */
 enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs,
                                 uint64_t address, uint8_t *xsave, uint64_t xfeatures);
+
+/*
+ * regmap__access_begin() for the commonest case: memory of one window, on a home slot (pin.h), and as
+ * a rule where the thread's last access was. False: nothing is pinned. AS-Safe.
+ */
+bool regmap__quick_begin(struct access *at, uint64_t address, size_t length, unsigned access);
 
 #endif

@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../arch/x86_64/syscall.h"
+#include "maps.h"
 #include "table.h"
 
 enum {
@@ -40,6 +42,7 @@ struct range {
 
 static struct range *ranges, *free_ranges;
 static unsigned count;
+static unsigned fresh; /* how many of the newest slab's ranges were never used */
 static struct slab {
 	struct slab *next;
 	struct range range[(65536 - sizeof(void *)) / sizeof(struct range)];
@@ -127,7 +130,7 @@ static bool provide(void)
 {
 	struct slab *slab;
 
-	if (free_ranges)
+	if (free_ranges || fresh)
 		return true;
 	slab = mmap(NULL, sizeof(*slab), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 	            0);
@@ -135,9 +138,19 @@ static bool provide(void)
 		return false;
 	slab->next = slabs;
 	slabs = slab;
-	for (unsigned i = SLAB_RANGES; i > 0; i--)
-		give(&slab->range[i - 1]);
+	fresh = SLAB_RANGES;
 	return true;
+}
+
+static struct range *take(void)
+{
+	struct range *r = free_ranges;
+
+	if (r)
+		free_ranges = r->right;
+	else
+		r = &slabs->range[SLAB_RANGES - fresh--];
+	return r;
 }
 
 static void link_range(struct range *r)
@@ -156,8 +169,7 @@ static bool insert(uint64_t first, uint64_t last)
 
 	if (!provide())
 		return false;
-	r = free_ranges;
-	free_ranges = r->right;
+	r = take();
 	r->first = first;
 	r->last = last;
 	r->rank = next_rank();
@@ -253,15 +265,17 @@ int regmap__reserve_cover(uint64_t first, uint64_t last)
 	return map_none(first, last, MAP_FIXED) == (long)first ? 0 : -ENOMEM;
 }
 
+/* Not by fopen(): that would be the first malloc() of many a program. */
 static uint64_t min_address(void)
 {
-	FILE *f = fopen("/proc/sys/vm/mmap_min_addr", "re");
-	unsigned long value = 65536;
+	char digits[24] = "";
+	long fd = sys_open_read("/proc/sys/vm/mmap_min_addr");
+	uint64_t value = 65536;
 
-	if (f) {
-		if (fscanf(f, "%lu", &value) != 1)
-			value = 65536;
-		fclose(f);
+	if (fd >= 0) {
+		if (sys_call(SYS_read, fd, (long)digits, sizeof(digits) - 1, 0) > 0)
+			value = strtoull(digits, NULL, 10);
+		sys_call(SYS_close, fd, 0, 0, 0);
 	}
 	return (value + PAGE - 1) / PAGE * PAGE;
 }
@@ -283,41 +297,40 @@ static void find_limits(void)
 	}
 }
 
-/* One line of /proc/self/maps. */
-struct mapping {
+/* A mapping, for the report. */
+struct occupant {
 	uint64_t first, last;
 	char mode[5];
 	char what[200];
 };
 
-static bool parse(const char *line, struct mapping *m)
+static void describe(struct occupant *o, const struct mapping *m)
 {
-	uint64_t past;
-	int n = 0;
-
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %n", &m->first, &past, m->mode,
-	           &n) < 3)
-		return false;
-	m->last = past - 1;
-	snprintf(m->what, sizeof(m->what), "%s", n ? line + n : "");
-	m->what[strcspn(m->what, "\n")] = '\0';
-	return true;
+	*o = (struct occupant){
+		.first = m->start,
+		.last = m->end - 1,
+		.mode = {m->rights & PROT_READ ? 'r' : '-', m->rights & PROT_WRITE ? 'w' : '-',
+	                 m->rights & PROT_EXEC ? 'x' : '-', m->shared ? 's' : 'p'},
+	};
+	snprintf(o->what, sizeof(o->what), "%s", m->name);
 }
 
 /* The first mapping in a range that isn't a reservation of ours. */
-static bool find_mapping(uint64_t first, uint64_t last, struct mapping *m)
+static bool find_occupant(uint64_t first, uint64_t last, struct occupant *o)
 {
-	FILE *f = fopen("/proc/self/maps", "re");
-	char *line = NULL;
-	size_t size = 0;
+	static char text[MAPS_TEXT];
+	struct mapping m;
+	struct maps maps;
 	bool found = false;
 
-	while (f && !found && getline(&line, &size, f) > 0)
-		found = parse(line, m) && m->first <= last && m->last >= first &&
-		        !owner_of(m->first < first ? first : m->first);
-	free(line);
-	if (f)
-		fclose(f);
+	if (!regmap__maps_open(&maps, text))
+		return false;
+	while (!found && regmap__maps_next(&maps, &m))
+		found = m.start <= last && m.end - 1 >= first &&
+		        !owner_of(m.start < first ? first : m.start);
+	regmap__maps_close(&maps);
+	if (found)
+		describe(o, &m);
 	return found;
 }
 
@@ -331,10 +344,10 @@ static bool page_is_mapped(uint64_t page)
 /* Is something of the program's there? For where it can't be found out by mapping. */
 static bool in_use(uint64_t first, uint64_t last)
 {
-	struct mapping m;
+	struct occupant o;
 
 	if ((last - first) / PAGE >= FEW_PAGES)
-		return find_mapping(first, last, &m);
+		return find_occupant(first, last, &o);
 	for (;; first += PAGE) {
 		if (!owner_of(first) && page_is_mapped(first))
 			return true;
@@ -343,25 +356,25 @@ static bool in_use(uint64_t first, uint64_t last)
 	}
 }
 
-static const char *advice_for(const struct mapping *m)
+static const char *advice_for(const struct occupant *o)
 {
-	if (m->first == 0)
+	if (o->first == 0)
 		return "a system-call rewriter (zpoline, lazypoline) does that: run without it";
 	return "choose another address, or unmap that first";
 }
 
 static void report(uint64_t start, uint64_t last, const char *name)
 {
-	struct mapping m = {start, last, "?", ""};
+	struct occupant o = {start, last, "?", ""};
 	char line[512];
 	int n;
 
-	find_mapping(start & -(uint64_t)PAGE, last | (PAGE - 1), &m);
+	find_occupant(start & -(uint64_t)PAGE, last | (PAGE - 1), &o);
 	n = snprintf(line, sizeof(line),
 	             "regmap: can't map \"%s\" at 0x%" PRIx64 "-0x%" PRIx64 ": 0x%" PRIx64
 	             "-0x%" PRIx64 " (%s) is in use by %s; %s\n",
-	             name, start, last, m.first, m.last, m.mode,
-	             m.what[0] ? m.what : "anonymous memory", advice_for(&m));
+	             name, start, last, o.first, o.last, o.mode,
+	             o.what[0] ? o.what : "anonymous memory", advice_for(&o));
 	if (n >= (int)sizeof(line))
 		n = sizeof(line) - 1;
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
@@ -449,12 +462,12 @@ static bool clip_to_user(uint64_t *first, uint64_t *last)
 static bool unreservable_in_use(uint64_t start, uint64_t last)
 {
 	uint64_t to = last < lowest ? last | (PAGE - 1) : lowest - 1;
-	struct mapping m;
+	struct occupant o;
 
 	if (start < lowest && in_use(start & -(uint64_t)PAGE, to))
 		return true;
 	return start < VSYSCALL + PAGE && last >= VSYSCALL &&
-	       find_mapping(VSYSCALL, VSYSCALL + PAGE - 1, &m);
+	       find_occupant(VSYSCALL, VSYSCALL + PAGE - 1, &o);
 }
 
 int regmap__reserve_take(uint64_t start, uint64_t last, const char *name)
@@ -581,6 +594,7 @@ void regmap__reserve_repair(void)
 	count = 0;
 	each_range(true, link_again);
 	free_ranges = NULL;
+	fresh = 0;
 	each_range(false, give);
 }
 

@@ -136,7 +136,7 @@ bool regmap__symbol_find(uint64_t address, char *name, size_t size, uint64_t *of
 
 	if (!text)
 		return false;
-	if (regmap__maps_find(address, text, &m) && open_image(m.path, &image)) {
+	if (regmap__maps_find(address, text, &m) && open_image(m.name, &image)) {
 		found = look_up(&image, m.offset + (address - m.start), name, size, offset);
 		regmap__scratch_unmap((void *)(uintptr_t)image.at, image.size);
 	}

@@ -10,16 +10,20 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "atomics.h"
+
 enum { CHUNK = 256, ROOT = 252, SLAB = 1 << 20 };
 
+/* What a search reads: the first cache line, four of the starts, and one of the entries. */
 struct chunk {
-	_Atomic uint32_t count;
-	struct chunk *next_free;
-	_Atomic uint64_t start[CHUNK]; /* searched; the rest of an entry is one cache line more */
+	_Alignas(64) _Atomic uint64_t count;
+	_Atomic uint64_t pivot[7]; /* the first start of each eighth but the first */
+	_Atomic uint64_t start[CHUNK];
 	struct entry {
 		_Atomic uint64_t last;
 		struct regmap_window *_Atomic window;
 	} entry[CHUNK];
+	struct chunk *next_free;
 };
 
 struct root {
@@ -35,10 +39,11 @@ struct position {
 	uint32_t entry;
 };
 
-static struct root *_Atomic the_root;
-_Atomic uint64_t regmap__table_version;
+struct table_head regmap__table;
 
 static struct chunk *free_chunks;
+static struct chunk *new_chunks; /* never used yet: what nobody needs is never touched */
+static size_t new_chunk_count;
 static struct root *free_roots; /* all of the present capacity */
 static size_t root_capacity = ROOT;
 /* The one that has been free for longest comes first: a stale pointer stays stale for a while. */
@@ -48,57 +53,116 @@ static struct slab {
 	size_t count;
 } slabs[40]; /* of windows; each twice as large as the one before */
 static unsigned slab_count;
+static size_t new_windows; /* how many at the end of the last slab were never used */
 
-#define get(p) atomic_load_explicit(p, memory_order_acquire)
-#define set(p, v) atomic_store_explicit(p, v, memory_order_release)
+/* On the way of each access: worth the copies. */
+#define INLINE static inline __attribute__((always_inline))
+
+#define BELOW(i) (get(&key[i]) <= address)
 
 /*
- * How many of the sorted keys are <= address. Eight ways at a time: loads that don't wait for each
- * other and no branch to mispredict are twice as fast as halving, either way that is written.
+ * Which of eight parts: how many of seven keys, @step apart, are <= address. The loads don't wait for
+ * each other, and there is no branch.
  */
-static inline size_t upper_bound(const _Atomic uint64_t *key, size_t n, uint64_t address)
+INLINE size_t part_of_8(const _Atomic uint64_t *key, size_t step, uint64_t address)
 {
-	enum { WAYS = 8 };
-	size_t base = 0, below;
+	size_t low = (size_t)BELOW(0) + BELOW(step) + BELOW(2 * step);
+	size_t high = (size_t)BELOW(4 * step) + BELOW(5 * step) + BELOW(6 * step);
 
-	while (n > WAYS) {
-		size_t step = n / WAYS, way = 0;
+	return low + BELOW(3 * step) + high;
+}
 
-		for (size_t i = 1; i < WAYS; i++)
-			way += get(&key[base + i * step]) <= address;
-		n = way == WAYS - 1 ? n - way * step : step;
-		base += way * step;
-	}
-	below = base;
+INLINE size_t count_below(const _Atomic uint64_t *key, size_t n, uint64_t address)
+{
+	size_t below = 0;
+
 	for (size_t i = 0; i < n; i++)
-		below += get(&key[base + i]) <= address;
+		below += BELOW(i);
 	return below;
 }
 
-/* One attempt; false when what it read was being recycled. */
-static bool find_in(const struct root *root, uint64_t address, struct table_hit *hit)
+/* How many of the sorted keys are <= address. */
+INLINE size_t upper_bound(const _Atomic uint64_t *key, size_t n, uint64_t address)
 {
-	size_t n = root ? get(&root->count) : 0, c = n ? upper_bound(root->key, n, address) : 0;
-	uint64_t next = c < n ? get(&root->key[c]) : 0;
-	struct regmap_window *w = NULL;
-	uint64_t last = UINT64_MAX;
+	size_t below = 0;
 
-	if (c > 0) {
-		const struct chunk *chunk = get(&root->chunk[c - 1]);
-		size_t m = get(&chunk->count), i = upper_bound(chunk->start, m, address);
+	while (n >= 8) {
+		size_t step = n / 8, part = part_of_8(key + step, step, address);
 
-		if (i == 0)
-			return false;
-		if (i < m)
-			next = get(&chunk->start[i]);
-		w = get(&chunk->entry[i - 1].window);
-		last = get(&chunk->entry[i - 1].last);
-		while (last < address && (w = get(&w->parent)))
-			last = window_last(w);
+		n = part == 7 ? n - 7 * step : step;
+		key += part * step;
+		below += part * step;
 	}
-	if (!w)
+	return below + count_below(key, n, address);
+}
+
+/* The same in a chunk, whose unused starts are the highest number: in steps known beforehand. */
+INLINE size_t upper_bound_in(const struct chunk *chunk, size_t n, uint64_t address)
+{
+	enum { STEP = CHUNK / 64 };
+	const _Atomic uint64_t *key = chunk->start;
+	size_t below;
+
+	_Static_assert(STEP == 4, "three steps");
+	if (n < 8)
+		return count_below(key, n, address);
+	below = part_of_8(chunk->pivot, 1, address) * 8 * STEP;
+	below += part_of_8(key + below + STEP, STEP, address) * STEP;
+	key += below;
+	below += (size_t)BELOW(0) + BELOW(1) + BELOW(2) + BELOW(3);
+	return below < n ? below : n;
+}
+
+/* Where an address belongs: behind the first @c of @n chunks' starts and @i of @m of the last one's. */
+struct spot {
+	const struct chunk *chunk; /* NULL: before all windows */
+	size_t c, n, i, m;
+};
+
+/* One attempt; false when what it read was being recycled. */
+INLINE bool find_spot(const struct root *root, uint64_t address, struct spot *s)
+{
+	s->chunk = NULL;
+	s->n = root ? get(&root->count) : 0;
+	s->c = s->n ? upper_bound(root->key, s->n, address) : 0;
+	if (s->c == 0)
+		return true;
+	s->chunk = get(&root->chunk[s->c - 1]);
+	s->m = get(&s->chunk->count);
+	s->i = upper_bound_in(s->chunk, s->m, address);
+	return s->i > 0;
+}
+
+/* The window at the spot that reaches to the address, and where it ends. */
+INLINE struct regmap_window *owner_at(const struct spot *s, uint64_t address, uint64_t *last)
+{
+	struct regmap_window *w = get(&s->chunk->entry[s->i - 1].window);
+
+	*last = get(&s->chunk->entry[s->i - 1].last);
+	while (*last < address && (w = get(&w->parent)))
+		*last = window_last(w);
+	return w;
+}
+
+/* Where the next window starts; 0: there is none. */
+static inline uint64_t next_start(const struct root *root, const struct spot *s)
+{
+	if (s->chunk && s->i < s->m)
+		return get(&s->chunk->start[s->i]);
+	return s->c < s->n ? get(&root->key[s->c]) : 0;
+}
+
+INLINE bool find_in(const struct root *root, uint64_t address, struct table_hit *hit)
+{
+	uint64_t last = UINT64_MAX, next;
+	struct spot s;
+
+	if (!find_spot(root, address, &s))
+		return false;
+	next = next_start(root, &s);
+	hit->window = s.chunk ? owner_at(&s, address, &last) : NULL;
+	if (!hit->window)
 		last = UINT64_MAX;
-	hit->window = w;
 	hit->last = next && next - 1 < last ? next - 1 : last;
 	return true;
 }
@@ -124,12 +188,77 @@ void regmap__table_find(uint64_t address, struct table_hit *hit)
 	bool ok;
 
 	do {
-		hit->version = get(&regmap__table_version);
-		ok = find_in(get(&the_root), address, hit);
+		hit->version = get(&regmap__table.version);
+		ok = find_in(get(&regmap__table.root), address, hit);
 		if (ok && __builtin_expect(address < 0x1000, 0))
 			heed_claims(address, hit);
-	} while (!ok || get(&regmap__table_version) != hit->version);
+	} while (!ok || get(&regmap__table.version) != hit->version);
 }
+
+/* --- translation --- */
+
+enum { LEADS_ON = 1 };
+
+/* A window without memory, or none: -errno. See heed_claims(). */
+__attribute__((noinline)) static int lead_nowhere(const struct regmap_window *w, uint64_t address,
+                                                  unsigned depth)
+{
+	const struct backing_ops *ops = w ? get(&w->ops) : NULL;
+	uint64_t length;
+
+	if (!ops || (ops->claims && !ops->claims(address - window_start(w), &length)))
+		return -EFAULT;
+	return depth > 0 && ops->claims ? -EOPNOTSUPP : -ENODEV;
+}
+
+/* One window of a chain, or none: where it leads to, LEADS_ON, or -errno. */
+INLINE int lead(const struct regmap_window *w, uint64_t *address, unsigned depth)
+{
+	const struct backing_ops *ops = w ? get(&w->ops) : NULL;
+
+	if (!ops || (!ops->host && !ops->forward))
+		return lead_nowhere(w, *address, depth);
+	if (ops->forward && depth == MAX_ALIASES)
+		return -ELOOP;
+	*address = window_place(w, *address);
+	return ops->forward ? LEADS_ON : 0;
+}
+
+/* One attempt, as ever. */
+static inline bool translate_in(const struct root *root, uint64_t *address, int *err)
+{
+	struct spot s;
+	uint64_t last;
+
+	for (unsigned depth = 0; find_spot(root, *address, &s); depth++) {
+		*err = lead(s.chunk ? owner_at(&s, *address, &last) : NULL, address, depth);
+		if (*err != LEADS_ON)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What is read of a window is atomic, and may be that of the next window in its memory; but then the
+ * version has changed.
+ */
+int regmap__table_translate(uint64_t address, void **host)
+{
+	uint64_t version, at;
+	bool ok;
+	int err;
+
+	do {
+		at = address;
+		version = get(&regmap__table.version);
+		ok = translate_in(get(&regmap__table.root), &at, &err);
+	} while (!ok || get(&regmap__table.version) != version);
+	if (!err)
+		*host = (void *)at;
+	return err;
+}
+
+/* --- the rest of a lookup --- */
 
 /* The window that ends last below an address in a gap: the outermost of those that start last. */
 static bool gap_first_in(const struct root *root, uint64_t address, uint64_t *first)
@@ -142,7 +271,7 @@ static bool gap_first_in(const struct root *root, uint64_t address, uint64_t *fi
 	if (c == 0)
 		return true;
 	chunk = get(&root->chunk[c - 1]);
-	i = upper_bound(chunk->start, get(&chunk->count), address);
+	i = upper_bound_in(chunk, get(&chunk->count), address);
 	if (i == 0)
 		return false;
 	for (w = get(&chunk->entry[i - 1].window); (up = get(&w->parent)); w = up)
@@ -157,9 +286,9 @@ uint64_t regmap__table_gap_first(uint64_t address)
 	bool ok;
 
 	do {
-		version = get(&regmap__table_version);
-		ok = gap_first_in(get(&the_root), address, &first);
-	} while (!ok || get(&regmap__table_version) != version);
+		version = get(&regmap__table.version);
+		ok = gap_first_in(get(&regmap__table.root), address, &first);
+	} while (!ok || get(&regmap__table.version) != version);
 	return first;
 }
 
@@ -178,7 +307,7 @@ static bool piece_first_in(const struct root *root, uint64_t address,
 	if (c == 0)
 		return true;
 	chunk = get(&root->chunk[c - 1]);
-	i = upper_bound(chunk->start, get(&chunk->count), address);
+	i = upper_bound_in(chunk, get(&chunk->count), address);
 	if (i == 0)
 		return false;
 	w = get(&chunk->entry[i - 1].window);
@@ -197,9 +326,9 @@ uint64_t regmap__table_piece_first(uint64_t address, const struct regmap_window 
 	bool ok;
 
 	do {
-		version = get(&regmap__table_version);
-		ok = piece_first_in(get(&the_root), address, window, &first);
-	} while (!ok || get(&regmap__table_version) != version);
+		version = get(&regmap__table.version);
+		ok = piece_first_in(get(&regmap__table.root), address, window, &first);
+	} while (!ok || get(&regmap__table.version) != version);
 	return first <= address ? first : address;
 }
 
@@ -214,33 +343,43 @@ static void *pages(size_t bytes)
 
 static bool grow_windows(void)
 {
-	size_t bytes = (size_t)1 << (15 + slab_count), n = bytes / sizeof(struct regmap_window);
+	size_t bytes = (size_t)1 << (15 + slab_count);
 	struct regmap_window *w;
 
 	if (slab_count == sizeof(slabs) / sizeof(slabs[0]) || !(w = pages(bytes)))
 		return false;
 	slabs[slab_count].base = w;
-	slabs[slab_count++].count = n;
-	while (n-- > 0)
-		regmap__window_free(&w[n]);
+	slabs[slab_count++].count = new_windows = bytes / sizeof(*w);
 	return true;
+}
+
+static struct regmap_window *take_window(void)
+{
+	const struct slab *slab = &slabs[slab_count - 1];
+	struct regmap_window *w = free_windows;
+
+	if (new_windows)
+		return &slab->base[slab->count - new_windows--];
+	free_windows = w->next_free;
+	if (!free_windows)
+		free_end = &free_windows;
+	return w;
 }
 
 struct regmap_window *regmap__window_alloc(void)
 {
 	struct regmap_window *w;
 
-	if (!free_windows && !grow_windows())
+	if (!new_windows && !free_windows && !grow_windows())
 		return NULL;
-	w = free_windows;
-	free_windows = w->next_free;
-	if (!free_windows)
-		free_end = &free_windows;
+	w = take_window();
 	set(&w->start, 0);
 	set(&w->last, 0);
 	set(&w->parent, NULL);
 	set(&w->ops, NULL);
+	set(&w->base, 0);
 	set(&w->lock, 0);
+	w->known = false;
 	w->runs = 0;
 	return w;
 }
@@ -264,16 +403,15 @@ bool regmap__window_is_live(const struct regmap_window *window)
 	return false;
 }
 
+/* The rest of the slab before, less than one insertion takes, is lost. */
 static bool grow_chunks(void)
 {
-	struct chunk *chunk = pages(SLAB);
+	struct chunk *slab = pages(SLAB);
 
-	if (!chunk)
+	if (!slab)
 		return false;
-	for (size_t n = SLAB / sizeof(*chunk); n > 0; n--, chunk++) {
-		chunk->next_free = free_chunks;
-		free_chunks = chunk;
-	}
+	new_chunks = slab;
+	new_chunk_count = SLAB / sizeof(*slab);
 	return true;
 }
 
@@ -304,7 +442,7 @@ static bool roots_suffice(const struct root *now)
 /* Memory for one insertion and for a removal after it. */
 static bool provide_roots(void)
 {
-	const struct root *now = get(&the_root);
+	const struct root *now = get(&regmap__table.root);
 	struct root *kept = free_roots;
 	size_t capacity = root_capacity;
 
@@ -323,15 +461,23 @@ static bool provide_chunks(void)
 {
 	const struct chunk *c = free_chunks;
 
-	return (c && c->next_free && c->next_free->next_free) || grow_chunks();
+	return new_chunk_count >= 3 || (c && c->next_free && c->next_free->next_free) ||
+	       grow_chunks();
 }
 
 static struct chunk *take_chunk(void)
 {
 	struct chunk *chunk = free_chunks;
 
-	free_chunks = chunk->next_free;
+	if (chunk) {
+		free_chunks = chunk->next_free;
+	} else {
+		chunk = new_chunks++;
+		new_chunk_count--;
+	}
 	set(&chunk->count, 0);
+	for (unsigned i = 0; i < CHUNK; i++)
+		set(&chunk->start[i], UINT64_MAX);
 	return chunk;
 }
 
@@ -345,7 +491,7 @@ static void drop_chunk(struct chunk *chunk)
 
 static void append(struct chunk *to, uint64_t start, uint64_t last, struct regmap_window *w)
 {
-	uint32_t n = get(&to->count);
+	uint64_t n = get(&to->count);
 
 	set(&to->start[n], start);
 	set(&to->entry[n].last, last);
@@ -367,12 +513,12 @@ static void append_all(struct chunk *to, const struct chunk *from, uint32_t i, u
 
 static struct chunk *chunk_at(size_t c)
 {
-	return get(&get(&the_root)->chunk[c]);
+	return get(&get(&regmap__table.root)->chunk[c]);
 }
 
 static size_t chunk_count(void)
 {
-	const struct root *root = get(&the_root);
+	const struct root *root = get(&regmap__table.root);
 
 	return root ? get(&root->count) : 0;
 }
@@ -485,6 +631,8 @@ static void append_chunk(struct root *to, struct chunk *chunk)
 {
 	size_t n = get(&to->count);
 
+	for (unsigned i = 0; i < 7; i++)
+		set(&chunk->pivot[i], get(&chunk->start[(i + 1) * CHUNK / 8]));
 	set(&to->key[n], get(&chunk->start[0]));
 	set(&to->chunk[n], chunk);
 	set(&to->count, n + 1);
@@ -492,10 +640,10 @@ static void append_chunk(struct root *to, struct chunk *chunk)
 
 static void publish(struct root *root)
 {
-	struct root *old = get(&the_root);
+	struct root *old = get(&regmap__table.root);
 
-	set(&the_root, root);
-	atomic_fetch_add(&regmap__table_version, 1);
+	set(&regmap__table.root, root);
+	atomic_fetch_add(&regmap__table.version, 1);
 	if (old && old->capacity == root_capacity) {
 		old->next_free = free_roots;
 		free_roots = old;
@@ -505,7 +653,7 @@ static void publish(struct root *root)
 /* Put the non-empty chunks of a and b in the place of `gone` chunks from c on, and publish. */
 static void replace(size_t c, size_t gone, struct chunk *a, struct chunk *b)
 {
-	struct root *root = free_roots, *old = get(&the_root);
+	struct root *root = free_roots, *old = get(&regmap__table.root);
 	struct chunk *dead[2] = {NULL, NULL};
 
 	for (size_t i = 0; i < gone; i++)
@@ -635,9 +783,11 @@ static void find_parents(void)
 int regmap__table_repair(void)
 {
 	free_chunks = NULL;
+	new_chunk_count = 0;
 	free_roots = NULL;
 	free_windows = NULL;
 	free_end = &free_windows;
+	new_windows = 0;
 	find_parents();
 	return provide_roots() && provide_chunks() ? 0 : -ENOMEM;
 }

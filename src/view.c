@@ -6,6 +6,7 @@
 #include "../arch/x86_64/scratch.h"
 #include "../arch/x86_64/syscall.h"
 #include "../emulator/plan.h"
+#include "atomics.h"
 #include "gate.h"
 #include "lane.h"
 #include "table.h"
@@ -53,9 +54,6 @@ static struct part parts[2] = {
 static _Atomic unsigned lock;
 static uint32_t epoch;
 static _Atomic uint32_t dying; /* views that have no limits and aren't free */
-
-#define get(p) atomic_load_explicit(p, memory_order_acquire)
-#define set(p, v) atomic_store_explicit(p, v, memory_order_release)
 
 int regmap__view_init(void)
 {
@@ -186,14 +184,12 @@ static void narrow(struct piece *p, uint64_t address, uint64_t at, uint64_t firs
 static bool settle_on(struct piece *p, const struct regmap_window *w, uint64_t address, uint64_t at)
 {
 	const struct backing_ops *ops = window_ops(w);
-	uint8_t *host;
 
 	if (!ops->host || atomic_load(&w->lock))
 		return false;
-	host = ops->host(w, at - window_start(w));
 	if (ops->write) /* that is how it is written to */
 		p->access &= ~(unsigned)EM_WRITE;
-	p->delta = (uintptr_t)host - address;
+	p->delta = window_place(w, at) - address;
 	p->target = at - (address - p->first);
 	return true;
 }
@@ -213,7 +209,7 @@ static bool find_piece(uint64_t address, struct piece *p)
 		p->access &= w->access;
 		if (!window_ops(w)->forward)
 			return settle_on(p, w, address, at);
-		at = window_ops(w)->forward(w, at - window_start(w));
+		at = window_place(w, at);
 	}
 	return false;
 }

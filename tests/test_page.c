@@ -3,6 +3,9 @@
  * The register page against the CPU: every instruction form with an explicit operand runs natively
  * on plain memory that holds what the page should show, then on the page itself. What it leaves in
  * registers must be the same, with the bytes that it stored laid over them.
+ *
+ * With PATCHED (test_page_patched.c) it then runs again, patched: by an absolute address perhaps as
+ * another instruction in its place, by a base register from a slot.
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -20,15 +23,24 @@
 #include "enumerate.h"
 #include "machine.h"
 
+#ifndef PATCHED
+#define PATCHED false
+#endif
+
 enum {
 	CODE_AT = 0x14000000,
 	MEMORY_AT = 0x10000000,
+	STACK_AT = 0xfff0000,
+	STACK_SIZE = 0x8000,
+	CODE_STEP = 32,
 	PAGE = 4096,
 	CASES = 10,
 	SHOWN = 20,
 	RM_SIB = 4,
 	SIB_ABSOLUTE = 0x25,
+	MOD_DISP32 = 0x80,
 	INT3 = 0xcc,
+	JMP = 0xe9,
 	FX_FCW = 0,
 	FX_FTW = 4,
 	FX_FDP = 16,
@@ -196,26 +208,55 @@ static bool is_special(const struct t_insn *i)
 	}
 }
 
-/* [rbx] becomes [disp32]. */
-static unsigned encode(const struct t_insn *i, uint32_t address, uint8_t *to)
-{
-	unsigned modrm = i->insn.raw.modrm.offset;
+/* Each case has a place of its own, where code isn't writable while it runs. */
+static uint64_t code_at = CODE_AT;
 
-	memcpy(to, i->bytes, modrm + 1);
-	to[modrm] = (uint8_t)((to[modrm] & 0xf8) | RM_SIB);
-	to[modrm + 1] = SIB_ABSOLUTE;
-	memcpy(to + modrm + 2, &address, 4);
-	memcpy(to + modrm + 6, i->bytes + modrm + 1, i->insn.length - modrm - 1);
-	return i->insn.length + 5;
+static void let_write(bool yes)
+{
+	int prot = PROT_READ | PROT_EXEC | (yes ? PROT_WRITE : 0);
+
+	if (PATCHED)
+		assert_int_equal(mprotect((void *)(code_at & -(uint64_t)PAGE), PAGE, prot), 0);
 }
 
-static void write_code(const struct t_insn *i, uint32_t address)
+static void next_place(void)
 {
-	uint8_t code[32];
-	unsigned length = encode(i, address, code);
+	static unsigned n;
 
-	memcpy(t_code, code, length);
-	memset(t_code + length, INT3, sizeof(code) - length);
+	if (PATCHED)
+		code_at = CODE_AT + n % (T_CODE_SIZE / PAGE) * PAGE +
+		          n / (T_CODE_SIZE / PAGE) % (PAGE / CODE_STEP) * CODE_STEP;
+	n++;
+}
+
+/* [rbx] becomes [disp32], or [rbx+disp32]. */
+static unsigned encode(const struct t_insn *i, uint32_t address, const uint64_t *base, uint8_t *to)
+{
+	unsigned modrm = i->insn.raw.modrm.offset, at = modrm + 1;
+	uint32_t displacement = address - (base ? (uint32_t)*base : 0);
+
+	memcpy(to, i->bytes, modrm + 1);
+	if (base) {
+		to[modrm] |= MOD_DISP32;
+	} else {
+		to[modrm] = (uint8_t)((to[modrm] & 0xf8) | RM_SIB);
+		to[at++] = SIB_ABSOLUTE;
+	}
+	memcpy(to + at, &displacement, 4);
+	memcpy(to + at + 4, i->bytes + modrm + 1, i->insn.length - modrm - 1);
+	return i->insn.length + at + 4 - modrm - 1;
+}
+
+static void write_code(const struct t_insn *i, uint32_t address, const uint64_t *base)
+{
+	uint8_t *to = t_code + (code_at - CODE_AT);
+	uint8_t code[CODE_STEP];
+	unsigned length = encode(i, address, base, code);
+
+	let_write(true);
+	memcpy(to, code, length);
+	memset(to + length, INT3, sizeof(code) - length);
+	let_write(false);
 }
 
 /* A case */
@@ -224,6 +265,7 @@ struct one {
 	struct t_insn i;
 	unsigned at, size;
 	bool store, load;
+	const uint64_t *base; /* RBX, if that is part of the address */
 	struct machine in, native, page;
 	struct t_outcome native_outcome, page_outcome;
 	uint8_t before[PAGE], after[PAGE];
@@ -238,7 +280,9 @@ static void fill(struct machine *m)
 	t_image_init(m->image);
 	for (unsigned i = 0; i < T_GPRS; i++)
 		m->regs.gpr[i] = chance() % 4 ? chance() : chance() % 64;
-	m->regs.rip = CODE_AT;
+	m->regs.rip = code_at;
+	if (PATCHED && chance() % 8)
+		m->regs.gpr[T_RSP] = STACK_AT;
 	m->regs.rflags = 0x202 | (chance() & T_STATUS);
 	for (unsigned i = 0; i < vector_slots(); i++)
 		for (unsigned k = 0; k < t_vector_bytes(); k += 4) {
@@ -263,10 +307,10 @@ static void run_native(struct one *o)
 	unsigned length;
 	uint8_t code[32];
 
-	length = encode(&o->i, 0, code);
-	show(&o->in, CODE_AT + length, host_fs, host_gs, o->before);
+	length = encode(&o->i, 0, o->base, code);
+	show(&o->in, code_at + length, host_fs, host_gs, o->before);
 	memcpy((void *)MEMORY_AT, o->before, PAGE);
-	write_code(&o->i, MEMORY_AT + o->at);
+	write_code(&o->i, MEMORY_AT + o->at, o->base);
 	t_run(&o->in.regs, o->in.image, &o->native_outcome, o->native.image);
 	o->native.regs = o->native_outcome.regs;
 	memcpy(o->after, (void *)MEMORY_AT, PAGE);
@@ -301,7 +345,6 @@ static void lay_stores_over(struct one *o)
 
 static bool run_on_page(struct one *o)
 {
-	write_code(&o->i, o->at);
 	t_run(&o->in.regs, o->in.image, &o->page_outcome, o->page.image);
 	o->page.regs = o->page_outcome.regs;
 	return o->page_outcome.end == T_END_DONE &&
@@ -311,12 +354,32 @@ static bool run_on_page(struct one *o)
 	       !memcmp(o->page.image, o->native.image, t_layout.size);
 }
 
+static unsigned patched, in_place, refused;
+
+static void count_patch(void)
+{
+	int is = regmap_patch_site((const void *)code_at);
+
+	patched += is == 1;
+	in_place += is == 1 && *(const uint8_t *)code_at != JMP;
+	refused += is < 0;
+}
+
+/* The others make no access: a mask is empty, say. */
+static void check_patches(unsigned cases)
+{
+	print_message("%u patched, %u of them in place, %u refused\n", patched, in_place, refused);
+	assert_int_equal(refused, 0);
+	assert_true(patched >= cases / 100 * 95);
+	assert_true(in_place >= cases / 100);
+}
+
 static void explain(const struct one *o)
 {
 	char text[128];
 	uint8_t code[32];
 
-	t_format(code, encode(&o->i, o->at, code), text, sizeof(text));
+	t_format(code, encode(&o->i, o->at, o->base, code), text, sizeof(text));
 	fprintf(stderr, "%s (end %d, signal %d)\n", text, o->page_outcome.end,
 	        o->page_outcome.signo);
 	for (unsigned i = 0; i < T_GPRS; i++)
@@ -347,7 +410,11 @@ static bool draw(struct one *o, const struct t_form *form, bool aligned)
 	if (is_masked(o) && o->store && o->size > 64)
 		return false;
 	o->at = choose_offset(o->size, o->store, aligned);
+	next_place();
 	fill(&o->in);
+	o->base = PATCHED && chance() % 2 ? &o->in.regs.gpr[T_RBX] : NULL;
+	if (o->base)
+		o->in.regs.gpr[T_RBX] = chance() % (1 << 20);
 	return true;
 }
 
@@ -362,6 +429,19 @@ static uint64_t base_of(bool fs)
 	return base;
 }
 
+/* The first time, by the fault, patches it. */
+static bool agrees(struct one *o)
+{
+	bool agree;
+
+	write_code(&o->i, o->at, o->base);
+	agree = run_on_page(o);
+	if (!agree || !PATCHED)
+		return agree;
+	count_patch();
+	return run_on_page(o);
+}
+
 static void test_page_every_form(void **state)
 {
 	static struct one o;
@@ -370,6 +450,8 @@ static void test_page_every_form(void **state)
 
 	(void)state;
 	t_machine_catch();
+	if (PATCHED)
+		assert_int_equal(regmap_patch(1), 0);
 	t_enumerate(&forms);
 	for (size_t f = 0; f < forms.count; f++) {
 		unsigned ran = 0;
@@ -381,7 +463,7 @@ static void test_page_every_form(void **state)
 			ran++;
 			move_data_pointer(&o);
 			lay_stores_over(&o);
-			if (!run_on_page(&o) && ++differences <= SHOWN)
+			if (!agrees(&o) && ++differences <= SHOWN)
 				explain(&o);
 		}
 		cases += ran;
@@ -392,6 +474,8 @@ static void test_page_every_form(void **state)
 	              cases, differences);
 	assert_int_equal(differences, 0);
 	assert_true(forms_run > 500);
+	if (PATCHED)
+		check_patches(cases);
 }
 
 static int set_up(void **state)
@@ -401,6 +485,9 @@ static int set_up(void **state)
 
 	(void)state;
 	if (at == MAP_FAILED || regmap_map_registers())
+		return -1;
+	if (mmap((void *)(STACK_AT - STACK_SIZE), STACK_SIZE + PAGE, PROT_READ | PROT_WRITE,
+	         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
 		return -1;
 	t_machine_init(CODE_AT, 0x5000);
 	host_fs = base_of(true);
@@ -414,5 +501,5 @@ int main(void)
 		cmocka_unit_test(test_page_every_form),
 	};
 
-	return cmocka_run_group_tests_name("page", tests, set_up, NULL);
+	return cmocka_run_group_tests_name(PATCHED ? "page_patched" : "page", tests, set_up, NULL);
 }

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
@@ -18,6 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <regmap/regmap.h>
+
 #include "arena.h"
 #include "child.h"
 
@@ -27,6 +30,7 @@ enum { HEAP = 32 << 20, PAGES = 100, PAGE_ROOM = 1024 << 10, LOG = 1 << 20, PATI
 struct run {
 	struct t_place (*heap_place)(uint64_t guest, size_t length);
 	uint64_t heap, pages; /* guest addresses; 0: plain memory */
+	unsigned threshold;   /* of faults before a site is patched; 0: none is */
 	unsigned statements;
 	size_t used;
 	char log[LOG];
@@ -383,6 +387,13 @@ static void finish(struct run *run, sqlite3 *db)
 	say_image(run, db);
 }
 
+static bool is_patched(void)
+{
+	struct regmap_patch_stats stats = {.size = sizeof(stats)};
+
+	return !regmap_patch_stats(&stats) && stats.patched > 3000;
+}
+
 static int work(void *arg)
 {
 	struct run *run = arg;
@@ -390,6 +401,8 @@ static int work(void *arg)
 	sqlite3 *db;
 
 	alarm(PATIENCE);
+	if (run->threshold && regmap_patch(run->threshold))
+		return 5;
 	configure(run);
 	must(sqlite3_open(":memory:", &db), "open");
 	create(run, db);
@@ -402,7 +415,9 @@ static int work(void *arg)
 	finish(run, db);
 	must(sqlite3_close(db), "close");
 	must(sqlite3_shutdown(), "shutdown");
-	return arena.live ? 3 : 0;
+	if (arena.live)
+		return 3;
+	return run->threshold && !is_patched() ? 4 : 0;
 }
 
 static struct run *start(struct run with)
@@ -413,6 +428,7 @@ static struct run *start(struct run with)
 	run->heap_place = with.heap_place;
 	run->heap = with.heap;
 	run->pages = with.pages;
+	run->threshold = with.threshold;
 	t_child_run(&child, work, run);
 	if (t_fate(child.status))
 		fail_msg("the child's fate is %d: %s%.300s", t_fate(child.status), child.text,
@@ -474,12 +490,47 @@ static void test_sqlite_heap_at_low_addresses(void **state)
 	}));
 }
 
+static void patched(unsigned threshold)
+{
+	int err = regmap_patch(1);
+
+	regmap_patch(0);
+	if (err)
+		skip();
+	assert_same(start((struct run){
+		.heap_place = t_place_host,
+		.heap = 0xffff880000000000,
+		.pages = 0xfffffffff0000000,
+		.threshold = threshold,
+	}));
+	assert_same(start((struct run){
+		.heap_place = t_place_ram,
+		.heap = 0x40000000,
+		.pages = 0x60000000,
+		.threshold = threshold,
+	}));
+}
+
+static void test_sqlite_patched_after_4_faults(void **state)
+{
+	(void)state;
+	patched(4);
+}
+
+static void test_sqlite_patched_at_the_first_fault(void **state)
+{
+	(void)state;
+	patched(1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sqlite_workload),
 		cmocka_unit_test(test_sqlite_heap_in_kernel_half),
 		cmocka_unit_test(test_sqlite_heap_at_low_addresses),
+		cmocka_unit_test(test_sqlite_patched_after_4_faults),
+		cmocka_unit_test(test_sqlite_patched_at_the_first_fault),
 	};
 
 	if (t_mode_is("asan") || t_mode_is("tsan"))

@@ -16,10 +16,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <asm/prctl.h>
-
 #include "native.h"
 #include "syscall.h"
+#include "thread.h"
 
 #include "sigsafe.h"
 
@@ -58,18 +57,6 @@ static struct {
 	atomic_uint used;
 	_Atomic uint64_t lent[LENT]; /* to a thread; 0: not */
 } code;
-
-/* FS base, as in src/access.c. */
-static uint64_t this_thread(void)
-{
-	uint64_t base = 0;
-
-	if (regmap__xstate.fsgsbase)
-		__asm__ volatile("rdfsbase %0" : "=r"(base));
-	else
-		sys_call(SYS_arch_prctl, ARCH_GET_FS, (long)&base, 0, 0);
-	return base | 1;
-}
 
 /* By ourselves: libc's functions would set errno, wherever FS points to. */
 static bool failed(long result)
@@ -222,7 +209,7 @@ static void find_stubs(void)
 static void take_back_from_others(void)
 {
 	for (unsigned i = 0; i < LENT; i++)
-		if (atomic_load(&code.lent[i]) != this_thread())
+		if (atomic_load(&code.lent[i]) != regmap__thread_key())
 			atomic_store(&code.lent[i], 0);
 }
 
@@ -359,7 +346,7 @@ const void *regmap__code_borrow(const uint8_t *bytes, size_t length)
 	for (unsigned i = 0; i < LENT; i++) {
 		uint64_t nobody = 0;
 
-		if (!atomic_compare_exchange_strong(&code.lent[i], &nobody, this_thread()))
+		if (!atomic_compare_exchange_strong(&code.lent[i], &nobody, regmap__thread_key()))
 			continue;
 		write_stub(STUBS + i, bytes, length);
 		regmap__serialize();

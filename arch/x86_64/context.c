@@ -158,26 +158,14 @@ void regmap__context_store(const struct cpu *cpu, void *ucontext, bool done)
 		memcpy(m->fpregs, cpu->xsave, SW_BYTES);
 }
 
-/* sigreturn leaves NT and ID as they are when it is called. The red zone is the compiler's. */
+/* sigreturn leaves NT and ID as they are when it is called. */
 static void set_sticky_flags(uint64_t rflags)
 {
-	uint64_t now;
+	const uint64_t sticky = CPU_NT | CPU_ID;
+	uint64_t now = regmap__flags_get();
 
-	__asm__ volatile("lea -128(%%rsp), %%rsp\n\t"
-	                 "pushfq\n\t"
-	                 "pop %0\n\t"
-	                 "lea 128(%%rsp), %%rsp"
-	                 : "=r"(now));
-	if (!((now ^ rflags) & (CPU_NT | CPU_ID)))
-		return;
-	now = (now & ~(uint64_t)(CPU_NT | CPU_ID)) | (rflags & (CPU_NT | CPU_ID));
-	__asm__ volatile("lea -128(%%rsp), %%rsp\n\t"
-	                 "push %0\n\t"
-	                 "popfq\n\t"
-	                 "lea 128(%%rsp), %%rsp"
-	                 :
-	                 : "r"(now)
-	                 : "cc");
+	if ((now ^ rflags) & sticky)
+		regmap__flags_set((now & ~sticky) | (rflags & sticky));
 }
 
 /* Loading a selector replaces the base, so that comes second. */
@@ -198,7 +186,6 @@ void regmap__context_set_rip(void *ucontext, uint64_t rip)
 {
 	((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP] = (greg_t)rip;
 }
-
 
 void regmap__context_set_trap(void *ucontext, const struct cpu_trap *trap)
 {

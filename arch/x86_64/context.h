@@ -78,14 +78,17 @@ size_t regmap__context_stack_left(const void *ucontext, const void *here);
 enum { TRAP_STACK = 12, TRAP_GP = 13, TRAP_PAGE = 14, TRAP_ALIGNMENT = 17 };
 enum { PF_WRITE = 1 << 1, PF_FETCH = 1 << 4 };
 
+/* flags.S */
+uint64_t regmap__flags_get(void);
+void regmap__flags_set(uint64_t flags);
+
 /* A handler begins with the program's AC: our own misaligned accesses would fault. */
 static inline void regmap__clear_ac(void)
 {
-	__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandl $~0x40000, (%%rsp)\n\tpopfq\n\t"
-	                 "lea 128(%%rsp), %%rsp"
-	                 :
-	                 :
-	                 : "cc", "memory");
+	uint64_t flags = regmap__flags_get();
+
+	if (flags & CPU_AC)
+		regmap__flags_set(flags & ~(uint64_t)CPU_AC);
 }
 
 /* FS base points to a thread control block (its first word is its address): TLS and libc work. */

@@ -86,6 +86,23 @@ bool regmap__guard_fixup(int signo, const siginfo_t *info, void *ucontext)
 	return false;
 }
 
+void regmap__guard_leave_stub(void *ucontext)
+{
+	enum { RET = 0xc3, CALL_LENGTH = 4 /* call *8(%rsp) */ };
+	greg_t *regs = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
+	uint64_t rip = (uint64_t)regs[REG_RIP], back;
+
+	if (!regmap__code_contains(rip))
+		return;
+	back = *(const uint64_t *)(uintptr_t)regs[REG_RSP];
+	if (!within(back, regmap__native_begin, regmap__native_end))
+		return;
+	if (*(const uint8_t *)(uintptr_t)rip != RET)
+		back -= CALL_LENGTH;
+	regs[REG_RIP] = (greg_t)back;
+	regs[REG_RSP] += (greg_t)sizeof(back);
+}
+
 int regmap__guard_copy(void *to, const void *from, size_t length, struct cpu_trap *trap)
 {
 	return regmap__copy_bytes(to, from, length, 0, trap);

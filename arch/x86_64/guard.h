@@ -19,8 +19,14 @@
 bool regmap__guard_fixup(int signo, const siginfo_t *info, void *ucontext);
 
 /*
+ * A handler is to find no stub of native.h's, of which unwinders know nothing: the context becomes that
+ * of the call that led there, which will be made again, or of what follows it.
+ */
+void regmap__guard_leave_stub(void *ucontext);
+
+/*
  * Copy between any two addresses of this process. 0, or -1 with @trap filled in (and some bytes
- * copied).
+ * copied). Touches no vector register for less than 64 bytes.
  */
 int regmap__guard_copy(void *to, const void *from, size_t length, struct cpu_trap *trap);
 /* Load 1 to 3 aligned words, each at once. 0, or -1 with @trap filled in. */

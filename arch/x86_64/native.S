@@ -43,7 +43,9 @@ regmap__native_run:
 1:	cmpq	$0, PLAIN(%rdi)
 	jne	6f
 	pushq	FLAGS(%rdi)
+	.cfi_adjust_cfa_offset 8
 	popfq
+	.cfi_adjust_cfa_offset -8
 	mov	0(%rdi), %rax
 	mov	8(%rdi), %rcx
 	mov	16(%rdi), %rdx
@@ -79,12 +81,16 @@ regmap__native_run:
 	mov	24(%rsp), %rax
 	mov	%rax, 56(%rdi)
 	pushfq
+	.cfi_adjust_cfa_offset 8
 	popq	FLAGS(%rdi)
+	.cfi_adjust_cfa_offset -8
 	xor	%r12d, %r12d
 	testl	$AC, FLAGS(%rdi)
 	jz	2f
 	pushq	$0x202
+	.cfi_adjust_cfa_offset 8
 	popfq
+	.cfi_adjust_cfa_offset -8
 2:	mov	SAVE(%rdi), %eax
 	xor	%edx, %edx
 	test	%eax, %eax
@@ -153,6 +159,7 @@ regmap__serialize:
 	.cfi_startproc
 	endbr64
 	mov	%rsp, %rax
+	.cfi_def_cfa_register %rax
 	mov	%ss, %ecx
 	push	%rcx
 	push	%rax
@@ -161,7 +168,6 @@ regmap__serialize:
 	push	%rcx
 	lea	1f(%rip), %rcx
 	push	%rcx
-	.cfi_def_cfa_register %rax
 	iretq
 1:	.cfi_def_cfa %rsp, 8
 	ret

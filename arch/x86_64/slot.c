@@ -51,6 +51,13 @@ static bool is_plain(const struct plan *p)
 	return p->kind == EM_COMPILED || p->kind == EM_NATIVE;
 }
 
+/* CALL or JMP, near, to where 8 bytes of memory say. */
+static bool is_indirect(const struct plan *p)
+{
+	return (p->kind == EM_CALL || p->kind == EM_JUMP) && p->has_mem && p->width == 8 &&
+	       p->mem.base != CPU_RSP && p->mem.segment == EM_SEG_NONE;
+}
+
 /* What loads a segment register may take thread-local storage away in the middle of the slot. */
 static bool names_segment(const struct em_decoded *d)
 {
@@ -97,13 +104,13 @@ static bool has_inline(struct making *m)
 
 	if (!m->request->inline_access)
 		return no(m, "no inline part is wanted");
-	if (!is_plain(p) || !p->has_mem || m->d.mem < 0)
+	if ((!is_plain(p) && !is_indirect(p)) || !p->has_mem || m->d.mem < 0)
 		return no(m, "no ordinary operand");
 	if (!p->size || p->size > SLOT_VIEW_MOST || !(p->access & (EM_READ | EM_WRITE)))
 		return no(m, "an operand of unusual size");
 	if (names_segment(&m->d))
 		return no(m, "it has to do with a segment register");
-	if (writes_rsp(&m->d))
+	if (!is_indirect(p) && writes_rsp(&m->d))
 		return no(m, "it writes RSP");
 	if (is_x87(&m->d) && !regmap__em_is_amd())
 		return no(m, "the x87 remembers the address of its last instruction");
@@ -150,6 +157,14 @@ static unsigned address_registers(const struct making *m)
 	return m->plan->mem.index8 ? 1u << m->plan->mem.base | 1u << CPU_RAX : 0;
 }
 
+/* CALL uses RSP only when all the rest is over. */
+static unsigned used_registers(const struct making *m)
+{
+	unsigned used = regmap__em_used_registers(&m->d);
+
+	return is_indirect(m->plan) ? used & ~(1u << CPU_RSP) : used;
+}
+
 /*
  * The instruction's registers must hold the program's values while it runs, so the two of ours are
  * others. RAX, where it keeps flags, is given back before.
@@ -157,7 +172,7 @@ static unsigned address_registers(const struct making *m)
 static bool choose_registers(struct making *m)
 {
 	const unsigned all = 0xffff & ~(1u << CPU_RSP), low = 0xcf; /* but RSP, RBP */
-	unsigned used = regmap__em_used_registers(&m->d);
+	unsigned used = used_registers(m);
 	unsigned avoid = used | address_registers(m);
 	bool in_ax = !m->pushes_flags;
 
@@ -194,11 +209,25 @@ static bool rewrite_accumulator(struct making *m)
 	return true;
 }
 
+/* mov (base), base: where to go, for the end. It is one of the first eight, with a plain ModRM. */
+static bool rewrite_indirect(struct making *m)
+{
+	const uint8_t load[] = {0x48, 0x8b, (uint8_t)(m->reg[SLOT_BASE] << 3 | m->reg[SLOT_BASE])};
+
+	memcpy(m->insn.code, load, sizeof load);
+	m->insn.code_length = sizeof load;
+	m->insn.base = m->reg[SLOT_BASE];
+	m->insn.rsp = EM_NO_REG;
+	return true;
+}
+
 /* splice.c chooses between base and stand-in by itself, if both are needed. */
 static bool rewrite(struct making *m)
 {
 	unsigned allowed = 1u << m->reg[SLOT_BASE];
 
+	if (is_indirect(m->plan))
+		return rewrite_indirect(m);
 	if (!(m->d.insn.attributes & ZYDIS_ATTRIB_HAS_MODRM))
 		return rewrite_accumulator(m);
 	if (m->reg[SLOT_STACK] != EM_NO_REG)
@@ -463,22 +492,47 @@ static void check_congruence(struct making *m, struct slot_jump *miss)
 	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, miss);
 }
 
-static void translate(struct making *m, struct slot_jump *miss)
+/* Is the address in this view? Then the register has its offset there. */
+static void try_view(struct making *m, size_t member, struct slot_jump *none,
+                     struct slot_jump *outside)
 {
-	enum { ADD = 0x03, SUB = 0x2b, CMP = 0x3b };
+	enum { SUB = 0x2b, CMP = 0x3b };
 	unsigned view = m->reg[SLOT_TEMP], base = m->reg[SLOT_BASE];
 
-	regmap__emit_rip(&m->e, true, 0x8b, view,
-	                 m->request->cell + offsetof(struct slot_cell, view));
+	regmap__emit_rip(&m->e, true, 0x8b, view, m->request->cell + member);
 	regmap__emit_test(&m->e, view);
-	regmap__emit_jump_if(&m->e, SLOT_IF_EQUAL, miss);
+	regmap__emit_jump_if(&m->e, SLOT_IF_EQUAL, none);
 	regmap__emit_arithmetic(&m->e, SUB, base, view, offsetof(struct view, start));
 	regmap__emit_arithmetic(&m->e, CMP, base, view, limit_at(m->plan));
-	regmap__emit_jump_if(&m->e, SLOT_IF_ABOVE_OR_EQUAL, miss);
+	regmap__emit_jump_if(&m->e, SLOT_IF_ABOVE_OR_EQUAL, outside);
+}
+
+/* @found: where it goes on once a view is found. */
+static void translate(struct making *m, struct slot_jump *miss, struct slot_jump *outside,
+                      unsigned *found)
+{
+	enum { ADD = 0x03 };
+	unsigned view = m->reg[SLOT_TEMP], base = m->reg[SLOT_BASE];
+
+	try_view(m, offsetof(struct slot_cell, view), miss, outside);
+	*found = m->e.at;
 	if (needs_congruence(m))
 		check_congruence(m, miss);
 	regmap__emit_arithmetic(&m->e, ADD, base, view, offsetof(struct view, start));
 	regmap__emit_arithmetic(&m->e, ADD, base, view, offsetof(struct view, delta));
+}
+
+/* Out of the way: what is here more seldom, ordinary memory perhaps. */
+static void try_other(struct making *m, struct slot_jump *miss, const struct slot_jump *outside,
+                      unsigned found)
+{
+	enum { ADD = 0x03 };
+
+	regmap__emit_land(&m->e, outside);
+	regmap__emit_arithmetic(&m->e, ADD, m->reg[SLOT_BASE], m->reg[SLOT_TEMP],
+	                        offsetof(struct view, start));
+	try_view(m, offsetof(struct slot_cell, other), miss, miss);
+	regmap__emit_jump_back(&m->e, found);
 }
 
 static void jump_to_next(struct making *m)
@@ -488,13 +542,12 @@ static void jump_to_next(struct making *m)
 }
 
 /*
- * Nothing has happened: with the registers as they were, on to the call part. @busy: the state
- * where the lane may be busy; @idle: where it isn't yet.
+ * Nothing has happened: with the registers as they were, on to the call part. @busy: from where the
+ * lane may be busy; @idle: where it isn't yet.
  */
-static void emit_misses(struct making *m, unsigned state, const struct slot_jump *busy,
+static void emit_misses(struct making *m, const struct slot_jump *busy,
                         const struct slot_jump *idle)
 {
-	regmap__emit_state(&m->e, state | SLOT_BUSY, ~0u);
 	regmap__emit_land(&m->e, busy);
 	leave_lane(m, false);
 	regmap__emit_land(&m->e, idle);
@@ -502,10 +555,39 @@ static void emit_misses(struct making *m, unsigned state, const struct slot_jump
 	close_frame(m);
 }
 
+/* PUSH of where the program goes on. */
+static void push_next(struct making *m)
+{
+	regmap__emit_rip(&m->e, false, 0xff, 6,
+	                 m->request->cell + offsetof(struct slot_cell, next));
+	regmap__emit_state(&m->e, SLOT_PUSHED, 0);
+}
+
+/* The registers are the program's again before it counts: until then nothing has happened. */
+static void leave_indirectly(struct making *m)
+{
+	int32_t target = m->request->tls + (int32_t)offsetof(struct lane_tls, target);
+
+	regmap__emit_tls_store(&m->e, m->reg[SLOT_BASE], target);
+	leave_lane(m, m->request->count);
+	close_frame(m);
+	if (m->plan->kind == EM_CALL)
+		push_next(m);
+	regmap__emit_tls_jump(&m->e, target);
+}
+
+static void leave_behind(struct making *m)
+{
+	regmap__emit_state(&m->e, SLOT_DONE, SLOT_IN_AX | SLOT_IN_FRAME);
+	leave_lane(m, m->request->count);
+	close_frame(m);
+	jump_to_next(m);
+}
+
 static void emit_inline(struct making *m)
 {
-	struct slot_jump busy = {.count = 0}, idle = {.count = 0};
-	unsigned state;
+	struct slot_jump busy = {.count = 0}, idle = {.count = 0}, outside = {.count = 0};
+	unsigned state, found;
 
 	open_frame(m);
 	emit_address(m);
@@ -514,18 +596,20 @@ static void emit_inline(struct making *m)
 	if (m->is_x87)
 		check_x87(m, &idle);
 	enter_lane(m, &idle);
-	translate(m, &busy);
+	translate(m, &busy, &outside, &found);
 	if (m->needs_flags)
 		give_flags_back(m);
 	else
 		forget_flags(m);
 	m->map->access = (uint16_t)m->e.at;
 	regmap__emit_bytes(&m->e, m->insn.code, m->insn.code_length);
-	regmap__emit_state(&m->e, SLOT_DONE, SLOT_IN_AX | SLOT_IN_FRAME);
-	leave_lane(m, m->request->count);
-	close_frame(m);
-	jump_to_next(m);
-	emit_misses(m, state, &busy, &idle);
+	if (is_indirect(m->plan))
+		leave_indirectly(m);
+	else
+		leave_behind(m);
+	regmap__emit_state(&m->e, state | SLOT_BUSY, ~0u);
+	try_other(m, &busy, &outside, found);
+	emit_misses(m, &busy, &idle);
 }
 
 /* --- the other parts --- */
@@ -556,16 +640,24 @@ static bool is_bound(const struct making *m)
 	       insn->meta.category == ZYDIS_CATEGORY_INTERRUPT;
 }
 
-/* RIP-relative operands stay where they are. */
+/* RIP-relative operands stay where they are. CALL becomes PUSH and JMP. */
 static bool emit_original(struct making *m)
 {
 	const struct plan *p = m->plan;
+	bool calls = p->kind == EM_CALL && is_indirect(p);
 	uint8_t bytes[EM_MAX_LENGTH];
-	uint64_t moved = m->request->site - (m->request->code + m->e.at);
+	uint64_t moved;
 
-	if (is_bound(m))
+	if (is_bound(m) && !calls)
 		return no(m, "it can't be moved");
+	regmap__emit_state(&m->e, 0, ~0u);
+	m->map->original = (uint16_t)m->e.at;
 	memcpy(bytes, p->bytes, p->length);
+	if (calls) {
+		push_next(m);
+		bytes[m->d.insn.raw.modrm.offset] ^= (2 ^ 4) << 3;
+	}
+	moved = m->request->site - (m->request->code + m->e.at);
 	if (p->mem.base == EM_RIP) {
 		int64_t disp = p->mem.disp + (int64_t)moved;
 
@@ -573,10 +665,109 @@ static bool emit_original(struct making *m)
 			return no(m, "its operand is too far from its slot");
 		memcpy(bytes + m->d.insn.raw.disp.offset, &disp, 4);
 	}
-	regmap__emit_state(&m->e, 0, ~0u);
-	m->map->original = (uint16_t)m->e.at;
 	regmap__emit_bytes(&m->e, bytes, p->length);
-	regmap__emit_state(&m->e, SLOT_DONE, 0);
+	regmap__emit_state(&m->e, SLOT_DONE, SLOT_PUSHED);
+	jump_to_next(m);
+	return true;
+}
+
+/* --- instructions that pass --- */
+
+static bool is_jump(const struct em_decoded *d)
+{
+	return d->insn.meta.category == ZYDIS_CATEGORY_COND_BR ||
+	       d->insn.meta.category == ZYDIS_CATEGORY_UNCOND_BR ||
+	       d->insn.meta.category == ZYDIS_CATEGORY_CALL;
+}
+
+/* To where it says, by 32 bits. LOOP, JRCXZ and XBEGIN have no such form. */
+static bool is_simple_jump(const struct em_decoded *d)
+{
+	return is_jump(d) && d->insn.raw.imm[0].is_relative &&
+	       ((d->insn.opcode & 0xf0) == 0x70 || (d->insn.opcode & 0xf0) == 0x80 ||
+	        d->insn.opcode == 0xeb || d->insn.opcode == 0xe9 || d->insn.opcode == 0xe8) &&
+	       !(d->insn.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE);
+}
+
+/* What is known by its own address, or makes the next instruction special, stays. */
+static bool is_ordinary(const struct em_decoded *d)
+{
+	switch (d->insn.meta.category) {
+	case ZYDIS_CATEGORY_DATAXFER:
+	case ZYDIS_CATEGORY_BINARY:
+	case ZYDIS_CATEGORY_LOGICAL:
+	case ZYDIS_CATEGORY_SHIFT:
+	case ZYDIS_CATEGORY_ROTATE:
+	case ZYDIS_CATEGORY_BITBYTE:
+	case ZYDIS_CATEGORY_BMI1:
+	case ZYDIS_CATEGORY_BMI2:
+	case ZYDIS_CATEGORY_CMOV:
+	case ZYDIS_CATEGORY_SETCC:
+	case ZYDIS_CATEGORY_CONVERT:
+	case ZYDIS_CATEGORY_NOP:
+	case ZYDIS_CATEGORY_WIDENOP:
+	case ZYDIS_CATEGORY_SSE:
+	case ZYDIS_CATEGORY_LOGICAL_FP:
+	case ZYDIS_CATEGORY_AVX:
+	case ZYDIS_CATEGORY_AVX2:
+	case ZYDIS_CATEGORY_BROADCAST:
+	case ZYDIS_CATEGORY_AES:
+	case ZYDIS_CATEGORY_PCLMULQDQ: return !names_segment(d);
+	default: return d->insn.mnemonic == ZYDIS_MNEMONIC_LEA;
+	}
+}
+
+static bool touches_memory(const struct em_decoded *d)
+{
+	for (int i = 0; i < d->insn.operand_count; i++)
+		if (d->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    (d->op[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN ||
+		     d->op[i].mem.base == ZYDIS_REGISTER_RIP ||
+		     d->op[i].mem.base == ZYDIS_REGISTER_EIP))
+			return d->insn.meta.category != ZYDIS_CATEGORY_NOP &&
+			       d->insn.meta.category != ZYDIS_CATEGORY_WIDENOP;
+	return false;
+}
+
+bool regmap__slot_can_pass(struct plan *plan, const uint8_t *code, size_t length)
+{
+	struct em_decoded d;
+
+	if (regmap__em_decode(&d, code, length) || d.insn.attributes & ZYDIS_ATTRIB_HAS_LOCK)
+		return false;
+	if (!is_simple_jump(&d) && (!is_ordinary(&d) || touches_memory(&d)))
+		return false;
+	memset(plan, 0, sizeof *plan);
+	plan->mem.base = plan->mem.index = EM_NO_REG;
+	plan->length = d.insn.length;
+	memcpy(plan->bytes, code, plan->length);
+	return true;
+}
+
+/* A branch that is taken doesn't come back. */
+static bool emit_branch(struct making *m)
+{
+	const ZydisDecodedInstruction *insn = &m->d.insn;
+	uint64_t target = m->request->site + m->plan->length + (uint64_t)insn->raw.imm[0].value.s;
+	int64_t distance;
+	int32_t near;
+	uint8_t code[6] = {0x0f, (uint8_t)(0x80 | (insn->opcode & 15))};
+	unsigned length = 6;
+
+	m->map->original = (uint16_t)m->e.at;
+	if (insn->mnemonic == ZYDIS_MNEMONIC_CALL)
+		push_next(m);
+	if (insn->meta.category != ZYDIS_CATEGORY_COND_BR) {
+		code[0] = 0xe9;
+		length = 5;
+	}
+	distance = (int64_t)(target - (m->request->code + m->e.at + length));
+	near = (int32_t)distance;
+	if (near != distance)
+		return no(m, "its target is too far from its slot");
+	memcpy(code + length - sizeof near, &near, sizeof near);
+	regmap__emit_bytes(&m->e, code, length);
+	regmap__emit_state(&m->e, SLOT_DONE, SLOT_PUSHED);
 	jump_to_next(m);
 	return true;
 }
@@ -614,13 +805,14 @@ size_t regmap__slot_generate(const struct slot_request *request, uint8_t to[SLOT
 		*why = "not an instruction";
 		return 0;
 	}
-	if (prepare(&m)) {
+	if (!request->passes && prepare(&m)) {
 		memcpy(map->scratch, m.reg, sizeof map->scratch);
 		map->scratches = SLOT_SCRATCHES;
 		emit_inline(&m);
 	}
-	emit_call(&m);
-	if (!emit_original(&m)) {
+	if (!request->passes)
+		emit_call(&m);
+	if (!(is_simple_jump(&m.d) ? emit_branch(&m) : emit_original(&m))) {
 		*why = m.why;
 		return 0;
 	}

@@ -40,7 +40,9 @@ struct lane {
 	_Atomic uint64_t count; /* accesses from slots, where they are counted */
 	_Atomic uint64_t key;   /* regmap__thread_key(); 0: free */
 	_Atomic uint64_t tid;
-	uint64_t spare[4];
+	int *error;    /* the thread's errno */
+	uint64_t miss; /* counts, so that cells change but seldom */
+	uint64_t spare[2];
 };
 
 /*
@@ -50,18 +52,20 @@ struct lane {
 struct lane_tls {
 	uint32_t magic, unused;
 	struct lane *lane;
+	uint64_t target; /* of a CALL or JMP through memory, on the way out of a slot */
 };
 
 /* The data of one slot: private writable memory within 2 GB of its code. */
 struct slot_cell {
-	_Alignas(64) const
+	_Alignas(16) const
 		void *entry; /* regmap__slot_call(); finds the cell by the CALL's own operand */
-	const struct view *_Atomic view; /* the last one; NULL: none yet */
+	const struct view *_Atomic view; /* NULL: none yet */
 	uint64_t site, next;             /* guest addresses: of the instruction and behind it */
 	uint64_t start;                  /* of the slot's code */
 	uint64_t original;               /* of that part; 0: there is none */
 	const struct plan *plan;         /* of the instruction, with its bytes */
 	uint64_t spare;
+	const struct view *_Atomic other; /* looked at where the first one doesn't do */
 };
 
 /* What regmap__slot_call() lays on the stack, below the red zone, for C. */
@@ -90,10 +94,11 @@ struct slot_request {
 	uint32_t magic;     /* its value */
 	bool count;         /* lane.count */
 	bool inline_access; /* false: only a call part */
+	bool passes;        /* nothing but the instruction, moved: regmap__slot_can_pass() */
 	bool pushed_flags;  /* keep flags as processors without LAHF must: for tests */
 };
 
-enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 32 };
+enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 32, SLOT_NO_ACCESS = 0xffff };
 
 /* What is what in a slot's code, for regmap__slot_roll(). Written by regmap__slot_generate(). */
 struct slot_map {
@@ -119,6 +124,12 @@ struct slot_map {
  */
 size_t regmap__slot_generate(const struct slot_request *request, uint8_t to[SLOT_CODE_MOST],
                              struct slot_map *map, struct slot_cell *cell, const char **why);
+
+/*
+ * Can an instruction that accesses no memory be moved to a slot? @plan gets its bytes and length, and
+ * the kind EM_NONE. AS-Safe.
+ */
+bool regmap__slot_can_pass(struct plan *plan, const uint8_t *code, size_t length);
 
 /*
  * What is dead behind an instruction: decodes from @code on, at most @length bytes. Flags only: see

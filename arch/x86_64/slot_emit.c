@@ -180,6 +180,16 @@ void regmap__emit_tls_load(struct slot_emit *e, unsigned reg, int32_t offset)
 	tls(e, true, 0x8b, reg, offset);
 }
 
+void regmap__emit_tls_store(struct slot_emit *e, unsigned reg, int32_t offset)
+{
+	tls(e, true, 0x89, reg, offset);
+}
+
+void regmap__emit_tls_jump(struct slot_emit *e, int32_t offset)
+{
+	tls(e, false, 0xff, 4, offset);
+}
+
 void regmap__emit_tls_compare(struct slot_emit *e, int32_t offset, uint32_t value)
 {
 	tls(e, false, 0x81, 7, offset);
@@ -217,6 +227,12 @@ void regmap__emit_land(struct slot_emit *e, const struct slot_jump *jump)
 
 		memcpy(e->to + jump->at[i] - sizeof distance, &distance, sizeof distance);
 	}
+}
+
+void regmap__emit_jump_back(struct slot_emit *e, unsigned to)
+{
+	byte(e, 0xe9);
+	word(e, to - (e->at + 4));
 }
 
 void regmap__emit_jump(struct slot_emit *e, uint64_t target, uint64_t pointer)

@@ -70,6 +70,8 @@ void regmap__emit_constant(struct slot_emit *e, unsigned reg, uint64_t value);
 void regmap__emit_rip(struct slot_emit *e, bool wide, uint8_t opcode, unsigned reg,
                       uint64_t target);
 void regmap__emit_tls_load(struct slot_emit *e, unsigned reg, int32_t offset);
+void regmap__emit_tls_store(struct slot_emit *e, unsigned reg, int32_t offset);
+void regmap__emit_tls_jump(struct slot_emit *e, int32_t offset);
 void regmap__emit_segment_base(struct slot_emit *e, unsigned reg, bool gs);
 
 /* These change the flags. */
@@ -81,6 +83,8 @@ void regmap__emit_test(struct slot_emit *e, unsigned reg);
 enum { SLOT_IF_ABOVE_OR_EQUAL = 0x83, SLOT_IF_EQUAL = 0x84, SLOT_IF_NOT_EQUAL = 0x85 };
 void regmap__emit_jump_if(struct slot_emit *e, uint8_t condition, struct slot_jump *jump);
 void regmap__emit_land(struct slot_emit *e, const struct slot_jump *jump);
+/* To what has been laid already. */
+void regmap__emit_jump_back(struct slot_emit *e, unsigned to);
 /* To a guest address: near if it is, else by way of a pointer to it. */
 void regmap__emit_jump(struct slot_emit *e, uint64_t target, uint64_t pointer);
 

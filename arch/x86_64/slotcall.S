@@ -94,12 +94,27 @@
 	vmovdqa64 64 * \n(%r12), %zmm\n
 	.endif
 	.endr
+	.endm
+
+	.macro	each_mask direction
 	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7
 	.ifc	\direction, out
 	kmovq	%k\n, 2048 + 8 * \n(%r12)
 	.else
 	kmovq	2048 + 8 * \n(%r12), %k\n
 	.endif
+	.endr
+	.endm
+
+	.macro	clear_more
+	.irp	n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+	vpxord	%zmm\n, %zmm\n, %zmm\n
+	.endr
+	.endm
+
+	.macro	clear_mask
+	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7
+	kxorq	%k\n, %k\n, %k\n
 	.endr
 	.endm
 
@@ -154,8 +169,7 @@ regmap__slot_call:
 	label	framed
 	.cfi_def_cfa rbx, 296
 	in_frame
-	cld
-	testl	$0x40000, SLOT_FLAGS(%rbx)	/* AC: the next load may fault */
+	testl	$0x40400, SLOT_FLAGS(%rbx)	/* AC: the next load may fault; DF */
 	jnz	6f
 	label	without_ac
 	mov	SLOT_FRAME_SIZE(%rbx), %rax
@@ -189,6 +203,30 @@ regmap__slot_call:
 	mov	%rbx, %rsp
 	label	leaving
 	.cfi_def_cfa rsp, 296
+	/* POPFQ takes longer than a callback: where there are but status flags to give back, these do. */
+	mov	SLOT_FLAGS(%rsp), %eax
+	mov	%eax, %ecx
+	and	$~0x8d5, %ecx
+	cmp	regmap__slot_state+SLOT_STATE_OTHERS(%rip), %ecx
+	jne	9f
+	bt	$11, %eax
+	setc	%cl
+	mov	%al, %ah
+	mov	%cl, %al
+	add	$0x7f, %al	/* overflows if AL is 1 */
+	sahf
+	take_back
+	lea	SLOT_FRAME_SIZE(%rsp), %rsp
+	label	leaving_status
+	.cfi_remember_state
+	.cfi_def_cfa_offset 136
+	in_registers
+	rip_in_cell 0
+	ret
+
+9:
+	label	leaving_all
+	.cfi_restore_state
 	take_back
 	lea	SLOT_FLAGS(%rsp), %rsp
 	label	leaving_flags
@@ -243,10 +281,14 @@ regmap__slot_call:
 
 	/*
 	 * With the vector state saved: 1 a callback may use it, 2 the emulator needs an image of it.
-	 * XRSTOR takes longer than all the rest, so a callback has vector registers saved one by one,
-	 * where that is all there is: x87 and MMX registers are hardly ever in use.
+	 * XRSTOR takes longer than all the rest, so a callback has those vector registers saved one by
+	 * one that are in use, where that is all there is. What isn't, is zeros.
 	 */
-8:	mov	$1, %eax
+8:
+	label	noted
+	.cfi_def_cfa rbx, 296
+	in_frame
+	mov	$1, %eax
 4:
 	label	undecided
 	.cfi_def_cfa rbx, 296
@@ -260,26 +302,46 @@ regmap__slot_call:
 	jz	4f
 	mov	$1, %ecx
 	xgetbv
-	test	$XSTATE_X87, %al
-	jnz	4f
+	mov	%eax, %r15d
 	lea	-SLOT_VECTORS(%rsp), %rsp
 	and	$-64, %rsp
 	testb	$0, -SLOT_PROBE_FULL(%rsp)
 	mov	%rsp, %r12
 	stmxcsr	SLOT_VECTORS_MXCSR(%r12)
-	cmp	$SLOT_WAY_512, %r14d
-	je	1f
+	test	$(XSTATE_AVX | XSTATE_ZMM_HI256), %al
+	jnz	1f
+	each	movaps, xmm, 16, out
+	jmp	2f
+1:	test	$XSTATE_ZMM_HI256, %al
+	jnz	1f
 	each	vmovdqa, ymm, 32, out
 	jmp	2f
 1:	each	vmovdqa64, zmm, 64, out
+2:	test	$XSTATE_HI16_ZMM, %al
+	jz	1f
 	each_more out
-2:
+1:	test	$XSTATE_OPMASK, %al
+	jz	1f
+	each_mask out
+1:	test	$XSTATE_X87, %al
+	jz	1f
+	fxsave64 SLOT_VECTORS_X87(%r12)
+1:
 	label	saved_some
 	vzeroupper
 	cmpl	$0x1f80, SLOT_VECTORS_MXCSR(%r12)
 	je	1f
 	movl	$0x1f80, SLOT_VECTORS_MXCSR+4(%r12)
 	ldmxcsr	SLOT_VECTORS_MXCSR+4(%r12)
+1:	test	$XSTATE_X87, %r15b
+	jz	1f
+	/* An empty stack that works as it does by default need not be emptied. */
+	mov	SLOT_VECTORS_X87(%r12), %rax
+	shl	$24, %rax
+	shr	$24, %rax
+	cmp	$0x37f, %rax
+	je	1f
+	fninit
 1:	mov	%rbx, %rdi
 	xor	%esi, %esi
 	mov	%r13d, %edx
@@ -287,24 +349,69 @@ regmap__slot_call:
 	mov	%eax, %r13d
 	mov	$1, %ecx
 	xgetbv
+	test	$XSTATE_X87, %r15b
+	jnz	7f
 	test	$XSTATE_X87, %al
+	jnz	8f
+	/* What was in no use is as it began. */
+.Lx87_is_back:
+	not	%r15d
+	and	%r15d, %eax
+	not	%r15d
+	test	$XSTATE_HI16_ZMM, %al
 	jz	1f
-	/* The callback used them: back to how they begin. */
+	clear_more
+1:	test	$XSTATE_OPMASK, %al
+	jz	1f
+	clear_mask
+1:	test	$(XSTATE_AVX | XSTATE_ZMM_HI256), %r15b
+	jnz	1f
+	vzeroupper
+	each	movaps, xmm, 16, in
+	jmp	2f
+1:	test	$XSTATE_ZMM_HI256, %r15b
+	jnz	1f
+	vzeroupper
+	each	vmovdqa, ymm, 32, in
+	jmp	2f
+1:	each	vmovdqa64, zmm, 64, in
+2:	test	$XSTATE_HI16_ZMM, %r15b
+	jz	1f
+	each_more in
+1:	test	$XSTATE_OPMASK, %r15b
+	jz	1f
+	each_mask in
+1:	stmxcsr	SLOT_VECTORS_MXCSR+4(%r12)
+	mov	SLOT_VECTORS_MXCSR+4(%r12), %eax
+	cmp	SLOT_VECTORS_MXCSR(%r12), %eax
+	je	1f
+	ldmxcsr	SLOT_VECTORS_MXCSR(%r12)
+1:
+	label	restored_some
+	mov	%r13d, %eax
+	jmp	regmap__slot_decided
+
+	/* x87 and MMX registers were in use. Restoring them takes twice as long as looking. */
+7:
+	fxsave64 SLOT_VECTORS_X87_AFTER(%r12)
+	xor	%esi, %esi
+	.irp	at, 0, 8, 16, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 136, 144, 152
+	mov	SLOT_VECTORS_X87+\at(%r12), %rcx
+	xor	SLOT_VECTORS_X87_AFTER+\at(%r12), %rcx
+	or	%rcx, %rsi
+	.endr
+	jz	.Lx87_is_back
+	fxrstor64 SLOT_VECTORS_X87(%r12)
+	jmp	.Lx87_is_back
+	/* The callback has used them. */
+8:	mov	%eax, %r14d
 	lea	-SLOT_LEGACY(%r12), %rsp
 	no_components %rsp
 	mov	$XSTATE_X87, %eax
 	xor	%edx, %edx
 	xrstor64 (%rsp)
-1:	cmp	$SLOT_WAY_512, %r14d
-	je	1f
-	each	vmovdqa, ymm, 32, in
-	jmp	2f
-1:	each	vmovdqa64, zmm, 64, in
-	each_more in
-2:	ldmxcsr	SLOT_VECTORS_MXCSR(%r12)
-	label	restored_some
-	mov	%r13d, %eax
-	jmp	regmap__slot_decided
+	mov	%r14d, %eax
+	jmp	.Lx87_is_back
 
 4:
 	label	undecided_all
@@ -354,6 +461,7 @@ regmap__slot_call:
 	pushfq
 	andl	$~0x40000, (%rsp)
 	popfq
+	cld
 	jmp	regmap__slot_without_ac
 5:	mov	SLOT_CELL_ORIGINAL(%rax), %rcx
 	mov	%rcx, SLOT_TARGET(%rbx)

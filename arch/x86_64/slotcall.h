@@ -31,13 +31,16 @@
 #define SLOT_STATE_HIGH 12
 #define SLOT_STATE_COMPACT 16
 #define SLOT_STATE_WAY 20
+#define SLOT_STATE_OTHERS 24
 /* Of struct slot_state.way. */
 #define SLOT_WAY_IMAGE 0
 #define SLOT_WAY_256 1
 #define SLOT_WAY_512 2
-/* Vector registers that are saved one by one: ZMM0-31, K0-7, MXCSR. */
+/* Vector registers that are saved one by one: ZMM0-31, K0-7, MXCSR; FXSAVE images before and after. */
 #define SLOT_VECTORS_MXCSR 2112
-#define SLOT_VECTORS 2176
+#define SLOT_VECTORS_X87 2176
+#define SLOT_VECTORS_X87_AFTER 2688
+#define SLOT_VECTORS 3200
 /* Room for an XSAVE image of nothing but legacy state. */
 #define SLOT_LEGACY 640
 /* How far down the stack is touched before C is called that can't be rolled back. */
@@ -46,6 +49,10 @@
 
 #ifdef __ASSEMBLER__
 #define XSTATE_X87 1
+#define XSTATE_AVX 4
+#define XSTATE_OPMASK 0x20
+#define XSTATE_ZMM_HI256 0x40
+#define XSTATE_HI16_ZMM 0x80
 #else
 
 #include "slot.h"
@@ -56,6 +63,7 @@ struct slot_state {
 	uint32_t mask[2]; /* XCR0 without PKRU */
 	uint32_t compact; /* XSAVEC is there */
 	uint32_t way;     /* SLOT_WAY_*: around a callback */
+	uint32_t others;  /* flags without the status flags, as they are as a rule; 0: no SAHF */
 };
 extern struct slot_state regmap__slot_state;
 void regmap__slot_state_init(void);

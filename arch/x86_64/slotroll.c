@@ -22,6 +22,7 @@ _Static_assert(offsetof(struct slot_cell, original) == SLOT_CELL_ORIGINAL, "as s
 _Static_assert(offsetof(struct slot_cell, spare) == SLOT_CELL_NOTE, "as slotcall.S has it");
 _Static_assert(offsetof(struct slot_state, mask) == SLOT_STATE_LOW, "as slotcall.S has it");
 _Static_assert(offsetof(struct slot_state, way) == SLOT_STATE_WAY, "as slotcall.S has it");
+_Static_assert(offsetof(struct slot_state, others) == SLOT_STATE_OTHERS, "as slotcall.S has it");
 _Static_assert(offsetof(struct slot_state, compact) == SLOT_STATE_COMPACT, "as slotcall.S has it");
 
 enum { XSTATE_PKRU = 1 << 9, XSAVEC = 1 << 1, XGETBV_1 = 1 << 2 };
@@ -42,6 +43,13 @@ static uint32_t best_way(uint64_t mask, unsigned features)
 	return mask == (UP_TO_256 | XSTATE_VECTOR) && b & AVX512BW ? SLOT_WAY_512 : SLOT_WAY_IMAGE;
 }
 
+static bool has_sahf(void)
+{
+	unsigned a, b, c = 0, d;
+
+	return __get_cpuid(0x80000001, &a, &b, &c, &d) && c & 1;
+}
+
 void regmap__slot_state_init(void)
 {
 	const struct xstate *x = &regmap__xstate;
@@ -54,6 +62,7 @@ void regmap__slot_state_init(void)
 		.mask = {(uint32_t)mask, (uint32_t)(mask >> 32)},
 		.compact = a & XSAVEC ? 1 : 0,
 		.way = best_way(mask, a),
+		.others = has_sahf() ? CPU_IF | 2 : 0,
 	};
 }
 
@@ -63,8 +72,9 @@ extern const uint8_t regmap__slot_entered_24[], regmap__slot_entered_32[],
 	regmap__slot_leaving_rip[], regmap__slot_leaving_ret[], regmap__slot_exit[],
 	regmap__slot_exiting[], regmap__slot_exiting_flags[], regmap__slot_exiting_rsp[],
 	regmap__slot_exiting_ret[], regmap__slot_undecided[], regmap__slot_saved[],
-	regmap__slot_restored[], regmap__slot_special[], regmap__slot_saved_some[],
-	regmap__slot_restored_some[], regmap__slot_undecided_all[];
+	regmap__slot_restored[], regmap__slot_special[], regmap__slot_noted[],
+	regmap__slot_saved_some[], regmap__slot_restored_some[], regmap__slot_undecided_all[],
+	regmap__slot_leaving_status[], regmap__slot_leaving_all[];
 
 /* How to find the program's state from each label on, up to the next. */
 enum how {
@@ -96,6 +106,8 @@ static const struct stage {
 	{regmap__slot_decided, DECIDED, RAX},
 	{regmap__slot_over, OVER, 0},
 	{regmap__slot_leaving, LEAVING, 0},
+	{regmap__slot_leaving_status, RET_LEFT, 0},
+	{regmap__slot_leaving_all, LEAVING, 0},
 	{regmap__slot_leaving_flags, FLAGS_LEFT, 32},
 	{regmap__slot_leaving_rip, RET_LEFT, 24},
 	{regmap__slot_leaving_ret, RET_LEFT, 0},
@@ -104,6 +116,7 @@ static const struct stage {
 	{regmap__slot_exiting_flags, FLAGS_LEFT_2, SLOT_CELL - SLOT_FLAGS},
 	{regmap__slot_exiting_rsp, RSP_LEFT, SLOT_CELL - SLOT_RIP},
 	{regmap__slot_exiting_ret, RET_LEFT_2, 0},
+	{regmap__slot_noted, IN_FRAME, 0},
 	{regmap__slot_undecided, IN_FRAME, 0},
 	{regmap__slot_saved_some, KEEP_OUT, 0},
 	{regmap__slot_restored_some, DECIDED, R13},

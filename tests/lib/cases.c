@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "cases.h"
 
@@ -534,6 +537,19 @@ static uint64_t place(struct making *m, unsigned size)
 	return inside(m->d);
 }
 
+static bool stack_aside;
+
+static bool uses_stack(const struct t_insn *i)
+{
+	for (int k = 0; k < i->insn.operand_count; k++)
+		if (i->op[k].type == ZYDIS_OPERAND_TYPE_REGISTER ?
+		            i->op[k].reg.value == ZYDIS_REGISTER_RSP :
+		            i->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && k != i->mem &&
+		                    i->op[k].mem.base == ZYDIS_REGISTER_RSP)
+			return true;
+	return i->insn.mnemonic == ZYDIS_MNEMONIC_LEAVE;
+}
+
 static void choose_places(struct making *m)
 {
 	struct draw *d = m->d;
@@ -547,6 +563,8 @@ static void choose_places(struct making *m)
 		m->stack += below(d, 16);
 	if (d->style == T_EDGES && m->c->i.mem < 0)
 		m->stack = (chance(d, 50) ? T_WINDOW : T_WINDOW_END) + below(d, 24) - 8;
+	if (stack_aside && d->n % 8 != 7 && !uses_stack(&m->c->i))
+		m->stack = T_STACK + (surprise(d, 20) ? below(d, 16) : 0);
 }
 
 static void fill_registers(struct making *m)
@@ -912,10 +930,12 @@ static void prepare(struct making *m)
 
 static void write_code(const struct making *m)
 {
+	static const uint8_t nop[] = {0x0f, 0x1f, 0x00};
 	uint8_t *to = t_code + (m->code - T_CODE_AT);
 
+	memset(to, INT3, T_SLOT);
 	memcpy(to, m->c->i.bytes, m->c->i.insn.length);
-	memset(to + m->c->i.insn.length, INT3, T_SLOT - m->c->i.insn.length);
+	memcpy(to + m->c->i.insn.length, nop, sizeof(nop));
 }
 
 void t_case_make(struct t_case *c, const struct t_form *form, unsigned n, enum t_style style,
@@ -943,4 +963,49 @@ void t_case_describe(const struct t_case *c, char *to, size_t size)
 		snprintf(hex + 2 * i, 3, "%02x", c->i.bytes[i]);
 	t_format(c->i.bytes, c->i.insn.length, text, sizeof(text));
 	snprintf(to, size, "%s (%s)", text, hex);
+}
+
+/* For patching */
+
+static void give_up(const char *what)
+{
+	perror(what);
+	abort();
+}
+
+void t_stack_aside_make(void)
+{
+	void *start = (void *)(uintptr_t)(T_STACK - T_STACK_SIZE);
+
+	if (mmap(start, T_STACK_SIZE + T_PAGE, PROT_READ | PROT_WRITE,
+	         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != start)
+		give_up("no stack");
+	stack_aside = true;
+}
+
+static struct {
+	unsigned number, size;
+} batch;
+
+static void let_write(bool yes)
+{
+	int prot = PROT_READ | PROT_EXEC | (yes ? PROT_WRITE : 0);
+
+	if (mprotect(t_code + batch.number * batch.size * T_SLOT, batch.size * T_SLOT, prot))
+		give_up("mprotect");
+}
+
+unsigned t_place(unsigned entry, unsigned batch_size)
+{
+	batch.size = batch_size;
+	if (entry == 0) {
+		batch.number = (batch.number + 1) % (T_PLACES / batch_size);
+		let_write(true);
+	}
+	return batch.number * batch_size + entry;
+}
+
+void t_place_close(void)
+{
+	let_write(false);
 }

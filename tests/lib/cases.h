@@ -20,7 +20,11 @@ enum {
 	T_CODE_AT = 0x14000000,
 	T_LANDING = T_CODE_AT + T_CODE_SIZE - 256, /* branches go there */
 	T_GS_BASE = 0x5000,
-	T_SLOT = 32, /* bytes of code for a case */
+	T_STACK = T_ARENA -
+	          (1 << 20), /* see t_stack_aside_make(); no stack reaches from the arena to it */
+	T_STACK_SIZE = 0x10000,
+	T_SLOT = 32,                         /* bytes of code for a case */
+	T_PLACES = T_CODE_SIZE / T_SLOT - 8, /* for so many cases; then comes T_LANDING */
 };
 
 /* How cases are drawn. */
@@ -41,7 +45,10 @@ struct t_case {
 
 /* Once, after t_machine_init(). */
 void t_cases_init(void);
-/* @slot: which piece of code memory it gets. Writes the code. */
+/*
+ * @slot: which piece of code memory it gets, below T_PLACES. Writes the code: the instruction, a NOP
+ * of three bytes, such as a patch's jump needs behind a short one, INT3.
+ */
 void t_case_make(struct t_case *c, const struct t_form *form, unsigned n, enum t_style style,
                  unsigned slot);
 bool t_is_vsib(const struct t_insn *i);
@@ -54,5 +61,19 @@ bool t_is_emulated_by_kernel(const struct t_insn *i);
 bool t_loads_fs(const struct t_insn *i);
 /* The hex bytes and text of a case. */
 void t_case_describe(const struct t_case *c, char *to, size_t size);
+
+/* --- for sites that are to be patched --- */
+
+/*
+ * From now on, most instructions that don't use the stack find RSP at T_STACK: memory that is like
+ * any program's stack. Else it lies in the window, or next to it. Once.
+ */
+void t_stack_aside_make(void);
+/*
+ * The slot of a batch's entry: no two batches are in the same place while there is room, as code is
+ * patched for good. Sites are patched where code isn't writable: so t_place_close() before they run.
+ */
+unsigned t_place(unsigned entry, unsigned batch_size);
+void t_place_close(void);
 
 #endif

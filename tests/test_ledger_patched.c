@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+/* The same, from patched sites. */
+#define PATCHED true
+#include "test_ledger.c"
