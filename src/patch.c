@@ -31,8 +31,9 @@ static uint32_t digest(const struct plan *plan)
 /* What may be otherwise the next time. */
 static bool passes(enum patch_why why)
 {
-	return why == WHY_BUSY || why == WHY_CHANGED || why == WHY_ROOM || why == WHY_CROWD || why == WHY_BREAKPOINT ||
-	       why == WHY_WRITABLE || why == WHY_MEMORY || why == WHY_KERNEL;
+	return why == WHY_BUSY || why == WHY_CHANGED || why == WHY_ROOM || why == WHY_CROWD ||
+	       why == WHY_BREAKPOINT || why == WHY_WRITABLE || why == WHY_MEMORY ||
+	       why == WHY_KERNEL;
 }
 
 /* The longer it has been in vain, the more seldom it is tried. */

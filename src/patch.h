@@ -41,10 +41,10 @@ static inline void regmap__patch_heat(uint64_t rip, const struct plan *plan)
 /* One site with one sequence of bytes. Never freed, and constant but for what is atomic. */
 struct patch {
 	uint64_t site;
-	uint64_t slot;          /* 0: none, it becomes another instruction in place */
-	struct slot_cell *cell; /* in writable memory within reach of the slot */
-	struct plan plan;
-	struct slot_map map;
+	uint64_t slot;           /* 0: none, it becomes another instruction in place */
+	struct slot_cell *cell;  /* in writable memory within reach of the slot */
+	const struct plan *plan; /* NULL: it never was made whole */
+	const struct slot_map *map;
 	struct slot_dead dead;      /* what the slot relies on */
 	_Atomic uint32_t turn;      /* odd while its bytes change */
 	_Atomic uint32_t kind;      /* enum patch_kind: what stands in memory */

@@ -66,8 +66,8 @@ static void find_strays(uint64_t site, unsigned length, const uint8_t *behind,
 		for (unsigned i = 0; i < fixed; i++)
 			if (set >> i & 1)
 				bent[i] = PATCH_INT3;
-		strays->away[strays->count++] =
-			pun_first(site, length, bent) - pun_first(site, length, behind);
+		strays->away[strays->count++] = pun_first(site, length, bent) -
+		                                pun_first(site, length, behind);
 	}
 }
 
@@ -75,7 +75,7 @@ static void find_strays(uint64_t site, unsigned length, const uint8_t *behind,
 static void wish_pun(const struct patch *p, const uint8_t *behind, const struct low *low,
                      struct hop_wish *wish)
 {
-	unsigned length = p->plan.length;
+	unsigned length = p->plan->length;
 
 	wish->first = pun_first(p->site, length, behind);
 	wish->last = wish->first + (1ULL << 8 * (length - 1)) - 1;
@@ -149,14 +149,14 @@ static enum patch_why put_jump(const struct patch_text *text, struct patch *p, u
 
 	put_displacement(code + 1, p->site + PATCH_JUMP_SIZE, to);
 	return regmap__patch_put(text, p, code,
-	                         p->plan.length < PATCH_JUMP_SIZE ? PATCH_PUNNED : PATCH_JUMP) ?
+	                         p->plan->length < PATCH_JUMP_SIZE ? PATCH_PUNNED : PATCH_JUMP) ?
 	               WHY_NONE :
 	               WHY_CHANGED;
 }
 
 static bool get_behind(const struct patch_text *text, const struct patch *p, uint8_t *behind)
 {
-	unsigned length = p->plan.length;
+	unsigned length = p->plan->length;
 
 	return length >= PATCH_JUMP_SIZE ||
 	       regmap__text_read(text, p->site + length, behind, PATCH_JUMP_SIZE - length);
@@ -171,7 +171,7 @@ static enum patch_why jump_by_hop(const struct patch_text *text, struct patch *p
 
 	if (!get_behind(text, p, behind))
 		return WHY_EDGE;
-	if (p->plan.length < PATCH_JUMP_SIZE)
+	if (p->plan->length < PATCH_JUMP_SIZE)
 		wish_pun(p, behind, low, &wish);
 	else
 		wish_low(p, low, &wish);
@@ -183,7 +183,7 @@ static enum patch_why jump_plainly(const struct patch_text *text, struct patch *
 {
 	static const struct low any;
 
-	if (p->plan.length >= PATCH_JUMP_SIZE)
+	if (p->plan->length >= PATCH_JUMP_SIZE)
 		return put_jump(text, p, p->slot);
 	return jump_by_hop(text, p, &any);
 }
@@ -227,10 +227,9 @@ static struct patch *patch_next(const struct patch_text *text, uint64_t at)
 	if (!passes && plan.kind != EM_COMPILED && plan.kind != EM_NATIVE)
 		return NULL;
 	site = regmap__patch_look(text, at, &plan) == WHY_NONE ? regmap__site_at(at, true) : NULL;
-	if (!site ||
-	    regmap__patch_version(text, site, &plan, passes, false, &p) != WHY_NONE)
+	if (!site || regmap__patch_version(text, site, &plan, passes, false, &p) != WHY_NONE)
 		return NULL;
-	return passes || p->map.access != SLOT_NO_ACCESS ? p : NULL;
+	return passes || p->map->access != SLOT_NO_ACCESS ? p : NULL;
 }
 
 /* One that stands is taken back: its jump will be another one. */
@@ -251,14 +250,14 @@ static struct patch *take_next(const struct patch_text *text, uint64_t at, bool 
 static bool foresee(const struct patch_text *text, const struct patch *p, const struct patch *next,
                     const struct low *low, uint8_t *behind)
 {
-	unsigned fixed = PATCH_JUMP_SIZE - p->plan.length;
+	unsigned fixed = PATCH_JUMP_SIZE - p->plan->length;
 
 	if (!get_behind(text, p, behind))
 		return false;
 	behind[0] = JUMP;
 	for (unsigned i = 0; i < low->count; i++)
 		behind[1 + i] = (uint8_t)(low->value >> 8 * i);
-	return next->plan.length >= fixed || low->count + 1 == next->plan.length;
+	return next->plan->length >= fixed || low->count + 1 == next->plan->length;
 }
 
 /* The highest byte decides where it goes: far enough, and the same places for all sites. */
@@ -273,15 +272,15 @@ static enum patch_why make_room(const struct patch_text *text, struct patch *p)
 {
 	static const struct low any;
 	uint8_t behind[PATCH_JUMP_SIZE];
-	unsigned failures = 0, wants = PATCH_JUMP_SIZE - 1 - p->plan.length;
+	unsigned failures = 0, wants = PATCH_JUMP_SIZE - 1 - p->plan->length;
 	struct patch *next;
 	struct low low;
 	bool stood;
 
-	next = take_next(text, p->site + p->plan.length, &stood);
+	next = take_next(text, p->site + p->plan->length, &stood);
 	if (!next)
 		return WHY_ROOM;
-	low.count = wants < next->plan.length - 1u ? wants : next->plan.length - 1u;
+	low.count = wants < next->plan->length - 1u ? wants : next->plan->length - 1u;
 	for (unsigned i = 0; i < (low.count ? CHOICES : 1) && failures < FAILURES; i++) {
 		struct hop_wish wish;
 
