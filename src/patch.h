@@ -138,6 +138,8 @@ uint64_t regmap__room_for_hop(const struct patch_text *text, const struct hop_wi
                               uint32_t owner);
 /* Of a hop that is there. False: another's are in the way. */
 bool regmap__room_note_strays(uint64_t hop, const struct hop_strays *strays, uint32_t owner);
+/* Has memory been taken there for slots, their data or hops? Lock-free. */
+bool regmap__room_is_ours(uint64_t at);
 /* Lock-free: whose code is at @rip, and how far into the slot (-1: a hop). 0: not ours. */
 uint32_t regmap__room_owner(uint64_t rip, int *offset);
 

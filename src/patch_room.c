@@ -439,6 +439,19 @@ uint64_t regmap__room_for_hop(const struct patch_text *text, const struct hop_wi
 
 /* --- whose --- */
 
+/* An area's data lies behind its code. */
+bool regmap__room_is_ours(uint64_t at)
+{
+	const struct code_page *page = find_page(at / PAGE);
+
+	for (uint64_t back = PAGE; !page && back <= AREA_DATA && at >= back; back += PAGE) {
+		page = find_page((at - back) / PAGE);
+		if (page && !page->area)
+			return false;
+	}
+	return page && (page->area || page->mapped);
+}
+
 static uint32_t owner_in_area(const struct code_page *page, uint64_t rip, int *offset)
 {
 	const struct patch_area *area = regmap__pool_at(&areas, page->area);

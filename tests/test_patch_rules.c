@@ -577,6 +577,40 @@ static void test_rules_reports_are_the_same(void **state)
 	munmap(page, PAGE);
 }
 
+/* --- what is in the way --- */
+
+static int map_over_a_hop(void *arg)
+{
+	uint8_t *page = arg;
+	int32_t displacement;
+	struct regmap_config c = {.size = sizeof(c),
+	                          .name = "late",
+	                          .length = PAGE,
+	                          .access = REGMAP_READ,
+	                          .backing = REGMAP_RAM};
+
+	memcpy(&displacement, page + 1, sizeof(displacement));
+	c.guest = (uint64_t)((int64_t)(uintptr_t)page + 5 + displacement) & -(uint64_t)PAGE;
+	return regmap_map(&c, NULL) == -EADDRINUSE ? 0 : 1;
+}
+
+static void test_rules_hops_are_in_the_way_by_name(void **state)
+{
+	uint8_t *page = new_sites(load_code, sizeof(load_code));
+	struct t_child child;
+
+	(void)state;
+	assert_int_equal(regmap_patch(1), 0);
+	read_often(page, 3);
+	assert_int_equal(page[0], 0xe9);
+	t_child_run(&child, map_over_a_hop, page);
+	assert_int_equal(child.status, 0);
+	if (!strstr(child.text, "can't map \"late\"") ||
+	    !strstr(child.text, "is in use by the code of patched sites; map windows before"))
+		fail_msg("%s", child.text);
+	munmap(page, PAGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest alone[] = {
@@ -595,6 +629,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_rules_two_threads_switch, switch_off),
 		cmocka_unit_test_teardown(test_rules_halted_for_good, switch_off),
 		cmocka_unit_test_teardown(test_rules_reports_are_the_same, switch_off),
+		cmocka_unit_test_teardown(test_rules_hops_are_in_the_way_by_name, switch_off),
 	};
 	int failed = cmocka_run_group_tests_name("patch_rules, nothing mapped", alone, NULL, NULL);
 
