@@ -36,7 +36,7 @@ static bool find_slot(uint64_t rip, struct hot_place *place)
 
 	if (!regmap__patch_find(rip, &found))
 		return false;
-	*place = (struct hot_place){&found.patch->map, found.patch->cell, found.offset};
+	*place = (struct hot_place){found.patch->map, found.patch->cell, found.offset};
 	return true;
 }
 
