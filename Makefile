@@ -211,7 +211,7 @@ $(B)/obj/%.o: %.c $(B)/flags $(MEM_SYMS) | $(READY)
 	$(own_mem)
 
 # Runs in threads that ThreadSanitizer does not know yet, or no longer.
-UNKNOWN := src/others arch/x86_64/slotroll
+UNKNOWN := src/others src/patch_map arch/x86_64/slotroll
 $(foreach o,$(UNKNOWN),$(B)/obj/$(o).o $(B)/pic/$(o).o): MODE_CFLAGS_tsan :=
 
 # What slots call before the vector state is saved. Sanitizers don't know of that: there it is saved
