@@ -22,6 +22,7 @@
 
 #include "sigsafe.h"
 
+enum { CALL_TO_JMP = 6 << 3 }; /* the opcode in ModRM, 2 becomes 4 */
 enum { SLOT_VIEW_MOST = 64, NO_OFFSET = 0xffff, X87_MASKS = 0x3f, CONGRUENT = 63 };
 
 /* One generation. */
@@ -675,7 +676,8 @@ static bool is_register_jump(const struct em_decoded *d)
 
 static bool is_push(const struct em_decoded *d)
 {
-	return (d->insn.mnemonic == ZYDIS_MNEMONIC_PUSH || d->insn.mnemonic == ZYDIS_MNEMONIC_POP) &&
+	return (d->insn.mnemonic == ZYDIS_MNEMONIC_PUSH ||
+	        d->insn.mnemonic == ZYDIS_MNEMONIC_POP) &&
 	       (is_gpr(d, 0) || d->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE);
 }
 
@@ -735,9 +737,9 @@ static bool is_bound(const struct making *m)
 {
 	const ZydisDecodedInstruction *insn = &m->d.insn;
 
-	return loads_flags(insn->mnemonic) || m->plan->kind == EM_CALL || insn->meta.category == ZYDIS_CATEGORY_CALL ||
-	       insn->raw.imm[0].is_relative || insn->raw.imm[1].is_relative ||
-	       insn->meta.category == ZYDIS_CATEGORY_SYSCALL ||
+	return loads_flags(insn->mnemonic) || m->plan->kind == EM_CALL ||
+	       insn->meta.category == ZYDIS_CATEGORY_CALL || insn->raw.imm[0].is_relative ||
+	       insn->raw.imm[1].is_relative || insn->meta.category == ZYDIS_CATEGORY_SYSCALL ||
 	       insn->meta.category == ZYDIS_CATEGORY_INTERRUPT;
 }
 
@@ -757,7 +759,7 @@ static bool emit_original(struct making *m)
 	memcpy(bytes, p->bytes, p->length);
 	if (calls) {
 		push_next(m);
-		bytes[m->d.insn.raw.modrm.offset] ^= (2 ^ 4) << 3;
+		bytes[m->d.insn.raw.modrm.offset] ^= CALL_TO_JMP;
 	}
 	moved = m->request->site - (m->request->code + m->e.at);
 	if (p->mem.base == EM_RIP) {
