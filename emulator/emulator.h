@@ -84,6 +84,11 @@ bool regmap__em_quick_native(const struct plan *plan, const struct cpu_regs *reg
  * between, and if a store that is refused leaves nothing behind.
  */
 bool regmap__em_quick_native_buffers(const struct plan *plan, const uint8_t *xsave);
+/*
+ * Moves don't run: the image is changed, or read, at once. @operand: a buffer of 16 bytes or more. False:
+ * the plan isn't one.
+ */
+bool regmap__em_quick_native_move(const struct plan *plan, void *operand, uint8_t *xsave);
 
 /* The instruction as text (Intel syntax). Returns its length. */
 size_t regmap__em_format(const uint8_t *bytes, size_t length, uint64_t rip, char *to, size_t size);

@@ -153,6 +153,62 @@ static bool is_plain(const struct em_decoded *d)
 	return true;
 }
 
+/* clang-format off */
+#define MOVES(x) \
+	x(MOVUPS) x(MOVUPD) x(MOVAPS) x(MOVAPD) x(MOVDQU) x(MOVDQA) x(MOVNTPS) x(MOVNTPD) x(MOVNTDQ) \
+	x(MOVNTDQA) x(LDDQU) x(MOVSS) x(MOVD) x(MOVQ) \
+	x(VMOVUPS) x(VMOVUPD) x(VMOVAPS) x(VMOVAPD) x(VMOVDQU) x(VMOVDQA) x(VMOVNTPS) x(VMOVNTPD) \
+	x(VMOVNTDQ) x(VMOVNTDQA) x(VLDDQU) x(VMOVSS) x(VMOVSD) x(VMOVD) x(VMOVQ) \
+	x(VMOVDQU8) x(VMOVDQU16) x(VMOVDQU32) x(VMOVDQU64) x(VMOVDQA32) x(VMOVDQA64)
+/* clang-format on */
+
+/* MOVSD is a string operation, too. */
+static bool is_move(const struct em_decoded *d)
+{
+	switch (d->insn.mnemonic) {
+#define CASE(name) case ZYDIS_MNEMONIC_##name:
+		MOVES(CASE)
+		return true;
+#undef CASE
+	case ZYDIS_MNEMONIC_MOVSD: return d->insn.meta.isa_ext == ZYDIS_ISA_EXT_SSE2;
+	default: return false;
+	}
+}
+
+/* The one vector register beside the memory operand; EM_NO_REG: there is something else as well. */
+static uint8_t moved_register(const struct em_decoded *d)
+{
+	uint8_t found = EM_NO_REG;
+
+	for (int i = 0; i < d->insn.operand_count; i++) {
+		ZydisRegister reg = d->op[i].reg.value;
+		ZydisRegisterClass class = ZydisRegisterGetClass(reg);
+
+		if (i == d->mem ||
+		    (d->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && reg == ZYDIS_REGISTER_K0))
+			continue;
+		if (d->op[i].type != ZYDIS_OPERAND_TYPE_REGISTER || found != EM_NO_REG ||
+		    (class != ZYDIS_REGCLASS_XMM && class != ZYDIS_REGCLASS_YMM &&
+		     class != ZYDIS_REGCLASS_ZMM))
+			return EM_NO_REG;
+		found = (uint8_t)ZydisRegisterGetId(reg);
+	}
+	return found;
+}
+
+static void plan_move(struct plan *p, const struct em_decoded *d)
+{
+	struct em_native *n = &p->native;
+
+	n->move = EM_NO_MOVE;
+	if (!is_move(d))
+		return;
+	n->vector = moved_register(d);
+	n->wipes = d->insn.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+	if (n->vector != EM_NO_REG)
+		n->move = p->access == EM_READ ? EM_MOVE_LOAD : EM_MOVE_STORE;
+}
+
 static bool fill(struct plan *p, const struct em_decoded *d)
 {
 	struct em_native *n = &p->native;
@@ -164,6 +220,7 @@ static bool fill(struct plan *p, const struct em_decoded *d)
 	n->load = (uint8_t)c;
 	n->save = (uint8_t)(c & XSTATE_X87 || changes_state(d) ? c : 0);
 	n->plain = is_plain(d);
+	plan_move(p, d);
 	n->stub = regmap__code_stub(n->code, n->code_length);
 	return true;
 }
@@ -263,10 +320,42 @@ bool regmap__em_quick_native_buffers(const struct plan *p, const uint8_t *xsave)
 	const uint32_t masks = 0x1f80;
 	uint32_t mxcsr;
 
+	if (p->native.move)
+		return true;
 	memcpy(&mxcsr, xsave + XSAVE_MXCSR, sizeof(mxcsr));
 	if (p->native.load & XSTATE_X87 || (mxcsr & masks) != masks)
 		return false;
 	return p->access == EM_READ || (p->access == EM_WRITE && !p->native.save);
+}
+
+/* What is in its initial state is 0 already. */
+static void wipe_above(struct cpu *cpu, unsigned vector, unsigned from)
+{
+	static const uint8_t zero[64];
+	uint64_t valid = *xsave_bv(cpu->xsave);
+
+	if (vector >= 16 || (from < 32 && valid & XSTATE_AVX))
+		regmap__vector_set(cpu, vector, from, zero, (vector >= 16 ? 64 : 32) - from);
+	if (vector < 16 && from < 64 && valid & XSTATE_ZMM_HI256)
+		regmap__vector_set(cpu, vector, 32, zero, 32);
+}
+
+bool regmap__em_quick_native_move(const struct plan *p, void *operand, uint8_t *xsave)
+{
+	const struct em_native *n = &p->native;
+	struct cpu cpu;
+	unsigned size = p->size < 16 ? 16 : p->size;
+
+	cpu.xsave = xsave;
+	if (n->move == EM_MOVE_STORE)
+		regmap__vector_get(&cpu, n->vector, 0, operand, p->size);
+	if (n->move != EM_MOVE_LOAD)
+		return n->move != EM_NO_MOVE;
+	memset((uint8_t *)operand + p->size, 0, size - p->size);
+	regmap__vector_set(&cpu, n->vector, 0, operand, size);
+	if (n->wipes)
+		wipe_above(&cpu, n->vector, size);
+	return true;
 }
 
 static void load_gprs(struct native *n, const struct em_native *e, const struct cpu_regs *r,

@@ -64,6 +64,9 @@ struct em_compiled {
 
 enum em_out { EM_OUT_A = 1, EM_OUT_B = 2, EM_OUT_C = 4, EM_OUT_D = 8 };
 
+/* The low bytes of a vector register and memory; a load of less than 16 bytes is extended with 0. */
+enum em_move { EM_NO_MOVE, EM_MOVE_LOAD, EM_MOVE_STORE };
+
 struct em_native {
 	const void *stub; /* executable view; NULL: none yet */
 	uint8_t code[EM_MAX_LENGTH];
@@ -73,6 +76,9 @@ struct em_native {
 	uint8_t fop_modrm;   /* for the x87 opcode register */
 	uint8_t load, save;  /* XSTATE_* that go in and come out */
 	bool plain;          /* no general register but @base, no flags */
+	uint8_t move;        /* enum em_move */
+	uint8_t vector;      /* of a move: the vector register */
+	bool wipes;          /* of a load: what is above in the register becomes 0 */
 };
 
 /* How elements of an operand are switched. */

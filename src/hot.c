@@ -217,7 +217,8 @@ static inline bool is_scattered(struct slot_cell *cell, struct lane *lane)
  * The straight way: where there was no view for this site before, or it has one that didn't fit. Its
  * inline part has looked for the lane then.
  */
-static inline enum quick go_straight(struct slot_frame *f, bool general_only)
+__attribute__((always_inline)) static inline enum quick go_straight(struct slot_frame *f,
+                                                                    bool general_only)
 {
 	bool viewless = __atomic_load_n(&f->cell->spare, __ATOMIC_RELAXED) & NOTE_VIEWLESS;
 	uint64_t rsp = f->gpr[CPU_RSP];
@@ -227,11 +228,10 @@ static inline enum quick go_straight(struct slot_frame *f, bool general_only)
 
 	if (!viewless && !look_at(&f->cell->view))
 		return QUICK_NO;
-	lane = regmap__lane_own();
+	lane = lane_own();
 	if (!lane || (!viewless && !is_scattered(f->cell, lane)))
 		return QUICK_NO;
-	result = regmap__quick_slot(f->cell->plan, f->gpr, &f->flags, f->rip, lane, general_only,
-	                            &failure);
+	result = regmap__quick_slot(f, lane, general_only, &failure);
 	if (result == QUICK_DONE)
 		finish(f, rsp);
 	if (result != QUICK_FAILED)
@@ -241,7 +241,7 @@ static inline enum quick go_straight(struct slot_frame *f, bool general_only)
 	return QUICK_DONE;
 }
 
-static int enter(struct slot_frame *f)
+__attribute__((noinline)) static int enter(struct slot_frame *f)
 {
 	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
 

@@ -17,7 +17,8 @@ enum { LANES = 256, BLOCKS = 256, FEW = 64 };
 enum { SLEEPS = 128, IMPATIENCE = SLEEPS + 40 }; /* rounds of regmap__back_off() */
 enum { EXPEDITED = 1 << 3, REGISTER_EXPEDITED = 1 << 4 };
 
-static __thread struct lane_tls tls __attribute__((tls_model("initial-exec")));
+__thread struct lane_tls regmap__lane_tls __attribute__((tls_model("initial-exec")));
+#define tls regmap__lane_tls
 static struct lane first_block[LANES];
 static struct lane *_Atomic block[BLOCKS] = {first_block};
 static _Atomic unsigned top; /* no lane from here on was ever claimed */
@@ -137,14 +138,9 @@ struct lane *regmap__lane_take(void)
 	return regmap__tls_works() ? take() : NULL;
 }
 
-__attribute__((noinline)) struct lane *regmap__lane_own(void)
-{
-	return tls.magic == LANE_MAGIC ? tls.lane : NULL;
-}
-
 void regmap__lane_leave(void)
 {
-	struct lane *lane = regmap__tls_works() ? regmap__lane_own() : NULL;
+	struct lane *lane = regmap__tls_works() ? lane_own() : NULL;
 
 	if (lane)
 		set(&lane->busy, 0);

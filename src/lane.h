@@ -20,8 +20,25 @@ int regmap__lane_init(void);
 int32_t regmap__lane_offset(void);
 /* The calling thread's lane, now if it has none yet. NULL: its FS base isn't libc's. AS-Safe. */
 struct lane *regmap__lane_take(void);
-/* The calling thread's, if it has one already. It doesn't look whether there is TLS. */
-struct lane *regmap__lane_own(void);
+/*
+ * The calling thread's, if it has one already. It doesn't look whether there is TLS, and the compiler
+ * isn't to look before it is asked.
+ */
+static inline struct lane *lane_own(void)
+{
+	struct lane *lane;
+
+	__asm__ volatile("mov regmap__lane_tls@gottpoff(%%rip), %0\n\t"
+	                 "cmpl %1, %%fs:(%0)\n\t"
+	                 "mov %%fs:8(%0), %0\n\t"
+	                 "je 1f\n\t"
+	                 "xor %k0, %k0\n"
+	                 "1:"
+	                 : "=&r"(lane)
+	                 : "i"(LANE_MAGIC)
+	                 : "cc", "memory");
+	return lane;
+}
 /* The calling thread has left the inline part it was in, by a jump or a roll. AS-Safe. */
 void regmap__lane_leave(void);
 

@@ -158,3 +158,12 @@ void regmap__others_show(struct sigaction *act, uint64_t handler)
 	if (handler & PLAIN)
 		act->sa_flags &= ~SA_SIGINFO;
 }
+
+void regmap__others_show_kernels(struct sys_sigaction *act, uint64_t handler)
+{
+	if (act->handler != (void *)pass_on)
+		return;
+	act->handler = (void *)handler_of(handler);
+	if (handler & PLAIN)
+		act->flags &= ~(uint64_t)SA_SIGINFO;
+}

@@ -38,5 +38,6 @@ void regmap__others_adopt(int signo, struct sys_sigaction *act);
 void regmap__others_restore(int signo, uint64_t handler);
 /* In place: what the kernel or libc has told becomes what the program set, @handler. */
 void regmap__others_show(struct sigaction *act, uint64_t handler);
+void regmap__others_show_kernels(struct sys_sigaction *act, uint64_t handler);
 
 #endif

@@ -21,6 +21,7 @@ enum {
 	PAGE = 4096,
 	CHOICES = 48, /* of the bytes that the next instruction's jump has */
 	FAILURES = 3,
+	DEEPEST = 2, /* instructions that may be moved for one */
 };
 
 /* Of a displacement, as another jump needs them. */
@@ -202,10 +203,10 @@ static enum em_status make_plan(struct plan *plan, const uint8_t *code, size_t l
 	return status;
 }
 
-/* Nothing but the stack. */
-static bool is_call(const struct plan *p)
+/* No memory but the stack. */
+static bool is_of_stack(const struct plan *p)
 {
-	return p->kind == EM_CALL && !p->has_mem;
+	return (p->kind == EM_CALL || p->kind == EM_PUSH || p->kind == EM_POP) && !p->has_mem;
 }
 
 /* What accesses memory gets a slot that can do that in windows, the others pass. */
@@ -221,10 +222,11 @@ static struct patch *patch_next(const struct patch_text *text, uint64_t at)
 	if (!regmap__text_read(text, at, code, length))
 		return NULL;
 	regmap__patch_overlay(at, code, length);
-	passes = make_plan(&plan, code, length) != EM_OK || is_call(&plan);
+	passes = make_plan(&plan, code, length) != EM_OK || is_of_stack(&plan);
 	if (passes && !regmap__slot_can_pass(&plan, code, length))
 		return NULL;
-	if (!passes && plan.kind != EM_COMPILED && plan.kind != EM_NATIVE)
+	if (!passes && plan.kind != EM_COMPILED && plan.kind != EM_NATIVE && plan.kind != EM_CALL &&
+	    plan.kind != EM_JUMP)
 		return NULL;
 	site = regmap__patch_look(text, at, &plan) == WHY_NONE ? regmap__site_at(at, true) : NULL;
 	if (!site || regmap__patch_version(text, site, &plan, passes, false, &p) != WHY_NONE)
@@ -268,31 +270,46 @@ static uint32_t choice(unsigned i, unsigned count)
 	return count == 2 ? high << 8 | (0x35 + 7 * i) % 0xfe : high;
 }
 
-static enum patch_why make_room(const struct patch_text *text, struct patch *p)
+static enum patch_why make_room(const struct patch_text *text, struct patch *p,
+                                const struct low *low, unsigned depth);
+
+static enum patch_why jump_with(const struct patch_text *text, struct patch *p,
+                                const struct low *low, unsigned depth)
 {
-	static const struct low any;
-	uint8_t behind[PATCH_JUMP_SIZE];
+	enum patch_why why = low->count || p->plan.length < PATCH_JUMP_SIZE ?
+	                             jump_by_hop(text, p, low) :
+	                             put_jump(text, p, p->slot);
+
+	if (why != WHY_ROOM || p->plan.length >= PATCH_JUMP_SIZE || depth == DEEPEST)
+		return why;
+	return make_room(text, p, low, depth + 1);
+}
+
+/* For @p, whose own displacement is to begin like that. */
+static enum patch_why make_room(const struct patch_text *text, struct patch *p,
+                                const struct low *low, unsigned depth)
+{
 	unsigned failures = 0, wants = PATCH_JUMP_SIZE - 1 - p->plan.length;
+	uint8_t behind[PATCH_JUMP_SIZE];
 	struct patch *next;
-	struct low low;
+	struct low of_next;
 	bool stood;
 
 	next = take_next(text, p->site + p->plan.length, &stood);
 	if (!next)
 		return WHY_ROOM;
-	low.count = wants < next->plan.length - 1u ? wants : next->plan.length - 1u;
-	for (unsigned i = 0; i < (low.count ? CHOICES : 1) && failures < FAILURES; i++) {
+	of_next.count = wants < next->plan.length - 1u ? wants : next->plan.length - 1u;
+	for (unsigned i = 0; i < (of_next.count ? CHOICES : 1) && failures < FAILURES; i++) {
 		struct hop_wish wish;
 
-		low.value = low.count ? choice(i, low.count) : 0;
-		if (!foresee(text, p, next, &low, behind))
+		of_next.value = of_next.count ? choice(i, of_next.count) : 0;
+		if (!foresee(text, p, next, &of_next, behind))
 			break;
-		wish_pun(p, behind, &any, &wish);
+		wish_pun(p, behind, low, &wish);
 		if (!find_hop(text, p, &wish))
 			continue;
-		if ((low.count ? jump_by_hop(text, next, &low) : jump_plainly(text, next)) ==
-		    WHY_NONE)
-			return jump_by_hop(text, p, &any);
+		if (jump_with(text, next, &of_next, depth) == WHY_NONE)
+			return jump_by_hop(text, p, low);
 		failures++;
 	}
 	if (stood)
@@ -302,7 +319,7 @@ static enum patch_why make_room(const struct patch_text *text, struct patch *p)
 
 enum patch_why regmap__patch_jump(const struct patch_text *text, struct patch *p)
 {
-	enum patch_why why = jump_plainly(text, p);
+	static const struct low any;
 
-	return why == WHY_ROOM ? make_room(text, p) : why;
+	return jump_with(text, p, &any, 0);
 }

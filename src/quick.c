@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "../arch/x86_64/slotcall.h"
 #include "../emulator/internal.h"
 #include "../emulator/quick.h"
 #include "bus.h"
@@ -427,19 +428,22 @@ static bool look_up(uint64_t address, uint64_t *version, struct found *f)
 	return true;
 }
 
-/* A window that all of the bytes lie in. NULL: another case. */
-static inline struct regmap_window *find_window(struct hint *hint, uint64_t address, size_t size)
+__attribute__((noinline)) static struct regmap_window *find_anew(struct hint *hint,
+                                                                 uint64_t address, size_t size)
 {
-	uint64_t version;
+	uint64_t version = atomic_load_explicit(&regmap__table.version, memory_order_acquire);
 	struct found f;
 
-	if (is_good(hint, address, size))
-		return hint->found.window;
-	version = atomic_load_explicit(&regmap__table.version, memory_order_acquire);
 	if (!recall(address, version, &f) && !look_up(address, &version, &f))
 		return NULL;
 	take_hint(hint, version, &f);
 	return f.last - address >= size - 1 ? f.window : NULL;
+}
+
+/* A window that all of the bytes lie in. NULL: another case. */
+static inline struct regmap_window *find_window(struct hint *hint, uint64_t address, size_t size)
+{
+	return is_good(hint, address, size) ? hint->found.window : find_anew(hint, address, size);
 }
 
 /* The hint's window is pinned: is it still there, and does it allow the access at once? */
@@ -453,8 +457,9 @@ static inline bool is_open(const struct hint *hint, unsigned access)
 }
 
 /* regmap__access_begin() for the commonest case. False: nothing is pinned. */
-static inline const struct found *begin_by(uint64_t key, uint64_t address, size_t size,
-                                           unsigned access, struct access *at, uint64_t *version)
+__attribute__((always_inline)) static inline const struct found *begin_by(
+	uint64_t key, uint64_t address, size_t size, unsigned access, struct access *at,
+	uint64_t *version)
 {
 	struct regmap_window *w;
 	struct hint *hint;
@@ -590,6 +595,15 @@ static inline void put_back(int *error, int saved)
 		*error = saved;
 }
 
+/* With an extension, or the bytes turned round. */
+__attribute__((noinline)) static void move_otherwise(const struct plan *p, uint64_t gpr[16],
+                                                     uint64_t *flags, uint64_t *value)
+{
+	const struct cpu_regs regs = regmap__em_regs(gpr, flags);
+
+	em_quick_move(p, &regs, value);
+}
+
 static inline void put_loaded(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
                               uint64_t value)
 {
@@ -597,9 +611,7 @@ static inline void put_loaded(const struct plan *p, uint64_t gpr[16], uint64_t *
 	uint64_t *reg = &gpr[p->compiled.b.gpr];
 
 	if (p->compiled.op != regmap__alu_mov_r[k]) {
-		const struct cpu_regs regs = regmap__em_regs(gpr, flags);
-
-		em_quick_move(p, &regs, &value);
+		move_otherwise(p, gpr, flags, &value);
 	} else if (k >= 2) {
 		*reg = k == 2 ? (uint32_t)value : value;
 	} else {
@@ -613,17 +625,16 @@ static inline uint64_t to_be_stored(const struct plan *p, uint64_t gpr[16], uint
 	uint64_t value = 0;
 
 	if (p->compiled.op != regmap__alu_mov_m[k]) {
-		const struct cpu_regs regs = regmap__em_regs(gpr, flags);
-
-		em_quick_move(p, &regs, &value);
+		move_otherwise(p, gpr, flags, &value);
 		return value;
 	}
 	value = p->compiled.b_imm ? (uint64_t)p->imm : gpr[p->compiled.b.gpr];
 	return value & (~0ull >> (64 - 8 * p->size));
 }
 
-static enum quick move_failed(const struct plan *p, struct access *at, int err,
-                              struct quick_failure *failure)
+__attribute__((noinline, cold)) static enum quick move_failed(const struct plan *p,
+                                                              struct access *at, int err,
+                                                              struct quick_failure *failure)
 {
 	at->length = p->size;
 	failure->status = regmap__window_bus_error(&failure->fault, at, at->address, p->access,
@@ -657,8 +668,9 @@ static enum quick call_device(const struct plan *p, uint64_t gpr[16], uint64_t *
 	return QUICK_DONE;
 }
 
-static inline enum quick on_memory(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
-                                   struct access *at, const struct found *f)
+__attribute__((noinline)) static enum quick on_memory(const struct plan *p, uint64_t gpr[16],
+                                                      uint64_t *flags, struct access *at,
+                                                      const struct found *f)
 {
 	const struct cpu_regs regs = regmap__em_regs(gpr, flags);
 	void *host = f->rights ? (void *)(uintptr_t)(at->address + f->delta) :
@@ -669,31 +681,32 @@ static inline enum quick on_memory(const struct plan *p, uint64_t gpr[16], uint6
 	return done ? QUICK_DONE : QUICK_NO;
 }
 
-enum quick regmap__quick_slot(const struct plan *p, uint64_t gpr[16], uint64_t *flags, uint64_t rip,
-                              const struct lane *lane, bool general_only,
+enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane, bool general_only,
                               struct quick_failure *failure)
 {
 	struct access at __attribute__((cleanup(end)));
+	const struct plan *p = frame->cell->plan;
+	uint64_t *gpr = frame->gpr;
 	const struct found *f;
 	uint64_t version;
 
 	at.pin.slot = NULL;
-	if (!lane || !is_simple(p, *flags))
+	if (!is_simple(p, frame->flags))
 		return QUICK_NO;
-	at.address = address_in(p, gpr, rip);
+	at.address = address_in(p, gpr, frame->rip);
 	if (at.address < PAGE_0_END)
 		return QUICK_NO;
 	f = begin_by(atomic_load(&lane->key), at.address, p->size, p->access, &at, &version);
 	if (!f)
 		return QUICK_NO;
 	if (f->rights || window_ops(at.window) != &regmap__backing_device)
-		return on_memory(p, gpr, flags, &at, f);
+		return on_memory(p, gpr, &frame->flags, &at, f);
 	if (!is_device_move(p, &at))
 		return QUICK_NO;
 	if (general_only != !!(at.window->flags & GENERAL))
 		return general_only ? QUICK_VECTOR : QUICK_NO;
 	regmap__pin_note_origin_of(&at.pin, gpr[CPU_RSP], (uint32_t)lane->tid);
-	return call_device(p, gpr, flags, &at, lane->error, failure);
+	return call_device(p, gpr, &frame->flags, &at, lane->error, failure);
 }
 
 /* --- all together --- */
@@ -730,7 +743,7 @@ struct vector_image {
 
 /* It lies in a line as the operand does at its address. Pieces are moved as eight bytes. */
 struct vector_buffer {
-	_Alignas(VECTOR) uint8_t bytes[2 * VECTOR + 8];
+	_Alignas(VECTOR) uint8_t bytes[2 * VECTOR + 16];
 };
 
 static uint8_t *operand_in(struct vector_buffer *buffer, const struct quick_access *q)
@@ -742,6 +755,11 @@ static bool run(const struct quick_access *q, const struct vector_image *v, void
 {
 	return regmap__em_quick_native(q->plan, q->regs, q->rip, q->address, operand, v->xsave,
 	                               v->xfeatures);
+}
+
+static bool run_on_buffer(const struct quick_access *q, const struct vector_image *v, void *operand)
+{
+	return regmap__em_quick_native_move(q->plan, operand, v->xsave) || run(q, v, operand);
 }
 
 /* The callback has changed the windows. */
@@ -806,12 +824,12 @@ OWN_FRAME static enum quick vector_on_device(const struct quick_access *q, struc
 		return QUICK_NO;
 	regmap__pin_note_origin(&at->pin, stack_pointer(q));
 	access_note_thread(at);
-	if (write && !run(q, v, operand))
+	if (write && !run_on_buffer(q, v, operand))
 		return QUICK_NO;
 	q->failure->status = move_pieces(q, at, operand);
 	if (q->failure->status)
 		return QUICK_FAILED;
-	return write || run(q, v, operand) ? QUICK_DONE : QUICK_NO;
+	return write || run_on_buffer(q, v, operand) ? QUICK_DONE : QUICK_NO;
 }
 
 /* Of one vector register. */
@@ -842,7 +860,7 @@ OWN_FRAME static enum quick vector_on_registers(const struct quick_access *q,
 	cpu.xsave = v->xsave;
 	if (!(q->plan->access & EM_WRITE))
 		regmap__vector_get(&cpu, which, byte, operand, size);
-	if (!run(q, v, operand))
+	if (!run_on_buffer(q, v, operand))
 		return QUICK_NO;
 	if (q->plan->access & EM_WRITE)
 		regmap__vector_set(&cpu, which, byte, operand, size);

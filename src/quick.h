@@ -47,12 +47,11 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
 /*
  * Out of a slot, the commonest cases of all: host memory; and a move of one aligned piece between a
  * register and a device, one that uses general registers only, or (not @general_only) one that
- * doesn't say so. @gpr: in encoding order. @lane: the thread's; NULL: it has none. QUICK_NO: any other
- * case.
+ * doesn't say so. @lane: the thread's. QUICK_NO: any other case.
  */
 struct lane;
-enum quick regmap__quick_slot(const struct plan *plan, uint64_t gpr[16], uint64_t *flags,
-                              uint64_t rip, const struct lane *lane, bool general_only,
+struct slot_frame;
+enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane, bool general_only,
                               struct quick_failure *failure);
 /*
  * Of vector instructions those with an operand in host memory, in a device, or in one vector register

@@ -24,6 +24,7 @@
 #include "../arch/x86_64/syscall.h"
 #include "../include/regmap/regmap.h"
 #include "chain.h"
+#include "others.h"
 #include "reach.h"
 #include "sigmask.h"
 #include "transfer.h"
@@ -171,23 +172,30 @@ static long read_back(uint64_t to, const struct sys_sigaction *old)
 static enum outcome change_action(struct call *call, long *result)
 {
 	struct sys_sigaction set, old;
+	int signo = (int)call->arg[0];
 	bool sets = call->arg[1];
+	uint64_t handler;
 
 	*result = -EFAULT;
 	if (call->arg[3] != sizeof(set.mask))
 		return ELSEWHERE;
 	if (sets && regmap__reach_read(call->arg[1], &set, sizeof(set)))
 		return DONE;
-	if (regmap__chain_wish((int)call->arg[0], sets ? &set : NULL, &old)) {
+	if (regmap__chain_wish(signo, sets ? &set : NULL, &old)) {
 		*result = read_back(call->arg[2], &old);
 		return DONE;
 	}
-	if (!sets || !(set.mask & HELD_SIGNALS))
+	if (signo < 1 || signo > SIGNALS)
 		return ELSEWHERE;
-	set.mask = mask_opened(set.mask);
-	memcpy(call->block.scratch, &set, sizeof(set));
-	call->arg[1] = call->at + offsetof(struct call_block, scratch);
-	return ELSEWHERE;
+	if (sets)
+		set.mask = mask_opened(set.mask);
+	handler = regmap__others_handler(signo);
+	*result = sys_sigaction(signo, sets ? &set : NULL, &old);
+	if (*result)
+		return DONE;
+	regmap__others_show_kernels(&old, handler);
+	*result = read_back(call->arg[2], &old);
+	return DONE;
 }
 
 /*

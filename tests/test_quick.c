@@ -471,7 +471,7 @@ static void test_quick_holds_signals_in_the_handler(void **state)
 
 /* A device with memory, which keeps a log of its pieces. */
 static struct {
-	uint8_t bytes[128];
+	uint8_t bytes[128] __attribute__((aligned(64)));
 	struct {
 		uint64_t offset;
 		unsigned width;
@@ -677,6 +677,113 @@ static void test_quick_reads_once_for_an_exception(void **state)
 		assert_int_equal(signals, (i + 1) / 2);
 	}
 	sigaction(SIGFPE, &before, NULL);
+	assert_int_equal(regmap_unmap(wide.window), 0);
+}
+
+/*
+ * Moves, each with the whole register before and after: what it leaves above is part of it. The same
+ * site runs on memory, too.
+ */
+struct move {
+	const char *text;
+	void (*run)(uint64_t at, uint8_t reg[64]);
+	bool wants_avx512;
+};
+
+#define WHOLE_0 "ymm6"
+#define WHOLE_6 "zmm6"
+#define WHOLE_20 "zmm20"
+#define MOVES(x) \
+	x(0, "movups (%0), %%xmm6", "vmovdqu", \
+	  0) x(1, "movaps (%0), %%xmm6", "vmovdqu", \
+	       0) x(2, "movdqu (%0), %%xmm6", "vmovdqu", \
+	            0) x(3, "movdqa (%0), %%xmm6", "vmovdqu", \
+	                 0) x(4, "movupd (%0), %%xmm6", "vmovdqu", \
+	                      0) x(5, "movapd (%0), %%xmm6", "vmovdqu", \
+	                           0) x(6, "lddqu (%0), %%xmm6", "vmovdqu", \
+	                                0) x(7, "movntdqa (%0), %%xmm6", "vmovdqu", \
+	                                     0) x(8, "movss (%0), %%xmm6", "vmovdqu", \
+	                                          0) x(9, "movsd (%0), %%xmm6", "vmovdqu", \
+	                                               0) x(10, "movd (%0), %%xmm6", "vmovdqu", 0) \
+		x(11, "movq (%0), %%xmm6", "vmovdqu", \
+	          0) x(12, "movups %%xmm6, (%0)", "vmovdqu", \
+	               0) x(13, "movaps %%xmm6, (%0)", "vmovdqu", \
+	                    0) x(14, "movntps %%xmm6, (%0)", "vmovdqu", \
+	                         0) x(15, "movntdq %%xmm6, (%0)", "vmovdqu", \
+	                              0) x(16, "movss %%xmm6, (%0)", "vmovdqu", \
+	                                   0) x(17, "movsd %%xmm6, (%0)", "vmovdqu", \
+	                                        0) x(18, "movd %%xmm6, (%0)", "vmovdqu", 0) \
+			x(19, "movq %%xmm6, (%0)", "vmovdqu", \
+	                  0) x(20, "vmovups (%0), %%xmm6", "vmovdqu", \
+	                       0) x(21, "vmovups (%0), %%ymm6", "vmovdqu", \
+	                            0) x(22, "vmovss (%0), %%xmm6", "vmovdqu", \
+	                                 0) x(23, "vmovsd (%0), %%xmm6", "vmovdqu", \
+	                                      0) x(24, "vmovd (%0), %%xmm6", "vmovdqu", \
+	                                           0) x(25, "vmovq (%0), %%xmm6", "vmovdqu", 0) \
+				x(26, "vmovdqa %%ymm6, (%0)", "vmovdqu", \
+	                          0) x(27, "vmovntpd %%ymm6, (%0)", "vmovdqu", \
+	                               0) x(28, "vlddqu (%0), %%ymm6", "vmovdqu", \
+	                                    0) x(29, "vmovq %%xmm6, (%0)", "vmovdqu", \
+	                                         0) x(30, "movhps (%0), %%xmm6", "vmovdqu", \
+	                                              0) x(31, "movlps (%0), %%xmm6", "vmovdqu", \
+	                                                   0) x(32, "vmovups (%0), %%xmm6", \
+	                                                        "vmovdqu64", \
+	                                                        6) x(33, "vmovups (%0), %%ymm6", \
+	                                                             "vmovdqu64", 6) \
+					x(34, "vmovdqu64 (%0), %%zmm6", "vmovdqu64", \
+	                                  6) x(35, "movups (%0), %%xmm6", "vmovdqu64", \
+	                                       6) x(36, "vmovdqa32 %%zmm6, (%0)", "vmovdqu64", 6) \
+						x(37, "vmovss (%0), %%xmm6", "vmovdqu64", \
+	                                          6) x(38, "vmovdqu8 (%0), %%xmm20", "vmovdqu64", \
+	                                               20) x(39, "vmovdqu16 (%0), %%ymm20", \
+	                                                     "vmovdqu64", \
+	                                                     20) x(40, "vmovdqa64 (%0), %%zmm20", \
+	                                                           "vmovdqu64", 20) \
+							x(41, "vmovsd (%0), %%xmm20", "vmovdqu64", \
+	                                                  20) x(42, "vmovdqu32 %%ymm20, (%0)", \
+	                                                        "vmovdqu64", 20) \
+								x(43, "vmovq (%0), %%xmm20", \
+	                                                          "vmovdqu64", 20)
+#define MOVE(id, text, reg, whole) \
+	static void move_##id(uint64_t at, uint8_t state[64]) \
+	{ \
+		__asm__ volatile(reg " (%1), %%" WHOLE_##whole \
+		                 "\n\t" text "\n\t" reg " %%" WHOLE_##whole ", (%1)\n\tvzeroupper" \
+		                 : \
+		                 : "D"(at), "S"(state) \
+		                 : "xmm6", "memory"); \
+	}
+/* clang-format off */
+MOVES(MOVE)
+#define MOVE_ROW(id, text, reg, whole) {text, move_##id, whole != 0},
+static const struct move moves[] = {MOVES(MOVE_ROW)};
+/* clang-format on */
+
+static void compare_move(const struct move *move)
+{
+	uint8_t twin[sizeof(wide.bytes)] __attribute__((aligned(64))), expected[64], state[64];
+
+	for (int i = 0; i < TIMES; i++) {
+		for (unsigned k = 0; k < 64; k++)
+			expected[k] = state[k] = (uint8_t)(0xff - 3 * k - (unsigned)i);
+		memcpy(twin, wide.bytes, sizeof(twin));
+		move->run((uintptr_t)twin, expected);
+		move->run(FICKLE, state);
+		if (memcmp(state, expected, 64) || memcmp(wide.bytes, twin, sizeof(twin)))
+			fail_msg("%s", move->text);
+	}
+}
+
+static void test_quick_moves_like_memory(void **state)
+{
+	(void)state;
+	if (!__builtin_cpu_supports("avx"))
+		skip();
+	lay_wide();
+	for (size_t i = 0; i < sizeof(moves) / sizeof(moves[0]); i++)
+		if (!moves[i].wants_avx512 ||
+		    (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")))
+			compare_move(&moves[i]);
 	assert_int_equal(regmap_unmap(wide.window), 0);
 }
 
@@ -915,6 +1022,7 @@ int main(void)
 		T(says_which_piece_was_refused),
 		T(sees_a_window_go_between_pieces),
 		T(reads_once_for_an_exception),
+		T(moves_like_memory),
 		T(knows_vector_registers_by_address),
 		T(knows_wide_registers_by_address),
 		T(adds_in_the_fpu),

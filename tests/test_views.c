@@ -404,7 +404,7 @@ static void *takes_lane(void *unused)
 	struct lane *lane = regmap__lane_take();
 
 	(void)unused;
-	return lane == regmap__lane_take() && lane == regmap__lane_own() ? lane : NULL;
+	return lane == regmap__lane_take() && lane == lane_own() ? lane : NULL;
 }
 
 static void test_views_a_lane_for_each_thread(void **unused)

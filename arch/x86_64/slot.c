@@ -612,71 +612,6 @@ static void emit_inline(struct making *m)
 	emit_misses(m, &busy, &idle);
 }
 
-/* --- the other parts --- */
-
-static void emit_call(struct making *m)
-{
-	m->map->call = (uint16_t)m->e.at;
-	regmap__emit_state(&m->e, 0, ~0u);
-	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
-	regmap__emit_state(&m->e, SLOT_CALLING, 0);
-	regmap__emit_rip(&m->e, false, 0xff, 2,
-	                 m->request->cell + offsetof(struct slot_cell, entry));
-	m->map->returned = (uint16_t)m->e.at;
-	regmap__emit_state(&m->e, SLOT_DONE, 0);
-	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_RED_ZONE, false);
-	regmap__emit_state(&m->e, 0, SLOT_CALLING);
-	jump_to_next(m);
-}
-
-/* It may set TF: the trap comes behind the instruction that follows, which is to be the program's. */
-static bool loads_flags(ZydisMnemonic m)
-{
-	return m == ZYDIS_MNEMONIC_POPF || m == ZYDIS_MNEMONIC_POPFQ;
-}
-
-/* A return address, or a target relative to it, would be that of the slot. */
-static bool is_bound(const struct making *m)
-{
-	const ZydisDecodedInstruction *insn = &m->d.insn;
-
-	return loads_flags(insn->mnemonic) || m->plan->kind == EM_CALL || insn->meta.category == ZYDIS_CATEGORY_CALL ||
-	       insn->raw.imm[0].is_relative || insn->raw.imm[1].is_relative ||
-	       insn->meta.category == ZYDIS_CATEGORY_SYSCALL ||
-	       insn->meta.category == ZYDIS_CATEGORY_INTERRUPT;
-}
-
-/* RIP-relative operands stay where they are. CALL becomes PUSH and JMP. */
-static bool emit_original(struct making *m)
-{
-	const struct plan *p = m->plan;
-	bool calls = p->kind == EM_CALL && is_indirect(p);
-	uint8_t bytes[EM_MAX_LENGTH];
-	uint64_t moved;
-
-	if (is_bound(m) && !calls)
-		return no(m, "it can't be moved");
-	regmap__emit_state(&m->e, 0, ~0u);
-	m->map->original = (uint16_t)m->e.at;
-	memcpy(bytes, p->bytes, p->length);
-	if (calls) {
-		push_next(m);
-		bytes[m->d.insn.raw.modrm.offset] ^= (2 ^ 4) << 3;
-	}
-	moved = m->request->site - (m->request->code + m->e.at);
-	if (p->mem.base == EM_RIP) {
-		int64_t disp = p->mem.disp + (int64_t)moved;
-
-		if (!p->mem.address32 && disp != (int32_t)disp)
-			return no(m, "its operand is too far from its slot");
-		memcpy(bytes + m->d.insn.raw.disp.offset, &disp, 4);
-	}
-	regmap__emit_bytes(&m->e, bytes, p->length);
-	regmap__emit_state(&m->e, SLOT_DONE, SLOT_PUSHED);
-	jump_to_next(m);
-	return true;
-}
-
 /* --- instructions that pass --- */
 
 static bool is_jump(const struct em_decoded *d)
@@ -723,6 +658,28 @@ static bool is_ordinary(const struct em_decoded *d)
 	}
 }
 
+static bool is_gpr(const struct em_decoded *d, unsigned i)
+{
+	struct em_reg r;
+
+	return d->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       regmap__em_gpr(d->op[i].reg.value, &r) && r.gpr != CPU_RSP;
+}
+
+/* CALL or JMP to where a register says. */
+static bool is_register_jump(const struct em_decoded *d)
+{
+	return is_jump(d) && d->insn.opcode == 0xff && is_gpr(d, 0) &&
+	       !(d->insn.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE);
+}
+
+static bool is_push(const struct em_decoded *d)
+{
+	return (d->insn.mnemonic == ZYDIS_MNEMONIC_PUSH ||
+	        d->insn.mnemonic == ZYDIS_MNEMONIC_POP) &&
+	       (is_gpr(d, 0) || d->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE);
+}
+
 static bool touches_memory(const struct em_decoded *d)
 {
 	for (int i = 0; i < d->insn.operand_count; i++)
@@ -741,12 +698,79 @@ bool regmap__slot_can_pass(struct plan *plan, const uint8_t *code, size_t length
 
 	if (regmap__em_decode(&d, code, length) || d.insn.attributes & ZYDIS_ATTRIB_HAS_LOCK)
 		return false;
-	if (!is_simple_jump(&d) && (!is_ordinary(&d) || touches_memory(&d)))
+	if (!is_simple_jump(&d) && !is_register_jump(&d) && !is_push(&d) &&
+	    (!is_ordinary(&d) || touches_memory(&d)))
 		return false;
 	memset(plan, 0, sizeof *plan);
 	plan->mem.base = plan->mem.index = EM_NO_REG;
 	plan->length = d.insn.length;
 	memcpy(plan->bytes, code, plan->length);
+	return true;
+}
+
+/* --- the other parts --- */
+
+static void emit_call(struct making *m)
+{
+	m->map->call = (uint16_t)m->e.at;
+	regmap__emit_state(&m->e, 0, ~0u);
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
+	regmap__emit_state(&m->e, SLOT_CALLING, 0);
+	regmap__emit_rip(&m->e, false, 0xff, 2,
+	                 m->request->cell + offsetof(struct slot_cell, entry));
+	m->map->returned = (uint16_t)m->e.at;
+	regmap__emit_state(&m->e, SLOT_DONE, 0);
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_RED_ZONE, false);
+	regmap__emit_state(&m->e, 0, SLOT_CALLING);
+	jump_to_next(m);
+}
+
+/* It may set TF: the trap comes behind the instruction that follows, which is to be the program's. */
+static bool loads_flags(ZydisMnemonic m)
+{
+	return m == ZYDIS_MNEMONIC_POPF || m == ZYDIS_MNEMONIC_POPFQ;
+}
+
+/* A return address, or a target relative to it, would be that of the slot. */
+static bool is_bound(const struct making *m)
+{
+	const ZydisDecodedInstruction *insn = &m->d.insn;
+
+	return loads_flags(insn->mnemonic) || m->plan->kind == EM_CALL ||
+	       insn->meta.category == ZYDIS_CATEGORY_CALL || insn->raw.imm[0].is_relative ||
+	       insn->raw.imm[1].is_relative || insn->meta.category == ZYDIS_CATEGORY_SYSCALL ||
+	       insn->meta.category == ZYDIS_CATEGORY_INTERRUPT;
+}
+
+/* RIP-relative operands stay where they are. CALL becomes PUSH and JMP. */
+static bool emit_original(struct making *m)
+{
+	const struct plan *p = m->plan;
+	bool calls = m->d.insn.mnemonic == ZYDIS_MNEMONIC_CALL &&
+	             (is_indirect(p) || is_register_jump(&m->d));
+	uint8_t bytes[EM_MAX_LENGTH];
+	uint64_t moved;
+
+	if (is_bound(m) && !calls)
+		return no(m, "it can't be moved");
+	regmap__emit_state(&m->e, 0, ~0u);
+	m->map->original = (uint16_t)m->e.at;
+	memcpy(bytes, p->bytes, p->length);
+	if (calls) {
+		push_next(m);
+		bytes[m->d.insn.raw.modrm.offset] ^= (2 ^ 4) << 3;
+	}
+	moved = m->request->site - (m->request->code + m->e.at);
+	if (p->mem.base == EM_RIP) {
+		int64_t disp = p->mem.disp + (int64_t)moved;
+
+		if (!p->mem.address32 && disp != (int32_t)disp)
+			return no(m, "its operand is too far from its slot");
+		memcpy(bytes + m->d.insn.raw.disp.offset, &disp, 4);
+	}
+	regmap__emit_bytes(&m->e, bytes, p->length);
+	regmap__emit_state(&m->e, SLOT_DONE, SLOT_PUSHED);
+	jump_to_next(m);
 	return true;
 }
 
