@@ -570,10 +570,11 @@ static inline bool is_simple(const struct plan *p, uint64_t flags)
 	       !(flags & CPU_AC);
 }
 
-/* One register in or out, one piece. */
+/* One register in or out, not both (XCHG is neither a load nor a store), one piece. */
 static inline bool is_device_move(const struct plan *p, const struct access *at)
 {
-	return p->compiled.move && !p->compiled.b.high && !(at->address & (p->size - 1u));
+	return p->compiled.move && (p->access & (EM_READ | EM_WRITE)) != (EM_READ | EM_WRITE) &&
+	       !p->compiled.b.high && !(at->address & (p->size - 1u));
 }
 
 /* Unless a jump out of the callback, of another frame's, has dropped it. */

@@ -283,6 +283,67 @@ static void test_debug_gdb_breakpoint_in_made_code_that_ran(void **state)
 	must_say("^memory 2 reads 0 writes 0 sum 0$");
 }
 
+/* --- patched sites --- */
+
+#define PATCHED "set environment REGMAP_PATCH 2\n"
+
+/* Such a site goes on faulting, and is hit as ever. */
+static void test_debug_gdb_breakpoints_before_patching(void **state)
+{
+	(void)state;
+	run_gdb("debuggee 20",
+	        PASS PATCHED "break at_device\n" GO_ON "break at_vector\n" GO_ON
+	                     "break at_jump\n" GO_ON "break dbg_round if dbg_memory[0] >= 38\n"
+	                     "run\nprint (int)regmap_patch_site(&at_device)\ndelete 4\n"
+	                     "continue\ninfo breakpoints\n");
+	must_say("^\\$1 = -1$");
+	must_say("^memory 40 reads 20 writes 40 sum 250$");
+	assert_int_equal(count("already hit 20 times"), 3);
+}
+
+/* Ten rounds are left then: five stops, and five that are only counted. */
+static void test_debug_gdb_breakpoints_on_patched_sites(void **state)
+{
+	(void)state;
+	run_gdb("debuggee 20",
+	        PASS PATCHED "break dbg_round if dbg_memory[0] >= 20\nrun\ndelete\n"
+	                     "print (int)regmap_patch_site(&at_device)\n"
+	                     "print (int)regmap_patch_site(&at_vector)\n"
+	                     "break at_device\nbreak at_vector\n"
+	                     "continue\ncontinue\ncontinue\ncontinue\nprint dbg_memory[0]\n"
+	                     "info breakpoints\ndelete\ncontinue\n");
+	must_say("^\\$1 = 1$");
+	must_say("^\\$2 = 1$");
+	must_say("^\\$3 = 24$");
+	assert_int_equal(count("already hit 2 times"), 2);
+	must_say("^memory 40 reads 20 writes 40 sum 250$");
+}
+
+static void test_debug_gdb_shows_who_called_a_patched_access(void **state)
+{
+	(void)state;
+	run_gdb("debuggee 20",
+	        PASS PATCHED "break dbg_read if dbg_reads == 12\nrun\nbt\n"
+	                     "frame function dbg_in_c\ndelete\ncontinue\n");
+	must_say("<signal handler called>");
+	must_say("^#[0-9]+ .*regmap__slot_enter");
+	must_say("^#[0-9]+ .*dbg_in_c \\(p=0x40000000\\)");
+	must_say("^#[0-9]+ .*dbg_round \\(at=1073741824\\)");
+	must_say("^#[0-9]+ .*main ");
+	must_say("^memory 40 reads 20 writes 40 sum 250$");
+}
+
+/* Detached, with breakpoints on patched sites that GDB lifts: the program goes on. */
+static void test_debug_gdb_detaches_from_patched_sites(void **state)
+{
+	(void)state;
+	run_gdb("debuggee 20",
+	        PASS PATCHED "break dbg_round if dbg_memory[0] >= 20\nrun\ndelete\n"
+	                     "break at_device\nbreak at_vector\ncontinue\ncontinue\ndetach\n"
+	                     "shell sleep 1\n");
+	must_say("^memory 40 reads 20 writes 40 sum 250$");
+}
+
 /* --- tools/regmap-gdb.py --- */
 
 #define TOOL "source tools/regmap-gdb.py\n"
@@ -405,6 +466,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_debug_gdb_stops_at_faults_unless_told),
 		cmocka_unit_test(test_debug_gdb_breakpoint_in_made_code_is_explained),
 		cmocka_unit_test(test_debug_gdb_breakpoint_in_made_code_that_ran),
+		cmocka_unit_test(test_debug_gdb_breakpoints_before_patching),
+		cmocka_unit_test(test_debug_gdb_breakpoints_on_patched_sites),
+		cmocka_unit_test(test_debug_gdb_shows_who_called_a_patched_access),
+		cmocka_unit_test(test_debug_gdb_detaches_from_patched_sites),
 		cmocka_unit_test(test_debug_gdb_tool_steps_instructions),
 		cmocka_unit_test(test_debug_gdb_tool_steps_lines),
 		cmocka_unit_test(test_debug_gdb_tool_steps_off_breakpoints),

@@ -396,6 +396,7 @@ regmap__slot_call:
 	 * the others less than asking whether they were used.
 	 */
 7:
+	label	restoring_x87
 	fxsave64 SLOT_VECTORS_X87_AFTER(%r12)
 	xor	%esi, %esi
 	.irp	at, 0, 8, 16, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 136, 144, 152

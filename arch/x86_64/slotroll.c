@@ -73,8 +73,8 @@ extern const uint8_t regmap__slot_entered_24[], regmap__slot_entered_32[],
 	regmap__slot_exiting[], regmap__slot_exiting_flags[], regmap__slot_exiting_rsp[],
 	regmap__slot_exiting_ret[], regmap__slot_undecided[], regmap__slot_saved[],
 	regmap__slot_restored[], regmap__slot_special[], regmap__slot_noted[],
-	regmap__slot_saved_some[], regmap__slot_restored_some[], regmap__slot_undecided_all[],
-	regmap__slot_leaving_status[], regmap__slot_leaving_all[];
+	regmap__slot_saved_some[], regmap__slot_restored_some[], regmap__slot_restoring_x87[],
+	regmap__slot_undecided_all[], regmap__slot_leaving_status[], regmap__slot_leaving_all[];
 
 /* How to find the program's state from each label on, up to the next. */
 enum how {
@@ -120,6 +120,7 @@ static const struct stage {
 	{regmap__slot_undecided, IN_FRAME, 0},
 	{regmap__slot_saved_some, KEEP_OUT, 0},
 	{regmap__slot_restored_some, DECIDED, R13},
+	{regmap__slot_restoring_x87, KEEP_OUT, 0},
 	{regmap__slot_undecided_all, IN_FRAME, 0},
 	{regmap__slot_saved, KEEP_OUT, 0},
 	{regmap__slot_restored, DECIDED, R13},
