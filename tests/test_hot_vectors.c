@@ -65,7 +65,7 @@ static void spoil_x87(void)
 	uint16_t status;
 
 	__asm__ volatile(
-		"fldpi\n\tfld1\n\tfldl2e\n\tfldln2\n\tfldpi\n\tfld1\n\tfldl2e\n\tfldln2\n\t"
+		"fnclex\n\tfldpi\n\tfld1\n\tfldl2e\n\tfldln2\n\tfldpi\n\tfld1\n\tfldl2e\n\tfldln2\n\t"
 		"fnstsw %0\n\t"
 		"fstp %%st(0)\n\tfstp %%st(0)\n\tfstp %%st(0)\n\tfstp %%st(0)\n\t"
 		"fstp %%st(0)\n\tfstp %%st(0)\n\tfstp %%st(0)\n\tfstp %%st(0)"
