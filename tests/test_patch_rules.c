@@ -577,6 +577,29 @@ static void test_rules_reports_are_the_same(void **state)
 	munmap(page, PAGE);
 }
 
+/* --- into the middle of one --- */
+
+/* test edx,edx; then with RDX 0 past the LOCK prefix: lock add [rdi],rsi; xor eax,eax; ret */
+static const uint8_t past_lock[] = {0x85, 0xd2, 0x74, 0x01, 0xf0, 0x48, 0x01,
+                                    0x37, 0x31, 0xc0, 0x90, 0x90, 0xc3};
+
+static void test_rules_branch_past_a_prefix(void **state)
+{
+	uint8_t *page = new_sites(past_lock, sizeof(past_lock));
+	uint64_t before = counted("LOCK prefix");
+
+	(void)state;
+	assert_int_equal(regmap_patch(1), 0);
+	memory[7] = 0;
+	for (unsigned n = 0; n < 20; n++)
+		((void (*)(uint64_t, uint64_t, uint64_t))(uintptr_t)page)(WINDOW + 56, 3, n % 2);
+	assert_int_equal(memory[7], 60);
+	assert_int_equal(regmap_patch_site(page + 4), -EPERM);
+	assert_int_equal(regmap_patch_site(page + 5), -EPERM);
+	assert_int_equal(counted("LOCK prefix"), before + 2);
+	munmap(page, PAGE);
+}
+
 /* --- what is in the way --- */
 
 static int map_over_a_hop(void *arg)
@@ -629,6 +652,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_rules_two_threads_switch, switch_off),
 		cmocka_unit_test_teardown(test_rules_halted_for_good, switch_off),
 		cmocka_unit_test_teardown(test_rules_reports_are_the_same, switch_off),
+		cmocka_unit_test_teardown(test_rules_branch_past_a_prefix, switch_off),
 		cmocka_unit_test_teardown(test_rules_hops_are_in_the_way_by_name, switch_off),
 	};
 	int failed = cmocka_run_group_tests_name("patch_rules, nothing mapped", alone, NULL, NULL);
