@@ -527,16 +527,22 @@ struct denied {
 	unsigned threshold;
 };
 
-/* What the function before has left in registers is none of the report's business. */
+/*
+ * What the functions before have left in registers is none of the report's business; nor what a walk
+ * makes of a frame pointer that isn't one.
+ */
 static void run_cleanly(const uint8_t *site, uint64_t address, uint64_t value)
 {
-	__asm__ volatile("sub $128, %%rsp\n\t"
+	__asm__ volatile("sub $128, %%rsp\n\tpush %%rbp\n\txor %%ebp, %%ebp\n\t"
 	                 "xor %%eax, %%eax\n\txor %%ecx, %%ecx\n\txor %%edx, %%edx\n\t"
 	                 "xor %%r8d, %%r8d\n\txor %%r9d, %%r9d\n\txor %%r10d, %%r10d\n\t"
-	                 "xor %%r11d, %%r11d\n\tcall *%%rbx\n\tadd $128, %%rsp"
+	                 "xor %%r11d, %%r11d\n\txor %%r12d, %%r12d\n\txor %%r13d, %%r13d\n\t"
+	                 "xor %%r14d, %%r14d\n\txor %%r15d, %%r15d\n\t"
+	                 "call *%%rbx\n\tpop %%rbp\n\tadd $128, %%rsp"
 	                 :
 	                 : "b"(site), "D"(address), "S"(value)
-	                 : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory", "cc");
+	                 : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+	                   "r15", "memory", "cc");
 }
 
 static int write_where_it_may_not(void *arg)
