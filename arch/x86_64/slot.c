@@ -655,7 +655,7 @@ static bool emit_original(struct making *m)
 	memcpy(bytes, p->bytes, p->length);
 	if (calls) {
 		push_next(m);
-		bytes[m->d.insn.raw.modrm.offset] ^= (2 ^ 4) << 3;
+		bytes[m->d.insn.raw.modrm.offset] ^= (0x2 ^ 0x4) << 3;
 	}
 	moved = m->request->site - (m->request->code + m->e.at);
 	if (p->mem.base == EM_RIP) {
