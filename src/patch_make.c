@@ -16,6 +16,7 @@ enum {
 	AHEAD = 64,   /* bytes behind a site that are looked at for what is dead there */
 	VERSIONS = 8, /* of a site's code that are looked at */
 	PAGE = 4096,
+	LOCK = 0xf0,
 };
 
 /* --- may it be --- */
@@ -65,6 +66,20 @@ static bool overlaps_another(const struct patch_text *text, uint64_t site, unsig
 	return false;
 }
 
+/*
+ * Jcc or JMP past a LOCK prefix, as C libraries had it where there is one thread. There are two
+ * instructions then, with it and without.
+ */
+static bool is_branched_into(const struct patch_text *text, uint64_t site, const struct plan *plan)
+{
+	uint8_t before[3];
+	const uint8_t *branch = plan->bytes[0] == LOCK ? before + 1 : before;
+
+	return regmap__text_read(text, site - 3, before, 3) &&
+	       (plan->bytes[0] == LOCK || before[2] == LOCK) &&
+	       (branch[0] >> 4 == 7 || branch[0] == 0xeb) && branch[1] == 1;
+}
+
 enum patch_why regmap__patch_look(const struct patch_text *text, uint64_t site,
                                   const struct plan *plan)
 {
@@ -76,6 +91,8 @@ enum patch_why regmap__patch_look(const struct patch_text *text, uint64_t site,
 		why = WHY_SHORT;
 	if (why == WHY_NONE && overlaps_another(text, site, plan->length))
 		why = WHY_INSIDE;
+	if (why == WHY_NONE && is_branched_into(text, site, plan))
+		why = WHY_BRANCH;
 	return why;
 }
 

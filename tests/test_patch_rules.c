@@ -527,16 +527,22 @@ struct denied {
 	unsigned threshold;
 };
 
-/* What the function before has left in registers is none of the report's business. */
+/*
+ * What the functions before have left in registers is none of the report's business; nor what a walk
+ * makes of a frame pointer that isn't one.
+ */
 static void run_cleanly(const uint8_t *site, uint64_t address, uint64_t value)
 {
-	__asm__ volatile("sub $128, %%rsp\n\t"
+	__asm__ volatile("sub $128, %%rsp\n\tpush %%rbp\n\txor %%ebp, %%ebp\n\t"
 	                 "xor %%eax, %%eax\n\txor %%ecx, %%ecx\n\txor %%edx, %%edx\n\t"
 	                 "xor %%r8d, %%r8d\n\txor %%r9d, %%r9d\n\txor %%r10d, %%r10d\n\t"
-	                 "xor %%r11d, %%r11d\n\tcall *%%rbx\n\tadd $128, %%rsp"
+	                 "xor %%r11d, %%r11d\n\txor %%r12d, %%r12d\n\txor %%r13d, %%r13d\n\t"
+	                 "xor %%r14d, %%r14d\n\txor %%r15d, %%r15d\n\t"
+	                 "call *%%rbx\n\tpop %%rbp\n\tadd $128, %%rsp"
 	                 :
 	                 : "b"(site), "D"(address), "S"(value)
-	                 : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory", "cc");
+	                 : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+	                   "r15", "memory", "cc");
 }
 
 static int write_where_it_may_not(void *arg)
@@ -574,6 +580,29 @@ static void test_rules_reports_are_the_same(void **state)
 	assert_int_equal(t_fate(patched.status), SIGSEGV);
 	assert_non_null(strstr(plain.text, "48 89 37"));
 	assert_string_equal(patched.text, plain.text);
+	munmap(page, PAGE);
+}
+
+/* --- into the middle of one --- */
+
+/* test edx,edx; then with RDX 0 past the LOCK prefix: lock add [rdi],rsi; xor eax,eax; ret */
+static const uint8_t past_lock[] = {0x85, 0xd2, 0x74, 0x01, 0xf0, 0x48, 0x01,
+                                    0x37, 0x31, 0xc0, 0x90, 0x90, 0xc3};
+
+static void test_rules_branch_past_a_prefix(void **state)
+{
+	uint8_t *page = new_sites(past_lock, sizeof(past_lock));
+	uint64_t before = counted("LOCK prefix");
+
+	(void)state;
+	assert_int_equal(regmap_patch(1), 0);
+	memory[7] = 0;
+	for (unsigned n = 0; n < 20; n++)
+		((void (*)(uint64_t, uint64_t, uint64_t))(uintptr_t)page)(WINDOW + 56, 3, n % 2);
+	assert_int_equal(memory[7], 60);
+	assert_int_equal(regmap_patch_site(page + 4), -EPERM);
+	assert_int_equal(regmap_patch_site(page + 5), -EPERM);
+	assert_int_equal(counted("LOCK prefix"), before + 2);
 	munmap(page, PAGE);
 }
 
@@ -629,6 +658,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_rules_two_threads_switch, switch_off),
 		cmocka_unit_test_teardown(test_rules_halted_for_good, switch_off),
 		cmocka_unit_test_teardown(test_rules_reports_are_the_same, switch_off),
+		cmocka_unit_test_teardown(test_rules_branch_past_a_prefix, switch_off),
 		cmocka_unit_test_teardown(test_rules_hops_are_in_the_way_by_name, switch_off),
 	};
 	int failed = cmocka_run_group_tests_name("patch_rules, nothing mapped", alone, NULL, NULL);
