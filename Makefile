@@ -553,9 +553,11 @@ plot/%: bench/plots/%.gp
 	$(Q)command -v gnuplot >/dev/null || { echo "plots: gnuplot is missing: make deps" >&2; exit 1; }
 	$(Q)gnuplot -e "json='$(JSON)'; out='$(PLOTS)/$*.svg'" $<
 
-## soak: threads, windows, timers and children at once for SECONDS; SEED=n repeats one
+## soak: threads, windows, timers and children at once for SECONDS, half of them patched; SEED=n repeats one
+# REGMAP_PATCH=n in the environment holds for both halves.
 soak: $(SOAK_BIN)
-	$(Q)TEST_MODE=$(MODE) $(SOAK_BIN) $(SECONDS)
+	$(Q)REGMAP_PATCH=$${REGMAP_PATCH:-0} TEST_MODE=$(MODE) $(SOAK_BIN) $$((($(SECONDS) + 1) / 2))
+	$(Q)REGMAP_PATCH=$${REGMAP_PATCH:-2} TEST_MODE=$(MODE) $(SOAK_BIN) $$((($(SECONDS) + 1) / 2))
 
 ## fuzz: run each fuzz/*.c for FUZZ_TIME seconds (clang); fuzz-keep: its finds become the seeds
 ifeq ($(MODE),fuzz)
