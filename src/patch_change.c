@@ -353,7 +353,7 @@ static void abandon_all(void)
 	bool open = regmap__text_open(&text);
 
 	for (uint32_t n = 1; n <= used; n++) {
-		struct patch *p = patch_number(n);
+		struct patch *p = regmap__pool_at(&regmap__patches, n);
 
 		p->listed = false;
 		if (is_turning(p))
