@@ -357,10 +357,6 @@ $(B)/bench/libs: FORCE | $(READY)
 	@mkdir -p $(@D)
 	@echo $(bench_libs) | cmp -s - $@ || echo $(bench_libs) >$@
 $(BENCH_OBJ): $(B)/bench/libs
-# Until every part is there.
-$(BENCH_OBJ): PROG_CFLAGS += $(if $(shell grep -l 'regmap_patch_site' include/regmap/regmap.h),-DBENCH_PATCH) \
-	$(if $(shell grep -l 'REGMAP_READ_DIRECT =' include/regmap/regmap.h),-DBENCH_READ_DIRECT) \
-	$(if $(wildcard arch/x86_64/slot.c),-DBENCH_SLOT)
 $(BENCH_BIN): $(BENCH_OBJ) $(TESTLIB) $(LIB_A)
 	$(call tell,LINK,$@)
 	$(Q)$(CC) -o $@ $(BENCH_OBJ) $(TESTLIB) $(PROG_LDFLAGS) $(LIB_A) $(LIBS) $$(cat $(B)/bench/libs) -lm

@@ -27,10 +27,6 @@ static bool against_memory(const struct bench_row *row, struct bench_sample *to)
 		.insn = &bench_##insn_, .at = at_ \
 	}
 
-#ifndef BENCH_READ_DIRECT
-enum { REGMAP_READ_DIRECT = 0 };
-#endif
-
 static struct bench_row rows[] = {
 	ROW("ram/load", "integer load, RAM window", load, RAM_AT),
 	ROW("ram/store", "integer store, RAM window", store, RAM_AT),

@@ -10,7 +10,6 @@
 #define GENERAL_AT 0x40021000ull
 #define DEVICE_AT 0x40031000ull
 
-#ifdef BENCH_PATCH
 const char *bench_patch_on(unsigned threshold)
 {
 	int err = regmap_patch(threshold);
@@ -44,30 +43,6 @@ bool bench_is_patched(const struct bench_row *row, const void *site)
 {
 	return regmap_patch_site(site) == 1 || bench_skip(row, "the site isn't patched");
 }
-#else
-enum { REGMAP_GENERAL = 0 };
-
-const char *bench_patch_on(unsigned threshold)
-{
-	(void)threshold;
-	return "this libregmap has no regmap_patch()";
-}
-
-void bench_patch_off(void)
-{
-}
-
-void bench_note_patches(const char *whom)
-{
-	(void)whom;
-}
-
-bool bench_is_patched(const struct bench_row *row, const void *site)
-{
-	(void)site;
-	return bench_skip(row, "this libregmap has no regmap_patch()");
-}
-#endif
 
 unsigned bench_warm_up(const struct bench_row *row, const struct bench_insn *insn, uint64_t at,
                        unsigned most)

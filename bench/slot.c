@@ -3,7 +3,6 @@
  * Slots by themselves: what one access from generated code costs, against the same access natively
  * in the same loop. No site is patched, no signal is taken: this is what the generator gives.
  */
-#ifdef BENCH_SLOT
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,8 +174,3 @@ static const char *set_up(void)
 }
 
 struct bench_part bench_slot = {.list = list, .set_up = set_up};
-#else
-#include "bench.h"
-
-struct bench_part bench_slot;
-#endif
