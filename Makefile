@@ -210,8 +210,9 @@ $(B)/obj/%.o: %.c $(B)/flags $(MEM_SYMS) | $(READY)
 	$(Q)$(CC) -fPIE $(LIB_CFLAGS) $(DEP) -c -o $@ $<
 	$(own_mem)
 
-# Runs in threads that ThreadSanitizer does not know yet, or no longer.
-UNKNOWN := src/others src/patch_map arch/x86_64/slotroll
+# Runs in threads that ThreadSanitizer does not know yet, or no longer; or makes slots and their data,
+# which others come to know of by the code that leads there.
+UNKNOWN := src/others src/patch_map src/patch_make arch/x86_64/slot arch/x86_64/slotroll
 $(foreach o,$(UNKNOWN),$(B)/obj/$(o).o $(B)/pic/$(o).o): MODE_CFLAGS_tsan :=
 
 # What slots call before the vector state is saved. Sanitizers don't know of that: there it is saved
@@ -219,7 +220,7 @@ $(foreach o,$(UNKNOWN),$(B)/obj/$(o).o $(B)/pic/$(o).o): MODE_CFLAGS_tsan :=
 GENERAL := src/hot src/hot_signal src/quick src/access src/pin src/gate src/table src/view src/lane src/fork src/maplock \
 	src/backing_alias src/backing_readable \
 	src/backing_device src/backing_host src/backing_ram src/backing_registers arch/x86_64/context \
-	arch/x86_64/scratch emulator/operand emulator/integer src/bus src/others src/maplock
+	arch/x86_64/scratch emulator/operand emulator/integer src/bus src/others
 $(foreach o,$(GENERAL),$(B)/obj/$(o).o $(B)/pic/$(o).o $(B)/graph/$(o).o): LIB_NEEDS += -mgeneral-regs-only
 ifneq ($(MODE),rel)
 LIB_ASFLAGS += -DREGMAP_SLOT_SAVES_ALL

@@ -41,10 +41,10 @@ static inline void regmap__patch_heat(uint64_t rip, const struct plan *plan)
 /* One site with one sequence of bytes. Never freed, and constant but for what is atomic. */
 struct patch {
 	uint64_t site;
-	uint64_t slot;          /* 0: none, it becomes another instruction in place */
-	struct slot_cell *cell; /* in writable memory within reach of the slot */
-	struct plan plan;
-	struct slot_map map;
+	uint64_t slot;           /* 0: none, it becomes another instruction in place */
+	struct slot_cell *cell;  /* in writable memory within reach of the slot */
+	const struct plan *plan; /* NULL: it never was made whole */
+	const struct slot_map *map;
 	struct slot_dead dead;      /* what the slot relies on */
 	_Atomic uint32_t turn;      /* odd while its bytes change */
 	_Atomic uint32_t kind;      /* enum patch_kind: what stands in memory */
@@ -138,6 +138,8 @@ uint64_t regmap__room_for_hop(const struct patch_text *text, const struct hop_wi
                               uint32_t owner);
 /* Of a hop that is there. False: another's are in the way. */
 bool regmap__room_note_strays(uint64_t hop, const struct hop_strays *strays, uint32_t owner);
+/* Has memory been taken there for slots, their data or hops? Lock-free. */
+bool regmap__room_is_ours(uint64_t at);
 /* Lock-free: whose code is at @rip, and how far into the slot (-1: a hop). 0: not ours. */
 uint32_t regmap__room_owner(uint64_t rip, int *offset);
 

@@ -36,7 +36,7 @@ static bool find_slot(uint64_t rip, struct hot_place *place)
 
 	if (!regmap__patch_find(rip, &found))
 		return false;
-	*place = (struct hot_place){&found.patch->map, found.patch->cell, found.offset};
+	*place = (struct hot_place){found.patch->map, found.patch->cell, found.offset};
 	return true;
 }
 
@@ -97,13 +97,25 @@ static void count_patches(struct regmap_patch_stats *stats)
 	}
 }
 
+/* Neighbours of sites may be known that never faulted. */
+static uint64_t count_sites(void)
+{
+	uint32_t all = regmap__sites_seen();
+	uint64_t count = 0;
+
+	for (uint32_t n = 1; n <= all; n++)
+		count += atomic_load_explicit(&regmap__site_number(n)->faults,
+		                              memory_order_relaxed) != 0;
+	return count;
+}
+
 int regmap_patch_stats(struct regmap_patch_stats *stats)
 {
 	struct regmap_patch_stats all = {.size = stats ? stats->size : 0};
 
 	if (all.size < sizeof(all))
 		return -EINVAL;
-	all.sites = regmap__sites_seen();
+	all.sites = count_sites();
 	all.taken_back = regmap__patch_taken_back();
 	count_patches(&all);
 	for (unsigned why = 0; why < WHY_MOST; why++)

@@ -92,7 +92,7 @@ bool regmap__patch_put(const struct patch_text *text, struct patch *p, const uin
 	set_now(p, to);
 	atomic_store(&in_flight, true);
 	turn(p);
-	done = regmap__text_halt(text, p->site, p->plan.bytes, patch_span(p));
+	done = regmap__text_halt(text, p->site, p->plan->bytes, patch_span(p));
 	if (done) {
 		regmap__text_sync();
 		regmap__text_tail(text, p->site, to, patch_span(p));
@@ -151,7 +151,7 @@ struct patch *regmap__patch_dependent(const struct patch_text *text, uint64_t at
 	for (unsigned back = 1; back < PATCH_JUMP_SIZE; back++) {
 		struct patch *p = regmap__patch_standing(text, at - back);
 
-		if (p && patch_kind(p) == PATCH_PUNNED && p->plan.length <= back)
+		if (p && patch_kind(p) == PATCH_PUNNED && p->plan->length <= back)
 			return p;
 	}
 	return NULL;
@@ -242,12 +242,12 @@ static void restore(struct back *back, uint32_t halted)
 
 	for (uint32_t n = halted; n; n = p->next_back) {
 		p = patch_number(n);
-		regmap__text_tail(back->text, p->site, p->plan.bytes, patch_span(p));
+		regmap__text_tail(back->text, p->site, p->plan->bytes, patch_span(p));
 	}
 	regmap__text_sync();
 	for (uint32_t n = halted; n; n = p->next_back) {
 		p = patch_number(n);
-		regmap__text_head(back->text, p->site, p->plan.bytes);
+		regmap__text_head(back->text, p->site, p->plan->bytes);
 	}
 	regmap__text_sync();
 	for (uint32_t n = halted; n; n = p->next_back) {
@@ -339,7 +339,7 @@ static bool shows_ours(const struct patch_text *text, const struct patch *p)
 static void abandon(struct patch *p, const struct patch_text *text)
 {
 	if (text && shows_ours(text, p))
-		regmap__text_write(text, p->site, p->plan.bytes, patch_span(p));
+		regmap__text_write(text, p->site, p->plan->bytes, patch_span(p));
 	if (text)
 		atomic_store(&p->kind, PATCH_NONE);
 	turn(p);
@@ -353,7 +353,7 @@ static void abandon_all(void)
 	bool open = regmap__text_open(&text);
 
 	for (uint32_t n = 1; n <= used; n++) {
-		struct patch *p = patch_number(n);
+		struct patch *p = regmap__pool_at(&regmap__patches, n);
 
 		p->listed = false;
 		if (is_turning(p))
@@ -422,7 +422,7 @@ static bool shows_halt(const struct patch *p)
 	uint8_t now[16], own[16];
 
 	get_now(p, now);
-	memcpy(own, p->plan.bytes, patch_span(p));
+	memcpy(own, p->plan->bytes, patch_span(p));
 	now[0] = own[0] = PATCH_HLT;
 	return memory_shows(p->site, own, patch_span(p)) ||
 	       memory_shows(p->site, now, patch_span(p));
@@ -439,9 +439,9 @@ static enum patch_halt halt_stays(struct patch *p)
 		return HALT_STAYS;
 	if (shows_halt(p) && regmap__text_open(&text)) {
 		turn(p);
-		regmap__text_tail(&text, p->site, p->plan.bytes, patch_span(p));
+		regmap__text_tail(&text, p->site, p->plan->bytes, patch_span(p));
 		regmap__text_sync();
-		regmap__text_head(&text, p->site, p->plan.bytes);
+		regmap__text_head(&text, p->site, p->plan->bytes);
 		regmap__text_sync();
 		atomic_store(&p->kind, PATCH_NONE);
 		turn(p);
@@ -490,6 +490,6 @@ void regmap__patch_overlay(uint64_t rip, uint8_t *code, size_t length)
 			continue;
 		for (unsigned i = 0; i < patch_span(p); i++)
 			if (at + i - rip < length && is[i] != PATCH_INT3)
-				code[at + i - rip] = p->plan.bytes[i];
+				code[at + i - rip] = p->plan->bytes[i];
 	}
 }

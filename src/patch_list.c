@@ -48,8 +48,8 @@ static void put_code(struct text *t, const struct patch_site *site, const struct
 	unsigned length = sizeof(bytes);
 
 	if (patch) {
-		length = patch->plan.length;
-		memcpy(bytes, patch->plan.bytes, length);
+		length = patch->plan->length;
+		memcpy(bytes, patch->plan->bytes, length);
 	} else {
 		while (length &&
 		       regmap__guard_copy(bytes, (const void *)(uintptr_t)site->rip, length, &trap))
@@ -69,8 +69,8 @@ static void put_verdict(struct text *t, const struct patch_site *site, const str
 	if (why)
 		put(t, regmap__why_text(why - 1));
 	else if (patch && patch_kind(patch) != PATCH_NONE)
-		put(t, patch->cell && patch->map.access == SLOT_NO_ACCESS ? "patched, by calls" :
-		                                                            "patched");
+		put(t, patch->cell && patch->map->access == SLOT_NO_ACCESS ? "patched, by calls" :
+		                                                             "patched");
 	else
 		put(t, "not yet");
 }

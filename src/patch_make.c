@@ -8,6 +8,7 @@
 #include "patch_change.h"
 #include "patch_pun.h"
 #include "patch_own.h"
+#include "patch_share.h"
 
 #include "sigsafe.h"
 
@@ -15,6 +16,7 @@ enum {
 	AHEAD = 64,   /* bytes behind a site that are looked at for what is dead there */
 	VERSIONS = 8, /* of a site's code that are looked at */
 	PAGE = 4096,
+	LOCK = 0xf0,
 };
 
 /* --- may it be --- */
@@ -58,10 +60,24 @@ static bool overlaps_another(const struct patch_text *text, uint64_t site, unsig
 	for (uint64_t at = site - EM_MAX_LENGTH + 1; at < site + length; at++) {
 		const struct patch *p = at == site ? NULL : regmap__patch_standing(text, at);
 
-		if (p && at + p->plan.length > site)
+		if (p && at + p->plan->length > site)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * Jcc or JMP past a LOCK prefix, as C libraries had it where there is one thread. There are two
+ * instructions then, with it and without.
+ */
+static bool is_branched_into(const struct patch_text *text, uint64_t site, const struct plan *plan)
+{
+	uint8_t before[3];
+	const uint8_t *branch = plan->bytes[0] == LOCK ? before + 1 : before;
+
+	return regmap__text_read(text, site - 3, before, 3) &&
+	       (plan->bytes[0] == LOCK || before[2] == LOCK) &&
+	       (branch[0] >> 4 == 7 || branch[0] == 0xeb) && branch[1] == 1;
 }
 
 enum patch_why regmap__patch_look(const struct patch_text *text, uint64_t site,
@@ -75,6 +91,8 @@ enum patch_why regmap__patch_look(const struct patch_text *text, uint64_t site,
 		why = WHY_SHORT;
 	if (why == WHY_NONE && overlaps_another(text, site, plan->length))
 		why = WHY_INSIDE;
+	if (why == WHY_NONE && is_branched_into(text, site, plan))
+		why = WHY_BRANCH;
 	return why;
 }
 
@@ -96,11 +114,11 @@ static struct slot_dead what_is_dead(const struct patch_text *text, uint64_t nex
 static struct patch *find_version(struct patch_site *site, const struct patch *as)
 {
 	struct patch *p = patch_number(atomic_load(&site->patch));
-	const struct plan *plan = &as->plan;
+	const struct plan *plan = as->plan;
 
 	for (unsigned i = 0; p && i < VERSIONS; i++, p = patch_number(p->older))
-		if (p->plan.length == plan->length &&
-		    !memcmp(p->plan.bytes, plan->bytes, plan->length) && p->passes == as->passes &&
+		if (p->plan->length == plan->length &&
+		    !memcmp(p->plan->bytes, plan->bytes, plan->length) && p->passes == as->passes &&
 		    !(p->dead.flags & ~as->dead.flags) && !(p->dead.gpr & ~as->dead.gpr))
 			return p;
 	return NULL;
@@ -109,12 +127,13 @@ static struct patch *find_version(struct patch_site *site, const struct patch *a
 static enum patch_why generate(const struct patch_text *text, struct patch *p)
 {
 	uint8_t code[SLOT_CODE_MOST];
-	struct slot_request request = {.plan = &p->plan,
+	struct slot_request request = {.plan = p->plan,
 	                               .site = p->site,
 	                               .dead = p->dead,
 	                               .passes = p->passes};
 	struct patch_room room;
 	const char *why = "its slot can't be made";
+	struct slot_map map;
 	size_t length;
 
 	if (!regmap__room_for_slot(p->site, &room))
@@ -122,13 +141,17 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p)
 	request.code = room.code;
 	request.cell = (uintptr_t)room.cell;
 	regmap__patch_request(&request);
-	length = regmap__slot_generate(&request, code, &p->map, room.cell, &why);
+	memset(&map, 0, sizeof(map));
+	length = regmap__slot_generate(&request, code, &map, room.cell, &why);
 	if (!length)
 		return regmap__why_number(why);
+	p->map = regmap__share_map(&map);
+	if (!p->map)
+		return WHY_MEMORY;
 	if (!regmap__text_write(text, room.code, code, length))
 		return WHY_KERNEL;
 	room.cell->entry = (const void *)regmap__slot_call;
-	room.cell->plan = &p->plan;
+	room.cell->plan = p->plan;
 	p->slot = room.code;
 	p->cell = room.cell;
 	regmap__room_keep(&room, length, p->number);
@@ -146,12 +169,12 @@ static enum patch_why new_version(const struct patch_text *text, struct patch_si
 		return WHY_MEMORY;
 	p->number = number;
 	p->site = site->rip;
-	p->plan = as->plan;
+	p->plan = regmap__share_plan(as->plan);
 	p->dead = as->dead;
 	p->passes = as->passes;
-	why = in_place ? WHY_NONE : generate(text, p);
+	why = !p->plan ? WHY_MEMORY : in_place ? WHY_NONE : generate(text, p);
 	if (why != WHY_NONE) {
-		p->plan.length = 0;
+		p->plan = NULL;
 		return why;
 	}
 	regmap__patch_publish(site, p);
@@ -163,7 +186,7 @@ enum patch_why regmap__patch_version(const struct patch_text *text, struct patch
                                      const struct plan *plan, bool passes, bool in_place,
                                      struct patch **made)
 {
-	struct patch as = {.plan = *plan, .passes = passes};
+	struct patch as = {.plan = plan, .passes = passes};
 
 	if (!in_place && !passes)
 		as.dead = what_is_dead(text, site->rip + plan->length);
@@ -182,7 +205,7 @@ static enum patch_why apply(const struct patch_text *text, struct patch *p)
 
 	if (p->slot)
 		return regmap__patch_jump(text, p);
-	if (!regmap__slot_in_place(&p->plan, same_length))
+	if (!regmap__slot_in_place(p->plan, same_length))
 		return WHY_CHANGED;
 	return regmap__patch_put(text, p, same_length, PATCH_IN_PLACE) ? WHY_NONE : WHY_CHANGED;
 }
@@ -197,10 +220,10 @@ static void fasten(const struct patch_text *text, const struct patch_chain *chai
 
 		if (!p)
 			continue;
-		why = regmap__patch_look(text, p->site, &p->plan);
+		why = regmap__patch_look(text, p->site, p->plan);
 		if (why == WHY_NONE)
 			why = apply(text, p);
-		regmap__patch_judge(site, &p->plan, why);
+		regmap__patch_judge(site, p->plan, why);
 	}
 }
 

@@ -76,7 +76,7 @@ static void find_strays(uint64_t site, unsigned length, const uint8_t *behind,
 static void wish_pun(const struct patch *p, const uint8_t *behind, const struct low *low,
                      struct hop_wish *wish)
 {
-	unsigned length = p->plan.length;
+	unsigned length = p->plan->length;
 
 	wish->first = pun_first(p->site, length, behind);
 	wish->last = wish->first + (1ULL << 8 * (length - 1)) - 1;
@@ -150,14 +150,14 @@ static enum patch_why put_jump(const struct patch_text *text, struct patch *p, u
 
 	put_displacement(code + 1, p->site + PATCH_JUMP_SIZE, to);
 	return regmap__patch_put(text, p, code,
-	                         p->plan.length < PATCH_JUMP_SIZE ? PATCH_PUNNED : PATCH_JUMP) ?
+	                         p->plan->length < PATCH_JUMP_SIZE ? PATCH_PUNNED : PATCH_JUMP) ?
 	               WHY_NONE :
 	               WHY_CHANGED;
 }
 
 static bool get_behind(const struct patch_text *text, const struct patch *p, uint8_t *behind)
 {
-	unsigned length = p->plan.length;
+	unsigned length = p->plan->length;
 
 	return length >= PATCH_JUMP_SIZE ||
 	       regmap__text_read(text, p->site + length, behind, PATCH_JUMP_SIZE - length);
@@ -172,7 +172,7 @@ static enum patch_why jump_by_hop(const struct patch_text *text, struct patch *p
 
 	if (!get_behind(text, p, behind))
 		return WHY_EDGE;
-	if (p->plan.length < PATCH_JUMP_SIZE)
+	if (p->plan->length < PATCH_JUMP_SIZE)
 		wish_pun(p, behind, low, &wish);
 	else
 		wish_low(p, low, &wish);
@@ -184,7 +184,7 @@ static enum patch_why jump_plainly(const struct patch_text *text, struct patch *
 {
 	static const struct low any;
 
-	if (p->plan.length >= PATCH_JUMP_SIZE)
+	if (p->plan->length >= PATCH_JUMP_SIZE)
 		return put_jump(text, p, p->slot);
 	return jump_by_hop(text, p, &any);
 }
@@ -231,7 +231,7 @@ static struct patch *patch_next(const struct patch_text *text, uint64_t at)
 	site = regmap__patch_look(text, at, &plan) == WHY_NONE ? regmap__site_at(at, true) : NULL;
 	if (!site || regmap__patch_version(text, site, &plan, passes, false, &p) != WHY_NONE)
 		return NULL;
-	return passes || p->map.access != SLOT_NO_ACCESS ? p : NULL;
+	return passes || p->map->access != SLOT_NO_ACCESS ? p : NULL;
 }
 
 /* One that stands is taken back: its jump will be another one. */
@@ -252,14 +252,14 @@ static struct patch *take_next(const struct patch_text *text, uint64_t at, bool 
 static bool foresee(const struct patch_text *text, const struct patch *p, const struct patch *next,
                     const struct low *low, uint8_t *behind)
 {
-	unsigned fixed = PATCH_JUMP_SIZE - p->plan.length;
+	unsigned fixed = PATCH_JUMP_SIZE - p->plan->length;
 
 	if (!get_behind(text, p, behind))
 		return false;
 	behind[0] = JUMP;
 	for (unsigned i = 0; i < low->count; i++)
 		behind[1 + i] = (uint8_t)(low->value >> 8 * i);
-	return next->plan.length >= fixed || low->count + 1 == next->plan.length;
+	return next->plan->length >= fixed || low->count + 1 == next->plan->length;
 }
 
 /* The highest byte decides where it goes: far enough, and the same places for all sites. */
@@ -276,11 +276,11 @@ static enum patch_why make_room(const struct patch_text *text, struct patch *p,
 static enum patch_why jump_with(const struct patch_text *text, struct patch *p,
                                 const struct low *low, unsigned depth)
 {
-	enum patch_why why = low->count || p->plan.length < PATCH_JUMP_SIZE ?
+	enum patch_why why = low->count || p->plan->length < PATCH_JUMP_SIZE ?
 	                             jump_by_hop(text, p, low) :
 	                             put_jump(text, p, p->slot);
 
-	if (why != WHY_ROOM || p->plan.length >= PATCH_JUMP_SIZE || depth == DEEPEST)
+	if (why != WHY_ROOM || p->plan->length >= PATCH_JUMP_SIZE || depth == DEEPEST)
 		return why;
 	return make_room(text, p, low, depth + 1);
 }
@@ -289,16 +289,16 @@ static enum patch_why jump_with(const struct patch_text *text, struct patch *p,
 static enum patch_why make_room(const struct patch_text *text, struct patch *p,
                                 const struct low *low, unsigned depth)
 {
-	unsigned failures = 0, wants = PATCH_JUMP_SIZE - 1 - p->plan.length;
+	unsigned failures = 0, wants = PATCH_JUMP_SIZE - 1 - p->plan->length;
 	uint8_t behind[PATCH_JUMP_SIZE];
 	struct patch *next;
 	struct low of_next;
 	bool stood;
 
-	next = take_next(text, p->site + p->plan.length, &stood);
+	next = take_next(text, p->site + p->plan->length, &stood);
 	if (!next)
 		return WHY_ROOM;
-	of_next.count = wants < next->plan.length - 1u ? wants : next->plan.length - 1u;
+	of_next.count = wants < next->plan->length - 1u ? wants : next->plan->length - 1u;
 	for (unsigned i = 0; i < (of_next.count ? CHOICES : 1) && failures < FAILURES; i++) {
 		struct hop_wish wish;
 

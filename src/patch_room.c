@@ -372,15 +372,29 @@ bool regmap__room_note_strays(uint64_t at, const struct hop_strays *strays, uint
 	return true;
 }
 
+/* What may lie anywhere goes on behind what is there, rather than look for gaps in all of it. */
+static bool goes_on(const struct code_page *page, const struct hop_wish *wish)
+{
+	uint64_t start = page->page * PAGE;
+
+	return wish->stride == 1 && wish->first <= start + page->used &&
+	       wish->last >= start + PAGE - 1;
+}
+
 static uint64_t hop_in_page(struct code_page *page, const struct hop_wish *wish, uint32_t owner)
 {
 	uint64_t start = page->page * PAGE, at = wish->first;
+	bool on = goes_on(page, wish);
 
 	if (at < start)
 		at += (start - at + wish->stride - 1) / wish->stride * wish->stride;
+	if (on)
+		at = start + page->used;
 	while ((at = free_place(page, at, wish->last, wish->size, wish->stride)) &&
 	       !strays_fit(at, &wish->strays))
 		at += wish->stride;
+	if (on)
+		page->used = at ? (uint16_t)(at + wish->size - start) : PAGE;
 	return at && note(page, at, wish->size, owner) ? at : 0;
 }
 
@@ -424,6 +438,19 @@ uint64_t regmap__room_for_hop(const struct patch_text *text, const struct hop_wi
 }
 
 /* --- whose --- */
+
+/* An area's data lies behind its code. */
+bool regmap__room_is_ours(uint64_t at)
+{
+	const struct code_page *page = find_page(at / PAGE);
+
+	for (uint64_t back = PAGE; !page && back <= AREA_DATA && at >= back; back += PAGE) {
+		page = find_page((at - back) / PAGE);
+		if (page && !page->area)
+			return false;
+	}
+	return page && (page->area || page->mapped);
+}
 
 static uint32_t owner_in_area(const struct code_page *page, uint64_t rip, int *offset)
 {

@@ -107,10 +107,10 @@ void regmap__patch_renew(struct patch_site *site, struct patch *patch)
 static void try_one(struct patch *p, uint64_t start, uint64_t last,
                     void (*each)(struct patch *, void *), void *arg)
 {
-	unsigned length = p->plan.length < 5 ? 5 : p->plan.length;
+	/* one that never was made whole has no plan */
+	unsigned length = !p->plan ? 0 : p->plan->length < 5 ? 5 : p->plan->length;
 
-	/* one that never was made whole has no length */
-	if (p->plan.length && p->site <= last && p->site + length > start)
+	if (length && p->site <= last && p->site + length > start)
 		each(p, arg);
 }
 

@@ -41,7 +41,7 @@ void regmap__patches_in(uint64_t start, uint64_t last, void (*each)(struct patch
 /* Bytes that change: all of an instruction in place, or those of a jump. */
 static inline unsigned patch_span(const struct patch *p)
 {
-	return p->slot && p->plan.length > 5 ? 5 : p->plan.length;
+	return p->slot && p->plan->length > 5 ? 5 : p->plan->length;
 }
 static inline enum patch_kind patch_kind(const struct patch *p)
 {

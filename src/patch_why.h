@@ -18,6 +18,7 @@
 	X(EDGE, "the code ends too soon behind it") \
 	X(SHORT, "the instruction is a single byte") \
 	X(INSIDE, "it overlaps a patched instruction") \
+	X(BRANCH, "a branch before it leads past its LOCK prefix") \
 	X(CROWD, "too many patched neighbours depend on its bytes") \
 	X(ROOM, "no memory is free where its slot or its jump would have to be") \
 	X(KERNEL, "the kernel did not let it be written")

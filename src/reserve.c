@@ -15,6 +15,7 @@
 #include "../arch/x86_64/syscall.h"
 #include "maps.h"
 #include "table.h"
+#include "patch.h"
 
 enum {
 	PAGE = RESERVE_PAGE,
@@ -358,9 +359,18 @@ static bool in_use(uint64_t first, uint64_t last)
 
 static const char *advice_for(const struct occupant *o)
 {
+	if (patch_ever() && regmap__room_is_ours(o->first))
+		return "map windows before sites are patched, or choose another address";
 	if (o->first == 0)
 		return "a system-call rewriter (zpoline, lazypoline) does that: run without it";
 	return "choose another address, or unmap that first";
+}
+
+static const char *name_of(const struct occupant *o)
+{
+	if (patch_ever() && regmap__room_is_ours(o->first))
+		return "the code of patched sites";
+	return o->what[0] ? o->what : "anonymous memory";
 }
 
 static void report(uint64_t start, uint64_t last, const char *name)
@@ -373,8 +383,7 @@ static void report(uint64_t start, uint64_t last, const char *name)
 	n = snprintf(line, sizeof(line),
 	             "regmap: can't map \"%s\" at 0x%" PRIx64 "-0x%" PRIx64 ": 0x%" PRIx64
 	             "-0x%" PRIx64 " (%s) is in use by %s; %s\n",
-	             name, start, last, o.first, o.last, o.mode,
-	             o.what[0] ? o.what : "anonymous memory", advice_for(&o));
+	             name, start, last, o.first, o.last, o.mode, name_of(&o), advice_for(&o));
 	if (n >= (int)sizeof(line))
 		n = sizeof(line) - 1;
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)

@@ -613,7 +613,7 @@ static bool is_halted(struct trap *t)
 	if (halt == HALT_STAYS && patch->slot)
 		regmap__context_advance(t->uc, patch->slot);
 	else if (halt == HALT_STAYS)
-		take_for_page_fault(t, &patch->plan);
+		take_for_page_fault(t, patch->plan);
 	return halt == HALT_AGAIN || (halt == HALT_STAYS && patch->slot);
 }
 

@@ -22,6 +22,7 @@
 
 #include "sigsafe.h"
 
+enum { CALL_TO_JMP = 6 << 3 }; /* the opcode in ModRM, 2 becomes 4 */
 enum { SLOT_VIEW_MOST = 64, NO_OFFSET = 0xffff, X87_MASKS = 0x3f, CONGRUENT = 63 };
 
 /* One generation. */
@@ -758,7 +759,7 @@ static bool emit_original(struct making *m)
 	memcpy(bytes, p->bytes, p->length);
 	if (calls) {
 		push_next(m);
-		bytes[m->d.insn.raw.modrm.offset] ^= (2 ^ 4) << 3;
+		bytes[m->d.insn.raw.modrm.offset] ^= CALL_TO_JMP;
 	}
 	moved = m->request->site - (m->request->code + m->e.at);
 	if (p->mem.base == EM_RIP) {

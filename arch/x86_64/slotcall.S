@@ -335,10 +335,10 @@ regmap__slot_call:
 	ldmxcsr	SLOT_VECTORS_MXCSR+4(%r12)
 1:	test	$XSTATE_X87, %r15b
 	jz	1f
-	/* An empty stack that works as it does by default need not be emptied. */
+	/* An empty stack that works as it does by default need not be emptied, whatever the status says. */
 	mov	SLOT_VECTORS_X87(%r12), %rax
-	shl	$24, %rax
-	shr	$24, %rax
+	movabs	$0xff0000ffff, %rcx
+	and	%rcx, %rax
 	cmp	$0x37f, %rax
 	je	1f
 	fninit

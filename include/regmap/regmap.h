@@ -380,7 +380,8 @@ struct regmap_patch_stats {
  * regmap_patch_stats() - Count what is patched and what isn't.
  * @stats: its size member is to be set.
  *
- * REGMAP_PATCH_STATS=1 in the environment prints the same on stderr when the program exits.
+ * REGMAP_PATCH_STATS=1 in the environment prints the same on stderr when the program exits; 2 lists
+ * the sites that faulted most, too.
  *
  * Return: 0; -EINVAL @stats is NULL or too small.
  * Context: MT-Safe. AS-Safe.
