@@ -843,7 +843,9 @@ size_t regmap__slot_generate(const struct slot_request *request, uint8_t to[SLOT
 	}
 	if (!request->passes)
 		emit_call(&m);
-	if (!(is_simple_jump(&m.d) ? emit_branch(&m) : emit_original(&m))) {
+	/* one whose push is the access goes on faulting: moved, its fault looks like one behind it */
+	if (!(is_simple_jump(&m.d) && request->plan->kind != EM_CALL ? emit_branch(&m) :
+	                                                               emit_original(&m))) {
 		*why = m.why;
 		return 0;
 	}
