@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "sigsafe.h"
 
@@ -46,9 +47,17 @@ static bool lay_out(size_t pool)
 	return true;
 }
 
+/* Where address space is short, it is the program's. */
+static bool is_roomy(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY;
+}
+
 void regmap__site_init(void)
 {
-	if (!regmap__sites.set && !lay_out(POOL))
+	if (!regmap__sites.set && (!is_roomy() || !lay_out(POOL)))
 		lay_out(SMALL_POOL);
 }
 

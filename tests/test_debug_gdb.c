@@ -192,7 +192,7 @@ static void test_debug_gdb_continues_over_breakpoints(void **state)
 	        PASS "break at_host\n" GO_ON "break at_device\n" GO_ON "break at_vector\n" GO_ON
 	             "break at_page\n" GO_ON "break at_byte\n" GO_ON "break at_rep\n" GO_ON
 	             "break at_jump\n" GO_ON "break at_end\n" GO_ON "run\ninfo breakpoints\n");
-	must_say("^memory 40 reads 20 writes 40 sum 250$");
+	must_say("memory 40 reads 20 writes 40 sum 250");
 	assert_int_equal(count("already hit 20 times"), 8);
 }
 
@@ -205,7 +205,7 @@ static void test_debug_gdb_obeys_conditions(void **state)
 	             "tbreak at_device\ncontinue\nprint dbg_memory[0]\ndelete\ncontinue\n");
 	must_say("^\\$1 = 12$");
 	must_say("^\\$2 = 14$");
-	must_say("^memory 40 reads 20 writes 40 sum 250$");
+	must_say("memory 40 reads 20 writes 40 sum 250");
 }
 
 static void test_debug_gdb_finishes_and_advances(void **state)
@@ -297,7 +297,7 @@ static void test_debug_gdb_breakpoints_before_patching(void **state)
 	                     "run\nprint (int)regmap_patch_site(&at_device)\ndelete 4\n"
 	                     "continue\ninfo breakpoints\n");
 	must_say("^\\$1 = -1$");
-	must_say("^memory 40 reads 20 writes 40 sum 250$");
+	must_say("memory 40 reads 20 writes 40 sum 250");
 	assert_int_equal(count("already hit 20 times"), 3);
 }
 
@@ -316,7 +316,7 @@ static void test_debug_gdb_breakpoints_on_patched_sites(void **state)
 	must_say("^\\$2 = 1$");
 	must_say("^\\$3 = 24$");
 	assert_int_equal(count("already hit 2 times"), 2);
-	must_say("^memory 40 reads 20 writes 40 sum 250$");
+	must_say("memory 40 reads 20 writes 40 sum 250");
 }
 
 static void test_debug_gdb_shows_who_called_a_patched_access(void **state)
@@ -329,7 +329,7 @@ static void test_debug_gdb_shows_who_called_a_patched_access(void **state)
 	must_say("^#[0-9]+ .*dbg_in_c \\(p=0x40000000\\)");
 	must_say("^#[0-9]+ .*dbg_round \\(at=1073741824\\)");
 	must_say("^#[0-9]+ .*main ");
-	must_say("^memory 40 reads 20 writes 40 sum 250$");
+	must_say("memory 40 reads 20 writes 40 sum 250");
 }
 
 /* Detached, with breakpoints on patched sites that GDB lifts: the program goes on. */
@@ -340,7 +340,7 @@ static void test_debug_gdb_detaches_from_patched_sites(void **state)
 	        PASS PATCHED "break dbg_round if dbg_memory[0] >= 20\nrun\ndelete\n"
 	                     "break at_device\nbreak at_vector\ncontinue\ncontinue\ndetach\n"
 	                     "shell sleep 1\n");
-	must_say("^memory 40 reads 20 writes 40 sum 250$");
+	must_say("memory 40 reads 20 writes 40 sum 250");
 }
 
 /* --- tools/regmap-gdb.py --- */
@@ -421,7 +421,7 @@ static void test_debug_gdb_tool_continues_to_each_breakpoint(void **state)
 	must_say("^\\$3 = 15$");
 	must_say("^\\$4 = 16$");
 	must_say("^at_rep in section");
-	must_say("^memory 40 reads 20 writes 40 sum 250$");
+	must_say("memory 40 reads 20 writes 40 sum 250");
 }
 
 static void test_debug_gdb_tool_reads_and_writes(void **state)
