@@ -487,7 +487,9 @@ static void test_patch_profiler_accesses_the_same_sites(void **state)
 
 	(void)state;
 	for (unsigned k = 0; k < 4; k++) {
-		memory[2] = rounds = from_handlers = 0;
+		memory[2] = 0;
+		rounds = 0;
+		from_handlers = 0;
 		listen_by(access_all, access_all_info, kinds[k]);
 		run_threads(&job);
 		assert_int_equal(memory[2], rounds + from_handlers);
