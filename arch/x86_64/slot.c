@@ -22,7 +22,7 @@
 
 #include "sigsafe.h"
 
-enum { CALL_TO_JMP = 6 << 3 }; /* the opcode in ModRM, 2 becomes 4 */
+enum { CALL_TO_JMP = 6 << 3, CALL_TO_PUSH = 4 << 3 }; /* the opcode in ModRM: 2 becomes 4, or 6 */
 enum { SLOT_VIEW_MOST = 64, NO_OFFSET = 0xffff, X87_MASKS = 0x3f, CONGRUENT = 63 };
 
 /* One generation. */
@@ -743,33 +743,55 @@ static bool is_bound(const struct making *m)
 	       insn->meta.category == ZYDIS_CATEGORY_INTERRUPT;
 }
 
-/* RIP-relative operands stay where they are. CALL becomes PUSH and JMP. */
-static bool emit_original(struct making *m)
+/* The instruction's own bytes, but for its opcode in ModRM. RIP-relative operands stay where they are. */
+static bool emit_moved(struct making *m, uint8_t opcode)
 {
 	const struct plan *p = m->plan;
-	bool calls = m->d.insn.mnemonic == ZYDIS_MNEMONIC_CALL &&
-	             (is_indirect(p) || is_register_jump(&m->d));
 	uint8_t bytes[EM_MAX_LENGTH];
-	uint64_t moved;
+	int64_t disp = p->mem.disp + (int64_t)(m->request->site - (m->request->code + m->e.at));
 
-	if (is_bound(m) && !calls)
-		return no(m, "it can't be moved");
-	regmap__emit_state(&m->e, 0, ~0u);
-	m->map->original = (uint16_t)m->e.at;
 	memcpy(bytes, p->bytes, p->length);
-	if (calls) {
-		push_next(m);
-		bytes[m->d.insn.raw.modrm.offset] ^= CALL_TO_JMP;
-	}
-	moved = m->request->site - (m->request->code + m->e.at);
+	bytes[m->d.insn.raw.modrm.offset] ^= opcode;
 	if (p->mem.base == EM_RIP) {
-		int64_t disp = p->mem.disp + (int64_t)moved;
-
 		if (!p->mem.address32 && disp != (int32_t)disp)
 			return no(m, "its operand is too far from its slot");
 		memcpy(bytes + m->d.insn.raw.disp.offset, &disp, 4);
 	}
 	regmap__emit_bytes(&m->e, bytes, p->length);
+	return true;
+}
+
+/*
+ * Before the return address is pushed it must be known that the target can be read: a fault behind
+ * it would leave it in the red zone. So the target is pushed first, to where the return address goes.
+ */
+static bool try_target(struct making *m)
+{
+	if (!emit_moved(m, CALL_TO_PUSH))
+		return false;
+	regmap__emit_state(&m->e, SLOT_PUSHED, 0);
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, 8, false);
+	regmap__emit_state(&m->e, 0, SLOT_PUSHED);
+	return true;
+}
+
+/* CALL becomes PUSH and JMP. */
+static bool emit_original(struct making *m)
+{
+	bool through_memory = is_indirect(m->plan);
+	bool calls = m->d.insn.mnemonic == ZYDIS_MNEMONIC_CALL &&
+	             (through_memory || is_register_jump(&m->d));
+
+	if (is_bound(m) && !calls)
+		return no(m, "it can't be moved");
+	regmap__emit_state(&m->e, 0, ~0u);
+	m->map->original = (uint16_t)m->e.at;
+	if (calls && through_memory && !try_target(m))
+		return false;
+	if (calls)
+		push_next(m);
+	if (!emit_moved(m, calls ? CALL_TO_JMP : 0))
+		return false;
 	regmap__emit_state(&m->e, SLOT_DONE, SLOT_PUSHED);
 	jump_to_next(m);
 	return true;

@@ -384,6 +384,22 @@ static uint8_t draw_register(struct draw *d, const struct t_insn *i, ZydisOperan
 	}
 }
 
+static bool stack_aside;
+
+/*
+ * Patched, it would be the stack of C functions: one that lies above the window is to be far away
+ * from it. So the operand lies above RSP.
+ */
+static void keep_stack_below(struct encoding *e, const struct t_insn *i)
+{
+	if (!stack_aside || e->base != T_RSP)
+		return;
+	if (!t_is_vsib(i))
+		e->index = NONE;
+	if (e->disp < 0)
+		e->disp = ~e->disp;
+}
+
 static void draw_address(struct draw *d, struct encoding *e, const struct t_insn *i)
 {
 	e->base = (uint8_t)below(d, 16);
@@ -401,6 +417,7 @@ static void draw_address(struct draw *d, struct encoding *e, const struct t_insn
 	if (chance(d, 15) && e->segment != 0x64)
 		e->base = NONE; /* [index*n+disp32], [disp32], [rip+disp32] */
 	e->rip = e->base == NONE && e->index == NONE && chance(d, 50);
+	keep_stack_below(e, i);
 }
 
 static void simple_encoding(struct encoding *e, const struct t_insn *i)
@@ -536,8 +553,6 @@ static uint64_t place(struct making *m, unsigned size)
 		return across(m->d, size);
 	return inside(m->d);
 }
-
-static bool stack_aside;
 
 static bool uses_stack(const struct t_insn *i)
 {
