@@ -475,7 +475,6 @@ static void check_step(const struct t_outcome *at)
 	behind.rip = cell->next; /* NOPs follow */
 	roll(&r);
 	done = r.rip == cell->next;
-	behind.rip -= 4; /* the NOP that follows each case */
 	if (lane.busy)
 		explain("busy after rolling");
 	if (!done && r.rip != cell->site)
