@@ -229,7 +229,7 @@ __attribute__((always_inline)) static inline enum quick go_straight(struct slot_
 	if (!viewless && !look_at(&f->cell->view))
 		return QUICK_NO;
 	lane = lane_own();
-	if (!lane || (!viewless && !is_scattered(f->cell, lane)))
+	if (!lane || lane->failed || (!viewless && !is_scattered(f->cell, lane)))
 		return QUICK_NO;
 	result = regmap__quick_slot(f, lane, general_only, &failure);
 	if (result == QUICK_DONE)
@@ -247,6 +247,8 @@ __attribute__((noinline)) static int enter(struct slot_frame *f)
 
 	if (!fork_is_settled()) /* what there is to do then, uses what it likes */
 		return SLOT_VECTOR;
+	if (regmap__hot_has_failed(f->rip, &regs))
+		return take_original(f);
 	if (can_go_inline(f, &regs))
 		return SLOT_DONE;
 	return quickly(f, &regs, true);
@@ -264,6 +266,8 @@ int regmap__slot_enter_saved(struct slot_frame *f, uint8_t *image, int answer)
 	if (answer == SLOT_VECTOR && go_straight(f, false) == QUICK_DONE)
 		return SLOT_DONE;
 	regmap__fork_notice();
+	if (regmap__hot_has_failed(f->rip, &regs))
+		return take_original(f);
 	check_note(f, &regs);
 	if (answer == SLOT_VECTOR)
 		return can_go_inline(f, &regs) ? SLOT_DONE : quickly(f, &regs, false);

@@ -62,9 +62,26 @@ enum hot regmap__hot_roll(int signo, siginfo_t *info, void *ucontext, const stru
  */
 void regmap__hot_fail(const struct slot_frame *frame, enum em_status status,
                       const struct em_fault *fault);
+/*
+ * Is that known of an access of @rip, with these registers? A signal on the way to the original leads
+ * back to the site: what has been done is not to be done again.
+ */
+bool regmap__hot_has_failed(uint64_t rip, const struct cpu_regs *regs);
 /* At an access of @rip, with these registers. EM_OK: none is known. It is forgotten in any case. */
 enum em_status regmap__hot_failure(uint64_t rip, const struct cpu_regs *regs,
                                    struct em_fault *fault);
+
+/*
+ * Around the program's handler of a signal, which may have come between the two. What one thread has
+ * to say of its last failed access.
+ */
+struct hot_failure {
+	uint64_t key; /* of the site and all registers; 0: none */
+	enum em_status status;
+	struct em_fault fault;
+};
+void regmap__hot_keep_failure(struct hot_failure *kept);
+void regmap__hot_restore_failure(const struct hot_failure *kept);
 
 /* hot_emulate.c: the answer is SLOT_DONE. */
 void regmap__hot_emulate(struct slot_frame *frame, uint8_t *image);

@@ -16,12 +16,7 @@
 /* --- failures --- */
 
 /* In the thread's own storage: it outlives the call, and nobody else sees it. */
-struct verdict {
-	uint64_t key; /* of the site and all registers; 0: none */
-	enum em_status status;
-	struct em_fault fault;
-};
-static __thread struct verdict verdict __attribute__((tls_model("initial-exec")));
+static __thread struct hot_failure verdict __attribute__((tls_model("initial-exec")));
 
 static uint64_t key_of(uint64_t rip, const struct cpu_regs *regs)
 {
@@ -32,9 +27,18 @@ static uint64_t key_of(uint64_t rip, const struct cpu_regs *regs)
 	return key | 1;
 }
 
-__attribute__((noinline)) static struct verdict *verdict_of_thread(void)
+__attribute__((noinline)) static struct hot_failure *verdict_of_thread(void)
 {
 	return &verdict;
+}
+
+/* For those who haven't the time to look. */
+static void note_failure(uint64_t failed)
+{
+	struct lane *lane = lane_own();
+
+	if (lane)
+		lane->failed = failed;
 }
 
 void regmap__hot_fail(const struct slot_frame *frame, enum em_status status,
@@ -42,7 +46,7 @@ void regmap__hot_fail(const struct slot_frame *frame, enum em_status status,
 {
 	struct slot_frame *f = (struct slot_frame *)(uintptr_t)frame;
 	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
-	struct verdict *v;
+	struct hot_failure *v;
 
 	if (!regmap__tls_works())
 		return;
@@ -50,21 +54,49 @@ void regmap__hot_fail(const struct slot_frame *frame, enum em_status status,
 	v->status = status;
 	v->fault = *fault;
 	v->key = key_of(frame->rip, &regs);
+	note_failure(1);
+}
+
+bool regmap__hot_has_failed(uint64_t rip, const struct cpu_regs *regs)
+{
+	uint64_t key = regmap__tls_works() ? verdict_of_thread()->key : 0;
+
+	return key && key == key_of(rip, regs);
 }
 
 enum em_status regmap__hot_failure(uint64_t rip, const struct cpu_regs *regs,
                                    struct em_fault *fault)
 {
-	struct verdict *v = hot_is_on() && regmap__tls_works() ? verdict_of_thread() : NULL;
+	struct hot_failure *v = hot_is_on() && regmap__tls_works() ? verdict_of_thread() : NULL;
 	uint64_t key = v ? v->key : 0;
 
 	if (!key)
 		return EM_OK;
 	v->key = 0;
+	note_failure(0);
 	if (key != key_of(rip, regs))
 		return EM_OK;
 	*fault = v->fault;
 	return v->status;
+}
+
+/* A handler's own accesses may fail, too; and one that leaves by a jump never comes back to this. */
+void regmap__hot_keep_failure(struct hot_failure *kept)
+{
+	kept->key = 0;
+	if (!hot_is_on() || !regmap__tls_works())
+		return;
+	*kept = *verdict_of_thread();
+	verdict_of_thread()->key = 0;
+	note_failure(0);
+}
+
+void regmap__hot_restore_failure(const struct hot_failure *kept)
+{
+	if (!kept->key || !regmap__tls_works())
+		return;
+	*verdict_of_thread() = *kept;
+	note_failure(1);
 }
 
 /* --- rolling --- */

@@ -102,6 +102,7 @@ static void cover_again(int signo)
 static void pass_on(int signo, siginfo_t *info, void *ucontext)
 {
 	uint64_t *mask = regmap__context_mask(ucontext);
+	struct hot_failure failure;
 	const struct plan *plan;
 
 	regmap__clear_ac();
@@ -115,7 +116,9 @@ static void pass_on(int signo, siginfo_t *info, void *ucontext)
 		return;
 	}
 	*mask = mask_to_program(*mask);
+	regmap__hot_keep_failure(&failure);
 	handler_of(regmap__others_handler(signo))(signo, info, ucontext);
+	regmap__hot_restore_failure(&failure);
 	*mask = mask_to_kernel(*mask);
 	if (regmap__others_are_covered())
 		*mask |= regmap__pin_blocked(regmap__context_sp(ucontext));

@@ -40,9 +40,10 @@ struct lane {
 	_Atomic uint64_t count; /* accesses from slots, where they are counted */
 	_Atomic uint64_t key;   /* regmap__thread_key(); 0: free */
 	_Atomic uint64_t tid;
-	int *error;    /* the thread's errno */
-	uint64_t miss; /* counts, so that cells change but seldom */
-	uint64_t spare[2];
+	int *error;      /* the thread's errno */
+	uint64_t miss;   /* counts, so that cells change but seldom */
+	uint64_t failed; /* an access has, and the fault path has not said so yet */
+	uint64_t spare;
 };
 
 /*
