@@ -19,7 +19,11 @@
 static _Atomic uint64_t handlers[SIGNALS + 1]; /* and PLAIN */
 static bool reached = true, covered = true;
 
-/* Late and with a context of its own making: there, nothing can be put off. */
+/*
+ * Its handler calls the program's late and with a context of its own making: there, nothing can be
+ * put off. And that handler also runs in threads that aren't ready for instrumented code, as ours
+ * is; so it stays in front.
+ */
 extern void __tsan_init(void) __attribute__((weak));
 
 static bool contains(const struct dl_phdr_info *object, uintptr_t address)
@@ -141,7 +145,7 @@ void regmap__others_cover(int signo, struct sigaction *act)
 
 void regmap__others_adopt(int signo, struct sys_sigaction *act)
 {
-	if (!is_to_be_covered(act->handler))
+	if (__tsan_init || !is_to_be_covered(act->handler))
 		return;
 	atomic_store(&handlers[signo], word_of(act->handler, act->flags));
 	act->handler = (void *)pass_on;
