@@ -76,9 +76,11 @@ static bool is_noted(struct slot_cell *cell, uint64_t address, uint64_t kind)
 
 static void note(struct slot_cell *cell, uint64_t address, uint64_t kind)
 {
-	uint64_t old = is_noted(cell, address, NOTE_KINDS) ? cell->spare & NOTE_KINDS : 0;
+	uint64_t place = where(address), old = __atomic_load_n(&cell->spare, __ATOMIC_RELAXED);
 
-	__atomic_store_n(&cell->spare, where(address) | old | kind, __ATOMIC_RELAXED);
+	if ((old & ~(uint64_t)NOTE_KINDS) != place)
+		old = place;
+	__atomic_store_n(&cell->spare, old | kind, __ATOMIC_RELAXED);
 }
 
 static bool is_dead(const struct view *v)
