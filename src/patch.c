@@ -151,23 +151,51 @@ static void take_back_range(uint64_t start, uint64_t last)
 	regmap__text_close(&text);
 }
 
+static void found_one(struct patch *p, void *any)
+{
+	(void)p;
+	*(bool *)any = true;
+}
+
+/*
+ * Most of what a program unmaps has no code of ours in it, and then must not wait: a fork may hold
+ * the lock and wait in turn for whoever unmaps.
+ */
 void regmap__patch_leave_begin(struct patch_leave *leave, uint64_t start, uint64_t length)
 {
-	leave->held = patch_ever() && length;
-	if (!leave->held)
-		return;
-	regmap__patch_lock(&leave->mask);
+	leave->held = false;
 	regmap__patch_leave_also(leave, start, length);
 }
 
 void regmap__patch_leave_also(struct patch_leave *leave, uint64_t start, uint64_t length)
 {
-	if (leave->held && length)
-		take_back_range(start, start + (length - 1));
+	uint64_t last = start + (length - 1);
+	bool any = false;
+
+	if (!patch_ever() || !length)
+		return;
+	regmap__patches_in(start, last, found_one, &any);
+	if (!any)
+		return;
+	if (!leave->held)
+		regmap__patch_lock(&leave->mask);
+	leave->held = true;
+	take_back_range(start, last);
 }
 
 void regmap__patch_leave_end(struct patch_leave *leave)
 {
 	if (leave->held)
 		regmap__patch_unlock(&leave->mask);
+}
+
+void regmap__patch_leave_all(void)
+{
+	struct patch_leave leave = {.held = patch_ever()};
+
+	if (!leave.held)
+		return;
+	regmap__patch_lock(&leave.mask);
+	take_back_range(0, UINT64_MAX);
+	regmap__patch_leave_end(&leave);
 }

@@ -97,6 +97,8 @@ struct patch_leave {
 void regmap__patch_leave_begin(struct patch_leave *leave, uint64_t start, uint64_t length);
 void regmap__patch_leave_also(struct patch_leave *leave, uint64_t start, uint64_t length);
 void regmap__patch_leave_end(struct patch_leave *leave);
+/* Wherever there is one, and whoever is making one is waited for. */
+void regmap__patch_leave_all(void);
 
 /* What slots need to know of the runtime (lane.h). */
 void regmap__patch_request(struct slot_request *request);

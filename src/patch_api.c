@@ -60,11 +60,8 @@ static int switch_on(unsigned threshold)
 
 static void switch_off(void)
 {
-	struct patch_leave leave;
-
 	atomic_store(&regmap__patch_threshold, 0);
-	regmap__patch_leave_begin(&leave, 0, UINT64_MAX);
-	regmap__patch_leave_end(&leave);
+	regmap__patch_leave_all();
 }
 
 int regmap_patch(unsigned threshold)
