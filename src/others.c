@@ -17,7 +17,7 @@
 #define PLAIN (1ull << 63)
 
 static _Atomic uint64_t handlers[SIGNALS + 1]; /* and PLAIN */
-static bool reached = true, covered = true;
+static bool reached = true, covered = true, adopts = true;
 
 /*
  * Its handler calls the program's late and with a context of its own making: there, nothing can be
@@ -56,7 +56,8 @@ void regmap__others_reach(void *ours, void *libcs)
 	struct pair pair = {(uintptr_t)ours, (uintptr_t)libcs};
 
 	reached = dl_iterate_phdr(find_first, &pair) != 2;
-	covered = reached && !__tsan_init;
+	adopts = !__tsan_init;
+	covered = reached && adopts;
 }
 
 bool regmap__others_are_covered(void)
@@ -145,7 +146,7 @@ void regmap__others_cover(int signo, struct sigaction *act)
 
 void regmap__others_adopt(int signo, struct sys_sigaction *act)
 {
-	if (__tsan_init || !is_to_be_covered(act->handler))
+	if (!adopts || !is_to_be_covered(act->handler))
 		return;
 	atomic_store(&handlers[signo], word_of(act->handler, act->flags));
 	act->handler = (void *)pass_on;
