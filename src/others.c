@@ -17,7 +17,8 @@
 #define PLAIN (1ull << 63)
 
 static _Atomic uint64_t handlers[SIGNALS + 1]; /* and PLAIN */
-static bool reached = true, covered = true, adopts = true;
+static bool reached = true, covered = true;
+static atomic_bool adopts = true;
 
 /*
  * Its handler calls the program's late and with a context of its own making: there, nothing can be
