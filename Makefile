@@ -9,6 +9,7 @@
 #   SANITIZE_SKIP="test_a so_b"                tests that can't run under sanitizers
 #                        (a test sees the mode in TEST_MODE and may skip cases of its own)
 #   TEST_TIMEOUT FUZZ_TIME SECONDS             seconds, of one test, of a fuzzer, of the soak
+#   DEVICES=0                                  without described devices, their parsers and the command
 
 VERSION := 0.1.0
 SOVERSION := $(firstword $(subst ., ,$(VERSION)))
@@ -21,6 +22,11 @@ DEPS += binutils             # nm and readelf, for check-abi and check-sigsafe
 DEPS += libc6-dev            # the C library's headers
 DEPS += libzydis-dev         # the instruction decoder (check, joy)
 DEPS += libunwind-dev        # stack walks
+DEPS += libtomlplusplus-dev  # device descriptions in TOML
+DEPS += libyaml-dev          # the same in YAML
+DEPS += rapidjson-dev        # the same in JSON: it tells where in the text each value stands
+DEPS += libexpat1-dev        # CMSIS-SVD files
+DEPS += libelf-dev           # images in ELF files
 DEPS += libcmocka-dev        # the tests' framework
 DEPS += pkg-config           # check-install builds a program against regmap.pc
 DEPS += zlib1g-dev           # tests: a real library's code working on windows
@@ -73,6 +79,8 @@ SECONDS ?= 60
 # In the exhaustive test of patched sites, processes end under AddressSanitizer without saying why.
 SANITIZE_SKIP ?= $(if $(filter tsan,$(MODE)),so_stacks) $(if $(filter asan,$(MODE)),so_differential_patched)
 
+DEVICES ?= 1
+
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
@@ -105,6 +113,7 @@ LIB_FLAGS := -Iinclude -fvisibility=hidden -fno-plt $(WARN)
 EXCEPTIONS := -fexceptions
 LIB_NEEDS := -fno-stack-protector -fasynchronous-unwind-tables $(EXCEPTIONS) -ftls-model=initial-exec
 LIB_CFLAGS = -std=gnu11 $(LIB_FLAGS) $(CPPFLAGS) $(CFLAGS) $(MODE_CFLAGS_$(MODE)) $(LIB_NEEDS)
+LIB_CXXFLAGS = -std=gnu++17 -fno-rtti -fno-exceptions $(LIB_FLAGS) $(CPPFLAGS) $(CXXFLAGS) $(MODE_CFLAGS_$(MODE)) -fno-stack-protector
 LIB_ASFLAGS = -Iinclude -Wa,--noexecstack $(CPPFLAGS) -g
 
 # Sanitizers watch the library, not the programs: those do what sanitizers dislike on purpose. With
@@ -121,9 +130,19 @@ PROG_LDFLAGS = -Wl,-z,noexecstack -Wl,--as-needed $(LDFLAGS) $(MODE_LDFLAGS_$(MO
 # needs; libunwind-x86_64.so is for other processes. It defines _Unwind_RaiseException and kin, too:
 # libgcc_s comes before it, so that C++ exceptions stay with the compiler's own unwinder.
 LIBS := -lZydis -lgcc_s -lunwind -pthread
+# What describe/ needs. Programs that use nothing of it don't get these, where the linker drops what isn't needed.
+DEVICE_LIBS := -lyaml -lexpat -lelf
+# The C++ of two parsers stays inside of the shared library: no program gets a C++ run-time library by it.
+SO_DEVICE_LIBS := $(DEVICE_LIBS) -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic -lm
+ifeq ($(DEVICES),1)
+SO_LIBS := $(LIBS) $(SO_DEVICE_LIBS)
+LIBS += $(DEVICE_LIBS) -lstdc++ -lm
+else
+SO_LIBS := $(LIBS)
+endif
 # nodelete: the kernel goes on calling our handler whatever dlclose() says.
 # A sanitizer's run-time library is linked into the program only, by clang.
-SO_LDFLAGS = -shared -Wl,-z,nodelete -Wl,-soname,libregmap.so.$(SOVERSION) -Wl,--version-script=src/regmap.map \
+SO_LDFLAGS = -shared -Wl,--exclude-libs,ALL -Wl,-z,nodelete -Wl,-soname,libregmap.so.$(SOVERSION) -Wl,--version-script=src/regmap.map \
 	$(if $(filter rel cov,$(MODE)),-Wl$(comma)-z$(comma)defs) -Wl,-z,now -Wl,-z,relro \
 	-Wl,-z,noexecstack $(LDFLAGS) \
 	$(if $(filter fuzz,$(MODE)),,$(MODE_LDFLAGS_$(MODE)))
@@ -134,9 +153,11 @@ tell = $(if $(filter 1,$(V)),@:,@printf '  %-7s %s\n' $(1) '$(2)')
 
 # ---- files: wildcards, so that a new file is picked up ------------------------------------------
 
-LIB_C := $(sort $(wildcard arch/x86_64/*.c emulator/*.c src/*.c devices/*.c))
-LIB_S := $(sort $(wildcard arch/x86_64/*.S emulator/*.S src/*.S))
-LIB_OBJ := $(LIB_C:%.c=$(B)/obj/%.o) $(LIB_S:%.S=$(B)/obj/%.S.o)
+LIB_DIRS := arch/x86_64 emulator src $(if $(filter 1,$(DEVICES)),describe device devices)
+LIB_C := $(sort $(wildcard $(LIB_DIRS:%=%/*.c)))
+LIB_CC := $(sort $(wildcard $(LIB_DIRS:%=%/*.cc)))
+LIB_S := $(sort $(wildcard $(LIB_DIRS:%=%/*.S)))
+LIB_OBJ := $(LIB_C:%.c=$(B)/obj/%.o) $(LIB_S:%.S=$(B)/obj/%.S.o) $(LIB_CC:%.cc=$(B)/obj/%.cc.o)
 PIC_OBJ := $(LIB_OBJ:$(B)/obj/%=$(B)/pic/%)
 LIB_A := $(OUT)/libregmap.a
 LIB_SO := $(OUT)/libregmap.so
@@ -160,6 +181,7 @@ EXAMPLE_SRC := $(call sources,examples/*)
 BENCH_SRC := $(call sources,bench/*)
 FUZZ_SRC := $(call sources,fuzz/*)
 SOAK_SRC := $(call sources,soak/*)
+CLI_SRC := $(if $(filter 1,$(DEVICES)),$(call sources,cli/*))
 DEMO_SRC := $(sort $(wildcard asm-demos/*.S))
 TESTLIB_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard tests/lib/*.c))) \
 	$(patsubst %.S,$(B)/obj/%.S.o,$(sort $(wildcard tests/lib/*.S)))
@@ -171,6 +193,7 @@ EXAMPLE_BIN := $(addprefix $(B)/examples/,$(call names,$(EXAMPLE_SRC)))
 BENCH_BIN := $(B)/bench/bench
 SOAK_BIN := $(B)/soak/soak
 FUZZ_BIN := $(addprefix $(B)/fuzz/,$(call names,$(FUZZ_SRC)))
+CLI_BIN := $(if $(CLI_SRC),$(OUT)/regmap)
 DEMO_BIN := $(addprefix $(OUT)/joy/,$(call names,$(DEMO_SRC)))
 
 # `make deps check` is one make, perhaps with -j: nothing may be built before the packages are there.
@@ -186,16 +209,16 @@ MAKEFLAGS += --no-print-directory
 	check-sigsafe check-stack sigsafe-list check-static check-musl check-threads matrix matrix-quick \
 	results FORCE
 
-## all: the library (default); the same as lib
-all: lib
+## all: the library and the regmap command (default); lib: the library alone
+all: lib $(CLI_BIN)
 lib: $(LIB_A) $(LIB_SO) $(LIB_PC)
 ## programs: everything that check, joy and bench run, without running it
-programs: lib $(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(DEMO_BIN) $(BENCH_BIN) $(SOAK_BIN)
+programs: all $(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(DEMO_BIN) $(BENCH_BIN) $(SOAK_BIN)
 
 # ---- the library -------------------------------------------------------------------------------
 
 # Objects are made anew when the compiler or a flag changes.
-FLAGS := $(subst ','\'',$(CC) $(CXX) $(CPPFLAGS) | $(LIB_CFLAGS) | $(PROG_CFLAGS) | $(PROG_CXXFLAGS))
+FLAGS := $(subst ','\'',$(CC) $(CXX) $(CPPFLAGS) | $(LIB_CFLAGS) | $(LIB_CXXFLAGS) | $(PROG_CFLAGS) | $(PROG_CXXFLAGS))
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(FLAGS)' | cmp -s - $@ || printf '%s\n' '$(FLAGS)' >$@
@@ -232,6 +255,9 @@ $(B)/obj/%.S.o: %.S $(B)/flags | $(READY)
 	$(call tell,AS,$<)
 	$(Q)$(CC) -fPIE $(LIB_ASFLAGS) $(DEP) -c -o $@ $<
 
+# Templates are taken in as they are.
+$(B)/obj/devices/templates.S.o $(B)/pic/devices/templates.S.o $(B)/graph/devices/templates.S.o: $(wildcard devices/*.toml)
+
 $(B)/pic/%.o: %.c $(B)/flags $(MEM_SYMS) | $(READY)
 	@mkdir -p $(@D)
 	$(call tell,CC,$< (PIC))
@@ -242,6 +268,16 @@ $(B)/pic/%.S.o: %.S $(B)/flags | $(READY)
 	@mkdir -p $(@D)
 	$(call tell,AS,$< (PIC))
 	$(Q)$(CC) -fPIC $(LIB_ASFLAGS) $(DEP) -c -o $@ $<
+
+$(B)/obj/%.cc.o: %.cc $(B)/flags | $(READY)
+	@mkdir -p $(@D)
+	$(call tell,CXX,$<)
+	$(Q)$(CXX) -fPIE $(LIB_CXXFLAGS) $(DEP) -c -o $@ $<
+
+$(B)/pic/%.cc.o: %.cc $(B)/flags | $(READY)
+	@mkdir -p $(@D)
+	$(call tell,CXX,$< (PIC))
+	$(Q)$(CXX) -fPIC $(LIB_CXXFLAGS) $(DEP) -c -o $@ $<
 
 # The lists change when a source file comes or goes.
 $(B)/objects: FORCE
@@ -255,7 +291,7 @@ $(LIB_A): $(LIB_OBJ) $(B)/objects
 
 $(OUT)/libregmap.so.$(VERSION): $(PIC_OBJ) $(B)/objects src/regmap.map
 	$(call tell,LINK,$@)
-	$(Q)$(CC) $(SO_LDFLAGS) -o $@ $(PIC_OBJ) $(LIBS)
+	$(Q)$(CC) $(SO_LDFLAGS) -o $@ $(PIC_OBJ) $(SO_LIBS)
 
 $(OUT)/libregmap.so.$(SOVERSION): $(OUT)/libregmap.so.$(VERSION)
 	$(Q)ln -sf $(<F) $@
@@ -265,7 +301,7 @@ $(LIB_SO): $(OUT)/libregmap.so.$(SOVERSION)
 
 # Objects with a section for each function and object: who refers to whom, for check-sigsafe and
 # check-stack. The two graphs of the objects that are shipped show what no object may have.
-GRAPH_OBJ := $(LIB_OBJ:$(B)/obj/%=$(B)/graph/%)
+GRAPH_OBJ := $(patsubst $(B)/obj/%,$(B)/graph/%,$(filter-out %.cc.o,$(LIB_OBJ)))
 GRAPHS := $(B)/graph.handler $(B)/graph.obj $(B)/graph.pic
 GRAPH_CFLAGS = -ffunction-sections -fdata-sections $(if $(findstring clang,$(CC)),,-fstack-usage)
 
@@ -282,13 +318,13 @@ graph_of = bash scripts/callgraph $(1) $(2) >$@
 $(B)/graph.handler: $(GRAPH_OBJ) $(B)/objects scripts/callgraph
 	$(Q)$(call graph_of,$(B)/graph,$(GRAPH_OBJ))
 $(B)/graph.obj: $(LIB_OBJ) $(B)/objects scripts/callgraph
-	$(Q)$(call graph_of,$(B)/obj,$(LIB_OBJ))
+	$(Q)$(call graph_of,$(B)/obj,$(filter-out %.cc.o,$(LIB_OBJ)))
 $(B)/graph.pic: $(PIC_OBJ) $(B)/objects scripts/callgraph
-	$(Q)$(call graph_of,$(B)/pic,$(PIC_OBJ))
+	$(Q)$(call graph_of,$(B)/pic,$(filter-out %.cc.o,$(PIC_OBJ)))
 
 # Two regmap.pc: one for the build tree here, one written by install.
 pc = sed -e 's|@PREFIX@|$(1)|' -e 's|@LIBDIR@|$(2)|' -e 's|@INCLUDEDIR@|$(3)|' \
-	-e 's|@RPATH@|$(4)|' -e 's|@VERSION@|$(VERSION)|' regmap.pc.in
+	-e 's|@RPATH@|$(4)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE@|$(LIBS)|' regmap.pc.in
 $(LIB_PC): regmap.pc.in FORCE
 	@mkdir -p $(@D)
 	@$(call pc,$(CURDIR),$(abspath $(OUT)),$${prefix}/include,-Wl$(comma)-rpath$(comma)$${libdir} ) >$@.new
@@ -310,7 +346,7 @@ $(B)/obj/$(1)/%.o: $(1)/%.cpp $(B)/flags | $(READY)
 	$$(call tell,CXX,$$<)
 	$(Q)$(CXX) -fPIE $$(PROG_CXXFLAGS) $$(call wish,CFLAGS,$$<) $$(DEP) -c -o $$@ $$<
 endef
-$(foreach d,tests examples bench,$(eval $(call program_rules,$(d))))
+$(foreach d,tests examples bench cli,$(eval $(call program_rules,$(d))))
 # Some of its threads have no canary.
 $(eval $(call program_rules,soak,-fno-stack-protector))
 # The library's edges alone say whether an input is new.
@@ -373,6 +409,14 @@ $(SOAK_BIN): $(SOAK_OBJ) $(LIB_A)
 	$(call tell,LINK,$@)
 	$(Q)$(CC) -o $@ $(SOAK_OBJ) $(PROG_LDFLAGS) $(LIB_A) $(LIBS)
 
+# The command. It looks for the shared library beside itself, then in LIBDIR, for `regmap run`.
+CLI_OBJ := $(patsubst %,$(B)/obj/%.o,$(basename $(CLI_SRC)))
+$(CLI_OBJ): PROG_CFLAGS += -DREGMAP_LIBDIR='"$(LIBDIR)"'
+$(CLI_BIN): $(CLI_OBJ) $(LIB_A)
+	@mkdir -p $(@D)
+	$(call tell,LINK,$@)
+	$(Q)$(CC) -o $@ $(CLI_OBJ) $(PROG_LDFLAGS) $(LIB_A) $(LIBS)
+
 # A demo has main or _start.
 $(DEMO_BIN): $(OUT)/joy/%: asm-demos/%.S $(LIB_A)
 	@mkdir -p $(@D)
@@ -381,6 +425,7 @@ $(DEMO_BIN): $(OUT)/joy/%: asm-demos/%.S $(LIB_A)
 		$$(grep -q '^_start:' $< && echo -nostartfiles) -o $@ $< $(PROG_LDFLAGS) $(LIB_A) $(LIBS)
 
 -include $(LIB_OBJ:.o=.d) $(PIC_OBJ:.o=.d) $(GRAPH_OBJ:.o=.d) $(TESTLIB_OBJ:.o=.d) $(DEMO_BIN:=.d) $(SOAK_OBJ:.o=.d) \
+	$(CLI_OBJ:.o=.d) \
 	$(BENCH_OBJ:.o=.d) \
 	$(patsubst $(B)/%,$(B)/obj/%.d,$(TEST_BIN) $(SO_TEST_BIN) $(EXAMPLE_BIN) $(FUZZ_BIN))
 
