@@ -57,11 +57,11 @@ enum regmap_permission {
 
 enum regmap_region_type {
 	REGMAP_REGION_RAM,
-	REGMAP_REGION_FLASH,    /* reads are free; writes as its flash rules say */
-	REGMAP_REGION_ROM,      /* refuses writes; images can be loaded */
-	REGMAP_REGION_MMIO,     /* registers */
-	REGMAP_REGION_STORAGE,  /* EEPROM, OTP, option bytes: RAM to the bus, kept apart in listings */
-	REGMAP_REGION_ALIAS,    /* the same bytes as at target */
+	REGMAP_REGION_FLASH,   /* reads are free; writes as its flash rules say */
+	REGMAP_REGION_ROM,     /* refuses writes; images can be loaded */
+	REGMAP_REGION_MMIO,    /* registers */
+	REGMAP_REGION_STORAGE, /* EEPROM, OTP, option bytes: RAM to the bus, kept apart in listings */
+	REGMAP_REGION_ALIAS,   /* the same bytes as at target */
 	REGMAP_REGION_BITBAND,  /* a word for each bit at target */
 	REGMAP_REGION_REVERSED, /* target's 32-bit words, the last one first */
 	REGMAP_REGION_EXTERNAL, /* a bus to outside: memory like RAM, if attached */
@@ -138,7 +138,8 @@ struct regmap_register {
 	uint64_t reset_value, reset_mask; /* bits outside of the mask are 0 after a reset */
 	unsigned widths;                  /* allowed, 1|2|4|8 in bytes; 0: as the peripheral */
 	enum regmap_width_policy width_policy;
-	const char *alternate; /* another register at the same offset that this is a second view of */
+	const char
+		*alternate; /* another register at the same offset that this is a second view of */
 	const struct regmap_field *const *fields;
 	size_t field_count;
 	struct regmap_source source;
@@ -178,19 +179,19 @@ struct regmap_flash_sector {
 
 struct regmap_region {
 	const char *name, *description;
-	const char *space; /* name of its address space; "" if the device has one only */
-	uint64_t address;  /* guest address: that of the space and the one in it together */
-	uint64_t length;   /* bytes, at least 1 */
+	const char *space;    /* name of its address space; "" if the device has one only */
+	uint64_t address;     /* guest address: that of the space and the one in it together */
+	uint64_t length;      /* bytes, at least 1 */
 	unsigned permissions; /* enum regmap_permission */
 	enum regmap_region_type type;
-	const char *device;   /* the name that a description gave to what is there */
-	const char *content;  /* a file with its first content; relative to the description's */
-	uint64_t target;      /* alias, bit-band, reversed: guest address of the original */
-	unsigned widths;      /* allowed, 1|2|4|8 in bytes; 0: any */
+	const char *device;  /* the name that a description gave to what is there */
+	const char *content; /* a file with its first content; relative to the description's */
+	uint64_t target;     /* alias, bit-band, reversed: guest address of the original */
+	unsigned widths;     /* allowed, 1|2|4|8 in bytes; 0: any */
 	enum regmap_width_policy width_policy;
-	bool detached;        /* external: nothing is connected, an access is a bus error */
-	bool program_once;    /* storage: bits can only be programmed once (OTP) */
-	uint8_t erased;       /* flash, storage: the byte that erased memory has */
+	bool detached;     /* external: nothing is connected, an access is a bus error */
+	bool program_once; /* storage: bits can only be programmed once (OTP) */
+	uint8_t erased;    /* flash, storage: the byte that erased memory has */
 	enum regmap_flash_policy flash_policy;
 	const char *program_if; /* flash: an expression of the rule language; "" always */
 	unsigned program_width; /* flash: bytes that can be programmed at once; 0 any */
@@ -205,8 +206,9 @@ struct regmap_space {
 };
 
 struct regmap_rule {
-	const char *text;  /* the rule language: docs/devices.md */
-	const char *scope; /* "", "PERIPHERAL" or "PERIPHERAL.REGISTER": where names are looked up first */
+	const char *text; /* the rule language: docs/devices.md */
+	const char *
+		scope; /* "", "PERIPHERAL" or "PERIPHERAL.REGISTER": where names are looked up first */
 	struct regmap_source source;
 };
 
@@ -218,7 +220,8 @@ struct regmap_layout {
 	uint64_t page_size; /* bytes; 0: a page for each region ("region") */
 	const struct regmap_space *const *spaces;
 	size_t space_count;
-	const struct regmap_region *const *regions; /* by address; of two with the same one, the longer first */
+	const struct regmap_region *const
+		*regions; /* by address; of two with the same one, the longer first */
 	size_t region_count;
 	const struct regmap_peripheral *const *peripherals; /* by address */
 	size_t peripheral_count;
@@ -282,7 +285,8 @@ REGMAP_API int regmap_layout_overlay_string(struct regmap_layout *layout, const 
 /* Layouts built in code. What is handed over is copied, strings and lists with it; NULL strings are
  * "". Each checks what it adds, and adds nothing if that is wrong: -EINVAL, -EEXIST, -ENOENT, -ENOMEM. */
 REGMAP_API int regmap_layout_new(const char *name, struct regmap_layout **out) REGMAP_MUST_CHECK;
-REGMAP_API int regmap_layout_add_space(struct regmap_layout *layout, const struct regmap_space *space,
+REGMAP_API int regmap_layout_add_space(struct regmap_layout *layout,
+                                       const struct regmap_space *space,
                                        struct regmap_error *error) REGMAP_MUST_CHECK;
 REGMAP_API int regmap_layout_add_region(struct regmap_layout *layout,
                                         const struct regmap_region *region,
@@ -296,7 +300,8 @@ REGMAP_API int regmap_layout_add_register(struct regmap_layout *layout, const ch
                                           struct regmap_error *error) REGMAP_MUST_CHECK;
 /** @scope: see struct regmap_rule. */
 REGMAP_API int regmap_layout_add_rule(struct regmap_layout *layout, const char *scope,
-                                      const char *rule, struct regmap_error *error) REGMAP_MUST_CHECK;
+                                      const char *rule,
+                                      struct regmap_error *error) REGMAP_MUST_CHECK;
 
 REGMAP_API void regmap_layout_free(struct regmap_layout *layout);
 
@@ -405,8 +410,8 @@ REGMAP_API int regmap_device_allocate(struct regmap_device *device,
 REGMAP_API int regmap_device_map(struct regmap_device *device, uint64_t offset,
                                  struct regmap_error *error) REGMAP_MUST_CHECK;
 /** One region, or (@name a space's) one address space, alone. */
-REGMAP_API int regmap_device_map_one(struct regmap_device *device, const char *name, uint64_t offset,
-                                     struct regmap_error *error) REGMAP_MUST_CHECK;
+REGMAP_API int regmap_device_map_one(struct regmap_device *device, const char *name,
+                                     uint64_t offset, struct regmap_error *error) REGMAP_MUST_CHECK;
 /** Takes all of its windows away again. */
 REGMAP_API int regmap_device_unmap(struct regmap_device *device);
 
@@ -468,8 +473,8 @@ REGMAP_API int regmap_device_translate_back(struct regmap_device *device, const 
 REGMAP_API size_t regmap_device_region_count(const struct regmap_device *device);
 REGMAP_API const struct regmap_region *regmap_device_region(const struct regmap_device *device,
                                                             size_t index);
-REGMAP_API const struct regmap_region *regmap_device_region_named(const struct regmap_device *device,
-                                                                  const char *name);
+REGMAP_API const struct regmap_region *regmap_device_region_named(
+	const struct regmap_device *device, const char *name);
 REGMAP_API const struct regmap_region *regmap_device_region_at(const struct regmap_device *device,
                                                                uint64_t guest);
 /** The map, with where each region is mapped and how much memory it has taken. */
@@ -516,10 +521,10 @@ REGMAP_API int regmap_device_attach(struct regmap_device *device, const char *na
 struct regmap_device_access {
 	uint64_t address; /* guest address */
 	uint64_t value;
-	unsigned width;   /* bytes */
+	unsigned width; /* bytes */
 	bool is_write;
-	int error;        /* 0 or -errno */
-	uint64_t ip;      /* of the instruction; 0: by a call */
+	int error;   /* 0 or -errno */
+	uint64_t ip; /* of the instruction; 0: by a call */
 	const struct regmap_region *region;
 	const struct regmap_peripheral *peripheral;
 	const struct regmap_register *reg;
@@ -550,7 +555,8 @@ enum regmap_image_format {
  */
 REGMAP_API int regmap_device_load_file(struct regmap_device *device, uint64_t guest,
                                        const char *path, enum regmap_image_format format,
-                                       uint64_t *entry, struct regmap_error *error) REGMAP_MUST_CHECK;
+                                       uint64_t *entry,
+                                       struct regmap_error *error) REGMAP_MUST_CHECK;
 /** regmap_device_save_file() - Write @length bytes at @guest to a file. */
 REGMAP_API int regmap_device_save_file(struct regmap_device *device, uint64_t guest,
                                        uint64_t length, const char *path,
