@@ -31,7 +31,7 @@
 #include "lay.h"
 
 enum { HOST = 0x40000000, ANY = 0x40010000, GENERAL = 0x40020000, INNER = 0x40030000 };
-enum { SIZE = 0x1000, AT = 0x40, FAILS = 0x80, WARM_UP = 12 };
+enum { SIZE = 0x1000, AT = 0x40, FAILS = 0x80, WARM_UP = 3000 };
 enum { INSTRUCTIONS = 4096 };
 
 static const uint64_t CELL = 0x1122334455667788, RAX = 0x99aabbccddeeff00, RSI = 3;
@@ -115,11 +115,12 @@ static const struct kind kinds[] = {
 };
 
 /* Of tracer and child */
-static struct {
+struct shared {
 	bool over;
 	unsigned signals, failures, count;
 	uint64_t address[INSTRUCTIONS];
-} *shared;
+};
+static struct shared *shared;
 
 static uint8_t memory[SIZE] __attribute__((aligned(64)));
 static uint64_t cell;
@@ -285,14 +286,19 @@ static void lay(void)
 		_exit(3);
 }
 
+static bool is_warm(void)
+{
+	return regmap_patch_site(now->site) == 1 && regmap_patch_site(inner_site) == 1;
+}
+
 static void warm_up(void)
 {
-	for (unsigned i = 0; i < WARM_UP; i++) {
+	for (unsigned i = 0; i < WARM_UP && !is_warm(); i++) {
 		reset();
 		now->function((now->at & ~(uint64_t)(SIZE - 1)) + AT, RSI, RAX);
 		inner(INNER);
 	}
-	if (regmap_patch_site(now->site) != 1 || regmap_patch_site(inner_site) != 1)
+	if (!is_warm())
 		_exit(77);
 }
 
