@@ -2,7 +2,6 @@
 /* From names and addresses to what is there. Allocates nothing. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "layout.h"
@@ -197,16 +196,44 @@ int regmap_layout_find(const struct regmap_layout *layout, const char *name,
 
 /* ---- names of addresses ---- */
 
-static void say(char *to, size_t size, const char *name, const char *reg, uint64_t offset)
+/* Text that is cut where it doesn't fit. Not snprintf(): reports from the handler come here. */
+struct text {
+	char *to;
+	size_t size, used;
+};
+
+static void put(struct text *t, const char *s)
 {
-	const char *dot = reg[0] ? "." : "";
+	for (; *s && t->used + 1 < t->size; s++)
+		t->to[t->used++] = *s;
+	if (t->size)
+		t->to[t->used] = 0;
+}
+
+static void put_hex(struct text *t, uint64_t value)
+{
+	char digits[19] = "0x", *at = digits + 2;
+	int shift = 60;
+
+	while (shift && !(value >> shift))
+		shift -= 4;
+	for (; shift >= 0; shift -= 4)
+		*at++ = "0123456789abcdef"[value >> shift & 15];
+	*at = 0;
+	put(t, digits);
+}
+
+static void put_offset(struct text *t, uint64_t offset)
+{
+	const char digit[2] = {(char)('0' + offset % 10), 0};
 
 	if (!offset)
-		snprintf(to, size, "%s%s%s", name, dot, reg);
-	else if (offset < 10)
-		snprintf(to, size, "%s%s%s+%u", name, dot, reg, (unsigned)offset);
+		return;
+	put(t, "+");
+	if (offset < 10)
+		put(t, digit);
 	else
-		snprintf(to, size, "%s%s%s+0x%" PRIx64, name, dot, reg, offset);
+		put_hex(t, offset);
 }
 
 /* The outermost region that ends nearest before it. */
@@ -221,7 +248,19 @@ static const struct regmap_region *region_before(const struct regmap_layout *lay
 	return r ? &r->pub : NULL;
 }
 
-static void say_nothing(const struct regmap_layout *layout, uint64_t address, char *to, size_t size)
+static void put_distance(struct text *t, uint64_t distance, const char *where,
+                         const struct regmap_region *r)
+{
+	if (distance)
+		put_hex(t, distance);
+	else
+		put(t, "just");
+	put(t, where);
+	put(t, r->name);
+}
+
+/* Counted from the first byte behind a region, or to the first byte of the one above. */
+static void put_nothing(const struct regmap_layout *layout, uint64_t address, struct text *t)
 {
 	const struct regmap_region *below = region_before(layout, address), *above = NULL;
 	size_t next = regions_up_to(layout, address);
@@ -229,28 +268,30 @@ static void say_nothing(const struct regmap_layout *layout, uint64_t address, ch
 
 	if (next < layout->region_count)
 		above = layout->regions[next];
-	if (!below && !above)
-		snprintf(to, size, "nothing");
-	else if (!below || (above && above->address - address < behind))
-		snprintf(to, size, "0x%" PRIx64 " before %s", above->address - address,
-		         above->name);
-	else if (behind)
-		snprintf(to, size, "0x%" PRIx64 " behind %s", behind, below->name);
+	if (above && (!below || above->address - address < behind))
+		put_distance(t, above->address - address, " before ", above);
+	else if (below)
+		put_distance(t, behind, " behind ", below);
 	else
-		snprintf(to, size, "just behind %s", below->name);
+		put(t, "nothing");
 }
 
 const char *regmap_layout_describe(const struct regmap_layout *layout, uint64_t address, char *to,
                                    size_t size)
 {
+	struct text t = {to, size, 0};
 	struct regmap_place at;
 
-	if (regmap_layout_find_at(layout, address, &at))
-		say_nothing(layout, address, to, size);
-	else if (at.peripheral)
-		say(to, size, at.peripheral->name, at.reg ? at.reg->name : "",
-		    address - at.address);
-	else
-		say(to, size, at.region->name, "", address - at.address);
+	put(&t, "");
+	if (regmap_layout_find_at(layout, address, &at)) {
+		put_nothing(layout, address, &t);
+		return to;
+	}
+	put(&t, at.peripheral ? at.peripheral->name : at.region->name);
+	if (at.reg) {
+		put(&t, ".");
+		put(&t, at.reg->name);
+	}
+	put_offset(&t, address - at.address);
 	return to;
 }

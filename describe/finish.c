@@ -193,12 +193,6 @@ static int check_registers(const struct layout *l, const struct regmap_periphera
 
 /* ---- aliases ---- */
 
-static bool has_target(const struct regmap_region *r)
-{
-	return r->type == REGMAP_REGION_ALIAS || r->type == REGMAP_REGION_BITBAND ||
-	       r->type == REGMAP_REGION_REVERSED;
-}
-
 static uint64_t target_last(const struct regmap_region *r)
 {
 	uint64_t length = r->type == REGMAP_REGION_BITBAND ? r->length / 32 : r->length;
@@ -255,7 +249,7 @@ static struct layout_region *next_alias(const struct layout *l, struct step *s)
 
 		s->is_done = end >= last;
 		s->at = end + 1;
-		if (r && has_target(r))
+		if (r && regmap__region_has_target(r))
 			return (struct layout_region *)region_of(r);
 	}
 	return NULL;
@@ -299,7 +293,7 @@ static int check_circles(const struct layout *l, struct regmap_error *error)
 		struct layout_region *r = (struct layout_region *)l->regions.at[i];
 
 		r->mark = UNSEEN;
-		count += has_target(&r->pub);
+		count += regmap__region_has_target(&r->pub);
 	}
 	if (!count)
 		return 0;
@@ -309,7 +303,7 @@ static int check_circles(const struct layout *l, struct regmap_error *error)
 	for (size_t i = 0; i < l->regions.count && !err; i++) {
 		struct layout_region *r = (struct layout_region *)l->regions.at[i];
 
-		if (has_target(&r->pub) && r->mark == UNSEEN)
+		if (regmap__region_has_target(&r->pub) && r->mark == UNSEEN)
 			err = follow(l, way, r, error);
 	}
 	free(way);
@@ -321,7 +315,7 @@ static int check_circles(const struct layout *l, struct regmap_error *error)
 /* Bytes of its own, which aliases haven't, nor what nothing is connected to. */
 static bool holds(const struct regmap_region *r)
 {
-	return !has_target(r) && !(r->type == REGMAP_REGION_EXTERNAL && r->detached);
+	return !regmap__region_has_target(r) && !(r->type == REGMAP_REGION_EXTERNAL && r->detached);
 }
 
 static bool lies_in_holding(const struct layout_region *r)
@@ -365,7 +359,7 @@ static int check_regions(const struct layout *l, struct regmap_error *error)
 			err = WRONG(error, &r->source,
 			            "region \"%s\" ends at 0x%" PRIx64 ": addresses have %d bits",
 			            r->name, region_last(r), ADDRESS_BITS);
-		else if (has_target(r))
+		else if (regmap__region_has_target(r))
 			err = check_target(l, r, error);
 	}
 	return err;

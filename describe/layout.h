@@ -134,6 +134,21 @@ int regmap__layout_place_region(struct layout *l, struct layout_region *r,
 int regmap__layout_wrong(struct regmap_error *error, int err, const struct regmap_source *where,
                          const char *format, ...) __attribute__((format(printf, 4, 5)));
 
+/* ---- words for people ---- */
+
+/* As in a description. */
+const char *regmap__region_type_name(enum regmap_region_type type);
+static inline bool regmap__region_has_target(const struct regmap_region *r)
+{
+	return r->type == REGMAP_REGION_ALIAS || r->type == REGMAP_REGION_BITBAND ||
+	       r->type == REGMAP_REGION_REVERSED;
+}
+
+/* regmap_layout_print_map() with more at the end of each region's line. */
+typedef void (*regmap_print_fn)(void *ctx, const struct regmap_region *region, FILE *to);
+int regmap__layout_print(const struct regmap_layout *layout, FILE *to, regmap_print_fn more,
+                         void *ctx);
+
 /* ---- names ---- */
 
 int regmap__names_reserve(struct names *names, size_t more);
