@@ -615,7 +615,7 @@ endif
 
 # ---- tools ---------------------------------------------------------------------------------------
 
-FORMATTED := $(sort $(HEADERS) $(wildcard $(foreach d,arch/x86_64 emulator src devices tests \
+FORMATTED := $(sort $(HEADERS) $(wildcard $(foreach d,arch/x86_64 emulator src describe device cli tests \
 	tests/lib tests/alone examples bench fuzz soak,$(d)/*.c $(d)/*.h $(d)/*.cc $(d)/*.cpp)))
 
 ## format, format-check: clang-format over all C and C++
