@@ -164,6 +164,7 @@ LIB_SO := $(OUT)/libregmap.so
 LIB_PC := $(OUT)/regmap.pc
 
 HEADERS := $(sort $(wildcard include/regmap/*.h))
+ARM_HEADERS := $(sort $(wildcard include/regmap/arm/*.h))
 MAN := $(sort $(wildcard docs/*.3 docs/*.7))
 
 sources = $(sort $(foreach p,$(1),$(wildcard $(p).c $(p).cc $(p).cpp)))
@@ -486,7 +487,7 @@ joy: $(RUN_DEMOS)
 
 CHECK_ABI = bash scripts/check-abi $(VERSION) $(LIB_A) $(LIB_SO) src/regmap.map src/interposed.list \
 	include/regmap/regmap.h $(filter-out %/regmap.h,$(HEADERS))
-CHECK_HEADERS = bash scripts/check-headers include $(HEADERS:include/%=%)
+CHECK_HEADERS = bash scripts/check-headers include $(HEADERS:include/%=%) $(ARM_HEADERS:include/%=%)
 CHECK_SIGSAFE = bash scripts/check-sigsafe $(B)/graph.handler src/interposed.list src/sigsafe.allow
 CHECK_OBJECTS = bash scripts/check-objects $(B)/graph.obj $(B)/graph.pic
 CHECK_GENERAL = bash scripts/check-general $(B)/graph.handler $(B)/graph
@@ -614,7 +615,7 @@ endif
 
 # ---- tools ---------------------------------------------------------------------------------------
 
-FORMATTED := $(sort $(HEADERS) $(wildcard $(foreach d,arch/x86_64 emulator src devices tests \
+FORMATTED := $(sort $(HEADERS) $(ARM_HEADERS) $(wildcard $(foreach d,arch/x86_64 emulator src devices tests \
 	tests/lib tests/alone examples bench fuzz soak,$(d)/*.c $(d)/*.h $(d)/*.cc $(d)/*.cpp)))
 
 ## format, format-check: clang-format over all C and C++
@@ -634,8 +635,9 @@ docs: | $(READY)
 ## install, uninstall: DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, MANDIR, DATADIR are honoured
 rel = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 install: lib
-	install -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/regmap'
+	install -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/regmap/arm'
 	install -m 644 $(HEADERS) '$(DESTDIR)$(INCLUDEDIR)/regmap'
+	install -m 644 $(ARM_HEADERS) '$(DESTDIR)$(INCLUDEDIR)/regmap/arm'
 	install -m 644 $(LIB_A) '$(DESTDIR)$(LIBDIR)'
 	install -m 755 $(OUT)/libregmap.so.$(VERSION) '$(DESTDIR)$(LIBDIR)'
 	ln -sf libregmap.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libregmap.so.$(SOVERSION)'
@@ -647,12 +649,12 @@ install: lib
 	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall:
-	rm -f $(patsubst %,'$(DESTDIR)$(INCLUDEDIR)/regmap/%',$(notdir $(HEADERS)))
+	rm -f $(patsubst %,'$(DESTDIR)$(INCLUDEDIR)/regmap/%',$(notdir $(HEADERS)) $(addprefix arm/,$(notdir $(ARM_HEADERS))))
 	rm -f $(patsubst %,'$(DESTDIR)$(LIBDIR)/%',libregmap.a libregmap.so libregmap.so.$(SOVERSION) \
 		libregmap.so.$(VERSION) pkgconfig/regmap.pc)
 	bash scripts/man uninstall '$(DESTDIR)$(MANDIR)' $(MAN)
 	rm -f '$(DESTDIR)$(DATADIR)/regmap-gdb.py'
-	-rmdir '$(DESTDIR)$(INCLUDEDIR)/regmap' '$(DESTDIR)$(DATADIR)' 2>/dev/null
+	-rmdir '$(DESTDIR)$(INCLUDEDIR)/regmap/arm' '$(DESTDIR)$(INCLUDEDIR)/regmap' '$(DESTDIR)$(DATADIR)' 2>/dev/null
 	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 ## dist: build/libregmap-VERSION.tar.gz of the last commit
