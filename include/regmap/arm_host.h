@@ -19,10 +19,10 @@
  * is open and the location still has the value that was loaded; it does that by one locked
  * CMPXCHG, so it competes with all threads. What was changed and changed back goes unnoticed. CLREX closes the
  * monitor; so does each STREX. A host has no exceptions that would: whoever plays one says CLREX.
- * That holds for CMSIS's __LDREXW() and its kin (once a core header was included), and for
- * assembly that names the address, `ldrex %0, [%1]`. The operand "Q" (*p) is a register on x86, which the
- * compiler loads before and stores after; there the monitor alone decides, and a STREX that fails
- * stores what the thread's last LDREX has loaded.
+ * That holds for CMSIS's __LDREXW() and its kin, and for assembly that names the address,
+ * `ldrex %0, [%1]`. Elsewhere, the operand "Q" (*p) is a register on x86, which the compiler loads before
+ * and stores after; there the monitor alone decides, and a STREX that fails stores what the thread's
+ * last LDREX has loaded.
  *
  * What can't be done: assembly that names Arm's registers; immediates after a `#` in the
  * template itself, which begins a comment for x86 assemblers (an operand "I" (n) has none); -masm=intel; -flto.
@@ -213,26 +213,83 @@ REGMAP__ARM_EXCLUSIVE(32, 4)
 #endif
 
 /*
- * CMSIS defines functions of these names, around assembly whose operand is a register here. Its core headers
- * include those definitions first and define __O, for registers that are written only, after that. So
- * the names lead elsewhere where __O has become `volatile`: definitions to functions that nobody
- * calls, calls to those above.
+ * Vendors' headers define functions of these names, around assembly whose operand is a register here. Each
+ * name leads elsewhere the first time that it occurs, which is that definition, and to the functions above from
+ * then on.
  */
 #ifndef REGMAP_ARM_VENDOR_EXCLUSIVES
-#define REGMAP__ARM_JOIN_(name, o) name##o
-#define REGMAP__ARM_JOIN(name, o) REGMAP__ARM_JOIN_(name, o)
-#define __LDREXB(...) REGMAP__ARM_JOIN(regmap__cmsis_ldrexb_, __O)(__VA_ARGS__)
-#define __LDREXH(...) REGMAP__ARM_JOIN(regmap__cmsis_ldrexh_, __O)(__VA_ARGS__)
-#define __LDREXW(...) REGMAP__ARM_JOIN(regmap__cmsis_ldrexw_, __O)(__VA_ARGS__)
-#define __STREXB(...) REGMAP__ARM_JOIN(regmap__cmsis_strexb_, __O)(__VA_ARGS__)
-#define __STREXH(...) REGMAP__ARM_JOIN(regmap__cmsis_strexh_, __O)(__VA_ARGS__)
-#define __STREXW(...) REGMAP__ARM_JOIN(regmap__cmsis_strexw_, __O)(__VA_ARGS__)
-#define regmap__cmsis_ldrexb_volatile(at) regmap_arm_ldrex8(at)
-#define regmap__cmsis_ldrexh_volatile(at) regmap_arm_ldrex16(at)
-#define regmap__cmsis_ldrexw_volatile(at) regmap_arm_ldrex32(at)
-#define regmap__cmsis_strexb_volatile(value, at) regmap_arm_strex8(value, at)
-#define regmap__cmsis_strexh_volatile(value, at) regmap_arm_strex16(value, at)
-#define regmap__cmsis_strexw_volatile(value, at) regmap_arm_strex32(value, at)
+#define REGMAP__ARM_LDREXB regmap_arm_ldrex8
+#pragma push_macro("REGMAP__ARM_LDREXB")
+#undef REGMAP__ARM_LDREXB
+#define REGMAP__ARM_LDREXB \
+	_Pragma("pop_macro(\"REGMAP__ARM_LDREXB\")") __attribute__((unused)) regmap__vendor_ldrexb
+#define __LDREXB REGMAP__ARM_LDREXB
+#define REGMAP__ARM_LDREXH regmap_arm_ldrex16
+#pragma push_macro("REGMAP__ARM_LDREXH")
+#undef REGMAP__ARM_LDREXH
+#define REGMAP__ARM_LDREXH \
+	_Pragma("pop_macro(\"REGMAP__ARM_LDREXH\")") __attribute__((unused)) regmap__vendor_ldrexh
+#define __LDREXH REGMAP__ARM_LDREXH
+#define REGMAP__ARM_LDREXW regmap_arm_ldrex32
+#pragma push_macro("REGMAP__ARM_LDREXW")
+#undef REGMAP__ARM_LDREXW
+#define REGMAP__ARM_LDREXW \
+	_Pragma("pop_macro(\"REGMAP__ARM_LDREXW\")") __attribute__((unused)) regmap__vendor_ldrexw
+#define __LDREXW REGMAP__ARM_LDREXW
+#define REGMAP__ARM_STREXB regmap_arm_strex8
+#pragma push_macro("REGMAP__ARM_STREXB")
+#undef REGMAP__ARM_STREXB
+#define REGMAP__ARM_STREXB \
+	_Pragma("pop_macro(\"REGMAP__ARM_STREXB\")") __attribute__((unused)) regmap__vendor_strexb
+#define __STREXB REGMAP__ARM_STREXB
+#define REGMAP__ARM_STREXH regmap_arm_strex16
+#pragma push_macro("REGMAP__ARM_STREXH")
+#undef REGMAP__ARM_STREXH
+#define REGMAP__ARM_STREXH \
+	_Pragma("pop_macro(\"REGMAP__ARM_STREXH\")") __attribute__((unused)) regmap__vendor_strexh
+#define __STREXH REGMAP__ARM_STREXH
+#define REGMAP__ARM_STREXW regmap_arm_strex32
+#pragma push_macro("REGMAP__ARM_STREXW")
+#undef REGMAP__ARM_STREXW
+#define REGMAP__ARM_STREXW \
+	_Pragma("pop_macro(\"REGMAP__ARM_STREXW\")") __attribute__((unused)) regmap__vendor_strexw
+#define __STREXW REGMAP__ARM_STREXW
+#define REGMAP__ARM_LDAEXB regmap_arm_ldrex8
+#pragma push_macro("REGMAP__ARM_LDAEXB")
+#undef REGMAP__ARM_LDAEXB
+#define REGMAP__ARM_LDAEXB \
+	_Pragma("pop_macro(\"REGMAP__ARM_LDAEXB\")") __attribute__((unused)) regmap__vendor_ldaexb
+#define __LDAEXB REGMAP__ARM_LDAEXB
+#define REGMAP__ARM_LDAEXH regmap_arm_ldrex16
+#pragma push_macro("REGMAP__ARM_LDAEXH")
+#undef REGMAP__ARM_LDAEXH
+#define REGMAP__ARM_LDAEXH \
+	_Pragma("pop_macro(\"REGMAP__ARM_LDAEXH\")") __attribute__((unused)) regmap__vendor_ldaexh
+#define __LDAEXH REGMAP__ARM_LDAEXH
+#define REGMAP__ARM_LDAEX regmap_arm_ldrex32
+#pragma push_macro("REGMAP__ARM_LDAEX")
+#undef REGMAP__ARM_LDAEX
+#define REGMAP__ARM_LDAEX \
+	_Pragma("pop_macro(\"REGMAP__ARM_LDAEX\")") __attribute__((unused)) regmap__vendor_ldaex
+#define __LDAEX REGMAP__ARM_LDAEX
+#define REGMAP__ARM_STLEXB regmap_arm_strex8
+#pragma push_macro("REGMAP__ARM_STLEXB")
+#undef REGMAP__ARM_STLEXB
+#define REGMAP__ARM_STLEXB \
+	_Pragma("pop_macro(\"REGMAP__ARM_STLEXB\")") __attribute__((unused)) regmap__vendor_stlexb
+#define __STLEXB REGMAP__ARM_STLEXB
+#define REGMAP__ARM_STLEXH regmap_arm_strex16
+#pragma push_macro("REGMAP__ARM_STLEXH")
+#undef REGMAP__ARM_STLEXH
+#define REGMAP__ARM_STLEXH \
+	_Pragma("pop_macro(\"REGMAP__ARM_STLEXH\")") __attribute__((unused)) regmap__vendor_stlexh
+#define __STLEXH REGMAP__ARM_STLEXH
+#define REGMAP__ARM_STLEX regmap_arm_strex32
+#pragma push_macro("REGMAP__ARM_STLEX")
+#undef REGMAP__ARM_STLEX
+#define REGMAP__ARM_STLEX \
+	_Pragma("pop_macro(\"REGMAP__ARM_STLEX\")") __attribute__((unused)) regmap__vendor_stlex
+#define __STLEX REGMAP__ARM_STLEX
 #endif
 
 /* ---- instructions ------------------------------------------------------------------------------------ */
