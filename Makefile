@@ -325,10 +325,11 @@ $(B)/graph.pic: $(PIC_OBJ) $(B)/objects scripts/callgraph
 
 # Two regmap.pc: one for the build tree here, one written by install.
 pc = sed -e 's|@PREFIX@|$(1)|' -e 's|@LIBDIR@|$(2)|' -e 's|@INCLUDEDIR@|$(3)|' \
-	-e 's|@RPATH@|$(4)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE@|$(LIBS)|' regmap.pc.in
+	-e 's|@RPATH@|$(4)|' \
+	-e 's|@DATADIR@|$(5)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE@|$(LIBS)|' regmap.pc.in
 $(LIB_PC): regmap.pc.in FORCE
 	@mkdir -p $(@D)
-	@$(call pc,$(CURDIR),$(abspath $(OUT)),$${prefix}/include,-Wl$(comma)-rpath$(comma)$${libdir} ) >$@.new
+	@$(call pc,$(CURDIR),$(abspath $(OUT)),$${prefix}/include,-Wl$(comma)-rpath$(comma)$${libdir} ,$(CURDIR)/share/regmap) >$@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 # ---- programs ----------------------------------------------------------------------------------
@@ -642,10 +643,11 @@ install: lib
 	install -m 755 $(OUT)/libregmap.so.$(VERSION) '$(DESTDIR)$(LIBDIR)'
 	ln -sf libregmap.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libregmap.so.$(SOVERSION)'
 	ln -sf libregmap.so.$(SOVERSION) '$(DESTDIR)$(LIBDIR)/libregmap.so'
-	$(call pc,$(PREFIX),$(call rel,$(LIBDIR)),$(call rel,$(INCLUDEDIR)),) \
+	$(call pc,$(PREFIX),$(call rel,$(LIBDIR)),$(call rel,$(INCLUDEDIR)),,$(call rel,$(DATADIR))) \
 		>'$(DESTDIR)$(LIBDIR)/pkgconfig/regmap.pc'
 	bash scripts/man install '$(DESTDIR)$(MANDIR)' $(MAN)
 	install -D -m 644 tools/regmap-gdb.py '$(DESTDIR)$(DATADIR)/regmap-gdb.py'
+	install -m 644 share/regmap/regmap-firmware.mk '$(DESTDIR)$(DATADIR)'
 	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall:
@@ -653,7 +655,7 @@ uninstall:
 	rm -f $(patsubst %,'$(DESTDIR)$(LIBDIR)/%',libregmap.a libregmap.so libregmap.so.$(SOVERSION) \
 		libregmap.so.$(VERSION) pkgconfig/regmap.pc)
 	bash scripts/man uninstall '$(DESTDIR)$(MANDIR)' $(MAN)
-	rm -f '$(DESTDIR)$(DATADIR)/regmap-gdb.py'
+	rm -f '$(DESTDIR)$(DATADIR)/regmap-gdb.py' '$(DESTDIR)$(DATADIR)/regmap-firmware.mk'
 	-rmdir '$(DESTDIR)$(INCLUDEDIR)/regmap/arm' '$(DESTDIR)$(INCLUDEDIR)/regmap' '$(DESTDIR)$(DATADIR)' 2>/dev/null
 	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
