@@ -157,6 +157,7 @@ OWN_FRAME static enum quick write_anew(const struct quick_access *q, struct acce
 	regmap__pin_empty(&at->pin);
 	regmap__window_bus_init(&bus);
 	bus.origin = stack_pointer(q);
+	bus.site = q->rip;
 	q->failure->status = bus.bus.ops->write(&bus.bus, q->address, &value, q->plan->size,
 	                                        &q->failure->fault);
 	return q->failure->status ? QUICK_FAILED : QUICK_DONE;
@@ -214,6 +215,7 @@ OWN_FRAME static enum quick modify_locked(const struct quick_access *q, unsigned
 
 	regmap__window_bus_init(&bus);
 	bus.origin = stack_pointer(q);
+	bus.site = q->rip;
 	bus.bus.ops->hold(&bus.bus, q->address);
 	bus.bus.ops->lock(&bus.bus, q->address);
 	q->failure->status = modify(q, &bus.bus);
@@ -529,7 +531,7 @@ static enum quick on_window(const struct quick_access *q, struct access *at, uns
 	at->address = q->address;
 	at->length = q->plan->size;
 	at->host = NULL;
-	regmap__pin_note_origin(&at->pin, stack_pointer(q));
+	regmap__pin_note_origin(&at->pin, stack_pointer(q), q->rip);
 	return on_device(q, at, how);
 }
 
@@ -540,7 +542,7 @@ static enum quick anywhere(const struct quick_access *q, struct access *at, unsi
 
 	regmap__fork_notice();
 	regmap__access_begin(at, q->address, p->size, p->access & RIGHTS);
-	regmap__pin_note_origin(&at->pin, stack_pointer(q));
+	regmap__pin_note_origin(&at->pin, stack_pointer(q), q->rip);
 	if (!at->window || at->refusal || at->length != p->size)
 		return QUICK_NO;
 	if (!at->host)
@@ -705,7 +707,7 @@ enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane,
 		return QUICK_NO;
 	if (general_only != !!(at.window->flags & GENERAL))
 		return general_only ? QUICK_VECTOR : QUICK_NO;
-	regmap__pin_note_origin_of(&at.pin, gpr[CPU_RSP], (uint32_t)lane->tid);
+	regmap__pin_note_origin_of(&at.pin, gpr[CPU_RSP], frame->rip, (uint32_t)lane->tid);
 	return call_device(p, gpr, &frame->flags, &at, lane->error, failure);
 }
 
@@ -773,6 +775,7 @@ OWN_FRAME static enum em_status move_rest(const struct quick_access *q, struct a
 	regmap__pin_empty(&at->pin);
 	regmap__window_bus_init(&bus);
 	bus.origin = stack_pointer(q);
+	bus.site = q->rip;
 	if (q->plan->access & EM_WRITE)
 		return bus.bus.ops->write(&bus.bus, address, operand + done, rest,
 		                          &q->failure->fault);
@@ -822,7 +825,7 @@ OWN_FRAME static enum quick vector_on_device(const struct quick_access *q, struc
 	if (refuses(at->window, q->plan->access) || !window_ops(at->window)->piece ||
 	    !regmap__em_quick_native_buffers(q->plan, v->xsave))
 		return QUICK_NO;
-	regmap__pin_note_origin(&at->pin, stack_pointer(q));
+	regmap__pin_note_origin(&at->pin, stack_pointer(q), q->rip);
 	access_note_thread(at);
 	if (write && !run_on_buffer(q, v, operand))
 		return QUICK_NO;
