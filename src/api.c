@@ -135,6 +135,14 @@ static int copy_config(struct regmap_config *to, const struct regmap_config *fro
 	return 0;
 }
 
+/* Of its own, that stays where it is. */
+static bool has_memory(const struct regmap_config *c)
+{
+	if (c->backing == REGMAP_DEVICE)
+		return c->flags & REGMAP_READ_DIRECT;
+	return c->backing == REGMAP_RAM && !(c->flags & REGMAP_PRIVATE);
+}
+
 static int check_config(const struct regmap_config *c)
 {
 	if (c->length == 0 || c->guest + (c->length - 1) < c->guest)
@@ -149,6 +157,8 @@ static int check_config(const struct regmap_config *c)
 	if (c->flags & (REGMAP_GENERAL | REGMAP_READ_DIRECT) && c->backing != REGMAP_DEVICE)
 		return -EINVAL;
 	if (c->flags & REGMAP_READ_DIRECT && !(c->access & REGMAP_READ))
+		return -EINVAL;
+	if (c->fill && (c->fill > UINT8_MAX || !has_memory(c)))
 		return -EINVAL;
 	return (unsigned)c->backing < sizeof(backings) / sizeof(backings[0]) ? 0 : -EINVAL;
 }
