@@ -16,6 +16,7 @@
 #include "others.h"
 #include "sigmask.h"
 #include "stacks.h"
+#include "stray.h"
 #include "syscalls.h"
 
 #include "sigsafe.h"
@@ -128,6 +129,7 @@ static void die(int signo, const siginfo_t *info, void *ucontext, bool refaults)
 {
 	static const struct sys_sigaction none;
 
+	regmap__stray_last_words();
 	sys_sigaction(signo, &none, NULL);
 	if (refaults)
 		*regmap__context_mask(ucontext) &= ~SYS_SIGBIT(signo);
