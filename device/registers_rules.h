@@ -33,6 +33,7 @@ struct wait {
 	uint32_t left; /* accesses */
 	uint32_t rule, step;
 	uint64_t value, old, address;
+	unsigned width;
 	struct unit *unit; /* whose accesses count */
 };
 
@@ -57,7 +58,7 @@ struct ruleset {
 	size_t variable_count;
 	struct wait *waits;
 	size_t wait_count;
-	struct linked *program_if; /* by area; rule NULL: none */
+	struct linked *program_if;  /* by area; rule NULL: none */
 	_Atomic unsigned disturbed; /* times that somebody went in beside the holder of the lock */
 	bool erases;
 };
