@@ -14,8 +14,16 @@
 
 #include "lib/regs.h"
 
-#define FIELDS(...) (const struct regmap_field *const[]){__VA_ARGS__}
-#define FIELD(...) &(struct regmap_field){__VA_ARGS__}
+#define FIELDS(...) \
+	(const struct regmap_field *const[]) \
+	{ \
+		__VA_ARGS__ \
+	}
+#define FIELD(...) \
+	&(struct regmap_field) \
+	{ \
+		__VA_ARGS__ \
+	}
 
 /* --- bytes --- */
 
@@ -45,10 +53,16 @@ static void test_device_registers_have_reset_values_under_their_mask(void **stat
 	(void)state;
 	t_layout(&t);
 	t_peripheral(&t, "P", T_BASE);
-	t_register(&t, "P", (struct regmap_register){.name = "A", .offset = 4,
-	                                             .reset_value = 0x12345678, .reset_mask = 0xffff00ff});
-	t_register(&t, "P", (struct regmap_register){.name = "B", .offset = 8, .width = 8,
-	                                             .reset_value = 0x8877665544332211});
+	t_register(&t, "P",
+	           (struct regmap_register){.name = "A",
+	                                    .offset = 4,
+	                                    .reset_value = 0x12345678,
+	                                    .reset_mask = 0xffff00ff});
+	t_register(&t, "P",
+	           (struct regmap_register){.name = "B",
+	                                    .offset = 8,
+	                                    .width = 8,
+	                                    .reset_value = 0x8877665544332211});
 	t_start(&t);
 	assert_int_equal(t_read(&t, 0, 4), 0);
 	assert_int_equal(t_read(&t, 4, 4), 0x12340078);
