@@ -2,7 +2,7 @@
 # Flags for firmware that is compiled for the host, to be included by a makefile:
 #
 #   include $(shell pkg-config --variable=datadir regmap)/regmap-firmware.mk
-#   driver.o: driver.c ; $(CC) $(CFLAGS) $(REGMAP_FIRMWARE_CFLAGS) -c -o $@ $<
+#   driver.o: driver.c ; $(CC) $(CFLAGS) $(REGMAP_FIRMWARE_CFLAGS) -c -o $@ $<     (C++: ..._CXXFLAGS)
 #   test: test.o driver.o ; $(CC) -o $@ $^ $(REGMAP_FIRMWARE_LDFLAGS) $(REGMAP_FIRMWARE_LIBS)
 #
 # Set before that, if the defaults don't fit:
@@ -23,10 +23,11 @@ REGMAP_INCLUDEDIR ?= $(shell $(REGMAP_PKG_CONFIG) --variable=includedir regmap)
 
 # Addresses are kept in 32 bits: no position-independent code, no warnings of that. A volatile bit-field is accessed by
 # its own width, which Clang does anyway. A null pointer is the boot alias.
-REGMAP_FIRMWARE_CFLAGS := -I$(REGMAP_INCLUDEDIR) -I$(REGMAP_INCLUDEDIR)/regmap/arm -include regmap/arm_host.h \
+REGMAP_FIRMWARE_CXXFLAGS := -I$(REGMAP_INCLUDEDIR) -I$(REGMAP_INCLUDEDIR)/regmap/arm -include regmap/arm_host.h \
 	-DREGMAP_ARM_ARCH=$(REGMAP_ARM_ARCH) -fno-pie -fno-lto -fno-delete-null-pointer-checks \
-	-Wno-int-to-pointer-cast -Wno-pointer-to-int-cast \
+	-Wno-int-to-pointer-cast \
 	$(if $(findstring clang,$(CC)),,-fstrict-volatile-bitfields)
+REGMAP_FIRMWARE_CFLAGS := $(REGMAP_FIRMWARE_CXXFLAGS) -Wno-pointer-to-int-cast
 
 # The program ends where its last section does, and there the heap begins: far behind all peripherals.
 REGMAP_FIRMWARE_LDFLAGS := -no-pie $(REGMAP_SECTIONS:%=-Wl,--section-start=%) \
