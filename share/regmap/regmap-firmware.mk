@@ -9,7 +9,7 @@
 #
 #   REGMAP_ARM_ARCH   6M, 7M, 7EM, 8M_BASE, 8M_MAIN                                (7M)
 #   REGMAP_SECTIONS   sections and the guest addresses where they are to lie       (.sram=0x20000000)
-#   REGMAP_FAR        where the program ends and its heap begins                    (0x110000000000)
+#   REGMAP_FAR        where the program ends and its heap begins                    (0x7e9000000000)
 #   REGMAP_STANDALONE 1: the program doesn't call the library; for `regmap run`    (0)
 #
 # A variable goes there by __attribute__((section(".sram"))). docs/firmware.md has the rest.
@@ -17,7 +17,7 @@
 REGMAP_ARM_ARCH ?= 7M
 REGMAP_SECTIONS ?= .sram=0x20000000
 REGMAP_STANDALONE ?= 0
-REGMAP_FAR ?= 0x110000000000
+REGMAP_FAR ?= 0x7e9000000000
 REGMAP_PKG_CONFIG ?= pkg-config
 REGMAP_INCLUDEDIR ?= $(shell $(REGMAP_PKG_CONFIG) --variable=includedir regmap)
 
