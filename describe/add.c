@@ -383,10 +383,12 @@ static int name_register(struct layout *l, const struct regmap_peripheral *p,
 	return 0;
 }
 
+/* @is_ours: it is in the arena already. */
 static int put_register(struct layout *l, struct layout_peripheral *p,
-                        const struct regmap_register *from, struct regmap_error *error)
+                        const struct regmap_register *from, bool is_ours,
+                        struct regmap_error *error)
 {
-	struct regmap_register *r = copy_register(l, from);
+	const struct regmap_register *r = is_ours ? from : copy_register(l, from);
 	int err;
 
 	if (!r || regmap__list_reserve(l, &p->registers, 1))
@@ -417,7 +419,7 @@ int regmap_layout_add_register(struct regmap_layout *layout, const char *periphe
 		return err;
 	regmap__layout_unfinish(l);
 	names = l->names.count;
-	err = put_register(l, (struct layout_peripheral *)p, reg, error);
+	err = put_register(l, (struct layout_peripheral *)p, reg, false, error);
 	if (err)
 		regmap__names_cut(&l->names, names);
 	return err;
@@ -468,7 +470,7 @@ static void place_peripheral(struct layout *l, struct layout_peripheral *p)
 	l->pub.peripheral_count = l->peripherals.count;
 }
 
-static int put_peripheral(struct layout *l, const struct regmap_peripheral *from,
+static int put_peripheral(struct layout *l, const struct regmap_peripheral *from, bool is_ours,
                           struct regmap_error *error)
 {
 	struct layout_peripheral *p = copy_peripheral(l, from);
@@ -483,31 +485,41 @@ static int put_peripheral(struct layout *l, const struct regmap_peripheral *from
 			error, -EEXIST, &from->source,
 			"peripheral \"%s\" is there already: give it another name", from->name);
 	for (size_t i = 0; i < from->register_count && !err; i++)
-		err = put_register(l, p, from->registers[i], error);
+		err = put_register(l, p, from->registers[i], is_ours, error);
 	if (!err)
 		place_peripheral(l, p);
 	return err;
+}
+
+static int add_peripheral(struct layout *l, const struct regmap_peripheral *peripheral,
+                          bool is_ours, struct regmap_error *error)
+{
+	size_t names;
+	int err = check_peripheral(peripheral, error);
+
+	if (err)
+		return err;
+	regmap__layout_unfinish(l);
+	names = l->names.count;
+	err = put_peripheral(l, peripheral, is_ours, error);
+	if (err)
+		regmap__names_cut(&l->names, names);
+	return err;
+}
+
+int regmap__layout_adopt_peripheral(struct layout *l, const struct regmap_peripheral *peripheral,
+                                    struct regmap_error *error)
+{
+	return add_peripheral(l, peripheral, true, error);
 }
 
 int regmap_layout_add_peripheral(struct regmap_layout *layout,
                                  const struct regmap_peripheral *peripheral,
                                  struct regmap_error *error)
 {
-	struct layout *l = layout_of(layout);
-	size_t names;
-	int err;
-
-	if (!l || !peripheral)
+	if (!layout || !peripheral)
 		return WRONG(error, NULL, "a layout and a peripheral are needed");
-	err = check_peripheral(peripheral, error);
-	if (err)
-		return err;
-	regmap__layout_unfinish(l);
-	names = l->names.count;
-	err = put_peripheral(l, peripheral, error);
-	if (err)
-		regmap__names_cut(&l->names, names);
-	return err;
+	return add_peripheral(layout_of(layout), peripheral, false, error);
 }
 
 /* ---- spaces, regions ---- */

@@ -6,6 +6,9 @@
 
 #include "layout.h"
 
+/* So many peripherals that begin before an address are asked for a register there: it is a lookup, no search. */
+enum { OVERLAPPING = 32 };
+
 /* ---- by address ---- */
 
 size_t regmap__layout_region_from(const struct regmap_layout *layout, uint64_t address)
@@ -103,6 +106,33 @@ static const struct regmap_peripheral *peripheral_at(const struct layout *l, uin
 	return low ? l->spans[low - 1].peripheral : NULL;
 }
 
+/* Where peripherals overlap, and the innermost has no register there, another one that has. */
+static void look_further(const struct layout *l, uint64_t address, struct regmap_place *place)
+{
+	size_t low = 0, high = l->pub.peripheral_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (l->pub.peripherals[middle]->address > address)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	for (unsigned i = 0; low && i < OVERLAPPING; i++) {
+		const struct regmap_peripheral *p = l->pub.peripherals[--low];
+		const struct regmap_register *r = is_inside(p, address) ?
+		                                          register_at(p, address - p->address) :
+		                                          NULL;
+
+		if (r) {
+			place->peripheral = p;
+			place->reg = r;
+			return;
+		}
+	}
+}
+
 int regmap_layout_find_at(const struct regmap_layout *layout, uint64_t address,
                           struct regmap_place *place)
 {
@@ -113,6 +143,8 @@ int regmap_layout_find_at(const struct regmap_layout *layout, uint64_t address,
 	place->peripheral = peripheral_at(layout_of(layout), address);
 	if (place->peripheral)
 		place->reg = register_at(place->peripheral, address - place->peripheral->address);
+	if (place->peripheral && !place->reg)
+		look_further(layout_of(layout), address, place);
 	if (place->reg) {
 		place->address = place->peripheral->address + place->reg->offset;
 		place->length = place->reg->width;

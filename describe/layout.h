@@ -124,6 +124,9 @@ void regmap__layout_swap(struct layout *a, struct layout *b);
 /* regmap_layout_add_rule() with the place where it stands. Its scope may also name a field. */
 int regmap__layout_add_rule(struct layout *l, const char *scope, const char *text,
                             const struct regmap_source *source, struct regmap_error *error);
+/* regmap_layout_add_peripheral() of one whose registers, with all that they lead to, are in the arena: they are kept. */
+int regmap__layout_adopt_peripheral(struct layout *l, const struct regmap_peripheral *peripheral,
+                                    struct regmap_error *error);
 /* Before anything is added: regions that finish has made go. */
 void regmap__layout_unfinish(struct layout *l);
 /* Laying a region that has been checked: -EEXIST it crosses another, -ENOMEM. */

@@ -59,8 +59,10 @@ void regmap__regs_lock(struct regs *r, struct hold *hold)
 	regmap__pin_hold_signals(&hold->pin);
 	hold->word = &r->lock;
 	if (!atomic_compare_exchange_strong(&r->lock, &none, atomic_load(&hold->pin.nonce)) &&
-	    !regmap__lock_take(&hold->pin, &r->lock, NULL))
+	    !regmap__lock_take(&hold->pin, &r->lock, NULL)) {
 		hold->word = NULL;
+		regmap__rules_disturb(r);
+	}
 }
 
 void regmap__regs_unlock(struct hold *hold)
@@ -261,15 +263,15 @@ void regmap__regs_note(struct regs *r, const struct regmap_region *region, uint6
 bool regmap__regs_are_general(const struct regs *r, const struct regmap_region *region)
 {
 	(void)region;
-	return !atomic_load(&((struct regs *)r)->attention);
+	return !atomic_load(&((struct regs *)r)->attention) && !regmap__rules_erase(r);
 }
 
 /* --- resets --- */
 
-static void forget_once(struct cell *c)
+static void forget_once(struct cell *c, uint64_t mask)
 {
 	if (c->once)
-		atomic_store(&c->written, 0);
+		atomic_fetch_and(&c->written, ~mask);
 }
 
 /* Also what no register describes is 0 again, and its memory is given back. */
@@ -282,7 +284,7 @@ static void reset_values(struct regs *r)
 
 		if (c->reset)
 			stored_change(c->stored, c->reset, c->described);
-		forget_once(c);
+		forget_once(c, ~0ull);
 	}
 }
 
@@ -292,7 +294,7 @@ static void reset_unit(struct unit *u)
 		struct cell *c = u->cells[i].cell;
 
 		stored_change(c->stored, c->reset, u->cells[i].mask);
-		forget_once(c);
+		forget_once(c, u->cells[i].mask);
 	}
 }
 

@@ -91,6 +91,8 @@ void regmap__regs_count(const struct bus_access *access);
 void regmap__regs_tell_watch(struct regs *regs, const struct regmap_device_access *seen);
 /* Of one unit, or (NULL) all. No lock is held. */
 void regmap__models_reset(struct regs *regs, struct unit *only);
+/* Of resets that were steps of rules, likewise. */
+void regmap__models_told(struct regs *regs);
 
 /* --- widths: registers_width.c --- */
 
@@ -104,19 +106,25 @@ int regmap__regs_check_width(const struct bus_access *access, unsigned *split);
 
 int regmap__rules_new(struct regs *regs, struct regmap_error *error);
 void regmap__rules_free(struct regs *regs);
+/* Some rule erases memory. */
+bool regmap__rules_erase(const struct regs *regs);
 /* Refused: -EIO. Else what "before read" says has been done. */
 int regmap__rules_before_read(const struct bus_access *access);
-void regmap__rules_after_read(const struct bus_access *access, uint64_t value);
+/* @old: the cell before the read. @value: what was read. */
+void regmap__rules_after_read(const struct bus_access *access, uint64_t old, uint64_t value);
 /* Refused: -EIO. *mask loses what is ignored. */
 int regmap__rules_before_write(const struct bus_access *access, uint64_t value, uint64_t *mask);
 void regmap__rules_after_write(const struct bus_access *access, uint64_t old, uint64_t value,
                                uint64_t mask);
-/* One access more: steps that wait may be due. @unit may be NULL. */
-void regmap__rules_accessed(struct regs *regs, struct unit *unit);
+/* One access more to a unit, or (NULL) to none: some steps that wait become due, and then are done. */
+void regmap__rules_tick(struct regs *regs, struct unit *unit);
+void regmap__rules_run_due(struct regs *regs);
 /* Values as after a reset, of one unit, or (NULL) all, and what rules say of that. Under the lock. */
 void regmap__regs_reset_values(struct regs *regs, struct unit *unit);
-/* The cell has been changed: what follows it, follows. */
-void regmap__rules_changed(struct regs *regs, struct cell *cell);
+/* These bits of the cell have been changed from inside: what follows them, follows. */
+void regmap__rules_changed(struct regs *regs, struct cell *cell, uint64_t mask);
+/* The lock was not to be had: somebody is in the middle of what this thread goes into. */
+void regmap__rules_disturb(struct regs *regs);
 /* Values are as after a reset; of one unit, or (NULL) all. */
 void regmap__rules_reset(struct regs *regs, struct unit *unit);
 

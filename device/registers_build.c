@@ -250,6 +250,19 @@ struct unit *regmap__regs_unit_at(const struct regs *r, uint64_t address)
 	return NULL;
 }
 
+struct unit *regmap__regs_unit_of(const struct regs *r, const struct regmap_peripheral *p)
+{
+	struct unit key = {.first = p->address,
+	                   .last = p->address + (p->length ? p->length - 1 : 0)};
+	struct unit *u = bsearch(&key, r->units, r->unit_count, sizeof(key), compare_units);
+
+	while (u > r->units && !compare_units(&key, u - 1))
+		u--;
+	while (u->peripheral != p)
+		u++;
+	return u;
+}
+
 /* --- what a register's bits do --- */
 
 struct bits {
@@ -346,19 +359,6 @@ static int compare_pieces(const void *a, const void *b)
 	return (x->number > y->number) - (x->number < y->number);
 }
 
-static struct unit *unit_of(const struct regs *r, const struct regmap_peripheral *p)
-{
-	struct unit key = {.first = p->address,
-	                   .last = p->address + (p->length ? p->length - 1 : 0)};
-	struct unit *u = bsearch(&key, r->units, r->unit_count, sizeof(key), compare_units);
-
-	while (u > r->units && !compare_units(&key, u - 1))
-		u--;
-	while (u->peripheral != p)
-		u++;
-	return u;
-}
-
 static int add_piece(struct regs *r, struct piece *p, uint64_t last, struct regmap_error *error)
 {
 	struct area *area = regmap__regs_area_at(r, p->address);
@@ -383,7 +383,7 @@ static int list_pieces(struct regs *r, const struct regmap_layout *layout, struc
 
 	for (size_t i = 0; i < layout->peripheral_count; i++) {
 		const struct regmap_peripheral *p = layout->peripherals[i];
-		struct unit *unit = unit_of(r, p);
+		struct unit *unit = regmap__regs_unit_of(r, p);
 
 		for (size_t k = 0; k < p->register_count; k++) {
 			const struct regmap_register *reg = p->registers[k];

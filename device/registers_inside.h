@@ -19,6 +19,7 @@ enum { CELL = 8 /* bytes */ };
 struct reg;
 struct unit;
 struct ruleset;
+struct dependents;
 
 /* The bits of a cell that a write changes, by how. */
 struct write_masks {
@@ -39,14 +40,18 @@ struct cell {
 	bool is_plain;     /* writes are modify, all of them */
 	struct unit *unit; /* of its first register */
 	struct write_masks masks;
-	uint64_t once;             /* bits that are written once */
-	_Atomic uint64_t written;  /* of these, those that were */
-	uint64_t address;          /* guest address of its first byte */
-	uint64_t reset, described; /* bits */
-	uint32_t *follows;         /* rules whose value depends on it, or that are its value */
-	uint32_t follow_count;
-	uint32_t *events; /* rules about its registers, in their order */
-	uint32_t event_count;
+	uint64_t once;              /* bits that are written once */
+	_Atomic uint64_t written;   /* of these, those that were */
+	uint64_t address;           /* guest address of its first byte */
+	uint64_t reset, described;  /* bits */
+	struct dependents *follows; /* rules that read it, [0], or that are values in it, [1] */
+	struct event {
+		uint32_t rule;
+		uint64_t mask;   /* bits that it is about */
+		uint64_t around; /* and of their register */
+		unsigned part;   /* of the place */
+	} * events;              /* in the order of the rules */
+	uint32_t event_count, event_room;
 };
 
 /* A register as a cell meets it: one that lies across two cells has one in each. */
@@ -87,9 +92,7 @@ struct unit {
 		uint64_t mask; /* of the bits that are registers of this unit */
 	} * cells;
 	uint32_t cell_count;
-	_Atomic uint32_t pending; /* steps that wait for accesses */
-	uint32_t *waits;
-	uint32_t wait_count;
+	_Atomic bool is_reset; /* models are still to be told */
 };
 
 /* What one region holds, if it is mmio; of the others only the counts are here. */
@@ -119,7 +122,8 @@ struct regs {
 	size_t unit_count;
 	_Atomic uint64_t refused;
 	_Atomic uint32_t attention; /* models attached, and a watch: nothing goes the short way */
-	_Atomic uint32_t pending;   /* steps that wait, of all units */
+	_Atomic uint32_t pending;   /* steps that wait for accesses */
+	_Atomic uint32_t resets;    /* that models are still to be told of */
 	_Atomic uint64_t lock;      /* gate.h */
 	regmap_watch_fn watch;      /* under the lock */
 	void *watch_ctx;
@@ -144,6 +148,8 @@ static inline struct cell *cell_at(const struct regs *regs, const struct area *a
 	return i ? &regs->cells[i - 1] : NULL;
 }
 
+struct unit *regmap__regs_unit_of(const struct regs *regs,
+                                  const struct regmap_peripheral *peripheral);
 /* The innermost peripheral at an address; NULL: none. */
 struct unit *regmap__regs_unit_at(const struct regs *regs, uint64_t address);
 

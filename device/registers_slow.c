@@ -191,6 +191,17 @@ void regmap__models_reset(struct regs *r, struct unit *only)
 			model.model.reset(model.ctx, r->device);
 }
 
+void regmap__models_told(struct regs *r)
+{
+	if (!atomic_load(&r->resets))
+		return;
+	for (size_t i = 0; i <= r->unit_count; i++)
+		if (atomic_exchange(&r->units[i].is_reset, false)) {
+			atomic_fetch_sub(&r->resets, 1);
+			regmap__models_reset(r, i < r->unit_count ? &r->units[i] : NULL);
+		}
+}
+
 /* --- who watches --- */
 
 static void tell_watch(const struct bus_access *a, uint64_t value, int err)
@@ -233,6 +244,8 @@ static int finish(const struct bus_access *a, uint64_t value, int err)
 	if (err)
 		count(&a->regs->refused);
 	regmap__regs_count(a);
+	if (!a->is_locked)
+		regmap__models_told(a->regs);
 	if (atomic_load(&a->regs->attention))
 		tell_watch(a, value, err);
 	return err;
@@ -272,12 +285,16 @@ static uint64_t stored_bits(const struct bus_access *a)
 
 static void read_effects(const struct bus_access *a, uint64_t bits)
 {
+	uint64_t old = a->cell ? atomic_load(a->cell->stored) : 0;
+
+	if (a->regs->rules)
+		regmap__rules_tick(a->regs, a->unit);
 	if (a->cell)
 		regmap__cell_read_effect(a->cell, a->mask);
 	if (has_rules(a))
-		regmap__rules_after_read(a, bits);
+		regmap__rules_after_read(a, old, bits);
 	if (a->regs->rules)
-		regmap__rules_accessed(a->regs, a->unit);
+		regmap__rules_run_due(a->regs);
 }
 
 static int read_now(struct bus_access *a, uint64_t *bits)
@@ -321,6 +338,8 @@ static void store(const struct bus_access *a, uint64_t bits, uint64_t mask)
 {
 	uint64_t old;
 
+	if (a->regs->rules)
+		regmap__rules_tick(a->regs, a->unit);
 	if (!a->cell) {
 		stored_change(stored_at(a->area, a->address), bits, mask);
 	} else {
@@ -329,7 +348,7 @@ static void store(const struct bus_access *a, uint64_t bits, uint64_t mask)
 			regmap__rules_after_write(a, old, bits, mask);
 	}
 	if (a->regs->rules)
-		regmap__rules_accessed(a->regs, a->unit);
+		regmap__rules_run_due(a->regs);
 }
 
 static int write_now(struct bus_access *a, uint64_t bits)

@@ -22,6 +22,11 @@ struct regmap_device *t_chip(const struct regmap_region *regions, size_t count);
 		.name = (n), .address = (at), .length = (size), .permissions = T_RW, \
 		.type = REGMAP_REGION_RAM, ##__VA_ARGS__ \
 	}
+#define T_REGION_OF(kind, n, at, size, rights, ...) \
+	{ \
+		.name = (n), .address = (at), .length = (size), .permissions = (rights), \
+		.type = REGMAP_REGION_##kind, ##__VA_ARGS__ \
+	}
 #define T_REGION(kind, n, at, size, rights, ...) \
 	{ \
 		.name = (n), .address = (at), .length = (size), .permissions = (rights), \
