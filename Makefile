@@ -159,6 +159,10 @@ LIB_CC := $(sort $(wildcard $(LIB_DIRS:%=%/*.cc)))
 LIB_S := $(sort $(wildcard $(LIB_DIRS:%=%/*.S)))
 LIB_OBJ := $(LIB_C:%.c=$(B)/obj/%.o) $(LIB_S:%.S=$(B)/obj/%.S.o) $(LIB_CC:%.cc=$(B)/obj/%.cc.o)
 PIC_OBJ := $(LIB_OBJ:$(B)/obj/%=$(B)/pic/%)
+# What the environment asks for before main() is the shared library's alone, and needs all of it: its
+# constructor is the last one.
+PRELOAD := $(filter %/device/preload.o,$(PIC_OBJ))
+LIB_OBJ := $(filter-out %/device/preload.o,$(LIB_OBJ))
 LIB_A := $(OUT)/libregmap.a
 LIB_SO := $(OUT)/libregmap.so
 LIB_PC := $(OUT)/regmap.pc
@@ -290,11 +294,9 @@ $(LIB_A): $(LIB_OBJ) $(B)/objects
 	$(Q)rm -f $@
 	$(Q)$(AR) qcs $@ $(LIB_OBJ)
 
-# What the environment asks for before main() needs all of the library: its constructor is the last one.
-PRELOAD := $(B)/pic/device/preload.o
 $(OUT)/libregmap.so.$(VERSION): $(PIC_OBJ) $(B)/objects src/regmap.map
 	$(call tell,LINK,$@)
-	$(Q)$(CC) $(SO_LDFLAGS) -o $@ $(filter-out $(PRELOAD),$(PIC_OBJ)) $(SO_LIBS) $(filter $(PRELOAD),$(PIC_OBJ))
+	$(Q)$(CC) $(SO_LDFLAGS) -o $@ $(filter-out $(PRELOAD),$(PIC_OBJ)) $(SO_LIBS) $(PRELOAD)
 
 $(OUT)/libregmap.so.$(SOVERSION): $(OUT)/libregmap.so.$(VERSION)
 	$(Q)ln -sf $(<F) $@
@@ -304,7 +306,7 @@ $(LIB_SO): $(OUT)/libregmap.so.$(SOVERSION)
 
 # Objects with a section for each function and object: who refers to whom, for check-sigsafe and
 # check-stack. The two graphs of the objects that are shipped show what no object may have.
-GRAPH_OBJ := $(patsubst $(B)/obj/%,$(B)/graph/%,$(filter-out %.cc.o,$(LIB_OBJ)))
+GRAPH_OBJ := $(patsubst $(B)/obj/%,$(B)/graph/%,$(filter-out %.cc.o,$(LIB_OBJ))) $(PRELOAD:$(B)/pic/%=$(B)/graph/%)
 GRAPHS := $(B)/graph.handler $(B)/graph.obj $(B)/graph.pic
 GRAPH_CFLAGS = -ffunction-sections -fdata-sections $(if $(findstring clang,$(CC)),,-fstack-usage)
 

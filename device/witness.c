@@ -125,7 +125,7 @@ void regmap__witness_describe(const struct regmap_layout *layout, uint64_t offse
 
 static bool is_near(uint64_t guest)
 {
-	const struct regmap_layout *layout = regmap_device_layout(regmap__witness.device);
+	const struct regmap_layout *layout = regmap__witness.layout;
 	struct around around;
 
 	if (is_something(layout, guest))
@@ -143,8 +143,7 @@ static bool minds(uint64_t address, bool handled)
 
 static bool describe(uint64_t address, char *to, size_t size)
 {
-	regmap__witness_describe(regmap_device_layout(regmap__witness.device),
-	                         regmap__witness.offset, address, to, size);
+	regmap__witness_describe(regmap__witness.layout, regmap__witness.offset, address, to, size);
 	return true;
 }
 
@@ -177,7 +176,7 @@ int regmap__witness_begin(void)
 	if (!w->tally)
 		return 0;
 	w->trace.tally = w->tally;
-	w->trace.layout = regmap_device_layout(w->device);
+	w->trace.layout = w->layout;
 	return regmap_device_watch(w->device, watch, w);
 }
 
@@ -198,6 +197,5 @@ void regmap__witness_end(void)
 	    (!w->tell_always && !was_anything(w->tally)) ||
 	    !regmap__trace_is_ours(w->tell_fd, w->tell_file) || atomic_exchange(&told, true))
 		return;
-	regmap__tally_print(w->tally, regmap_device_layout(w->device), w->program, w->tell_fd,
-	                    w->tell_json);
+	regmap__tally_print(w->tally, w->layout, w->program, w->tell_fd, w->tell_json);
 }
