@@ -5,7 +5,8 @@
 #   MODE=rel|asan|tsan|cov|fuzz                what is built; objects are in build/$(MODE)
 #   BUILD=build                                another build directory, for a second compiler
 #   V=1 WERROR=1                               show commands; warnings are errors
-#   DESTDIR PREFIX LIBDIR INCLUDEDIR MANDIR DATADIR    where install puts things
+#   DESTDIR PREFIX BINDIR LIBDIR INCLUDEDIR MANDIR DATADIR    where install puts things
+#   BASHCOMPDIR ZSHCOMPDIR FISHCOMPDIR                        and completions for shells
 #   SANITIZE_SKIP="test_a so_b"                tests that can't run under sanitizers
 #                        (a test sees the mode in TEST_MODE and may skip cases of its own)
 #   TEST_TIMEOUT FUZZ_TIME SECONDS             seconds, of one test, of a fuzzer, of the soak
@@ -82,10 +83,14 @@ SANITIZE_SKIP ?= $(if $(filter tsan,$(MODE)),so_stacks) $(if $(filter asan,$(MOD
 DEVICES ?= 1
 
 PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 DATADIR ?= $(PREFIX)/share/libregmap
+BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHCOMPDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 
 # ---- flags -----------------------------------------------------------------------------------
 
@@ -164,7 +169,8 @@ LIB_SO := $(OUT)/libregmap.so
 LIB_PC := $(OUT)/regmap.pc
 
 HEADERS := $(sort $(wildcard include/regmap/*.h))
-MAN := $(sort $(wildcard docs/*.3 docs/*.7))
+MAN := $(sort $(wildcard docs/*.[1357]))
+TEMPLATES := $(sort $(wildcard devices/*.toml))
 
 sources = $(sort $(foreach p,$(1),$(wildcard $(p).c $(p).cc $(p).cpp)))
 names = $(basename $(notdir $(1)))
@@ -632,9 +638,9 @@ tidy: | $(READY)
 docs: | $(READY)
 	$(Q)bash scripts/check-docs $(MAN)
 
-## install, uninstall: DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, MANDIR, DATADIR are honoured
+## install, uninstall: DESTDIR, PREFIX, BINDIR, LIBDIR, INCLUDEDIR, MANDIR, DATADIR are honoured
 rel = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
-install: lib
+install: lib $(CLI_BIN)
 	install -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/regmap'
 	install -m 644 $(HEADERS) '$(DESTDIR)$(INCLUDEDIR)/regmap'
 	install -m 644 $(LIB_A) '$(DESTDIR)$(LIBDIR)'
@@ -645,6 +651,15 @@ install: lib
 		>'$(DESTDIR)$(LIBDIR)/pkgconfig/regmap.pc'
 	bash scripts/man install '$(DESTDIR)$(MANDIR)' $(MAN)
 	install -D -m 644 tools/regmap-gdb.py '$(DESTDIR)$(DATADIR)/regmap-gdb.py'
+ifneq ($(CLI_BIN),)
+	install -D -m 755 $(CLI_BIN) '$(DESTDIR)$(BINDIR)/regmap'
+	install -D -m 644 completions/regmap.bash '$(DESTDIR)$(BASHCOMPDIR)/regmap'
+	install -D -m 644 completions/_regmap '$(DESTDIR)$(ZSHCOMPDIR)/_regmap'
+	install -D -m 644 completions/regmap.fish '$(DESTDIR)$(FISHCOMPDIR)/regmap.fish'
+	install -d '$(DESTDIR)$(DATADIR)/devices'
+	install -m 644 $(TEMPLATES) '$(DESTDIR)$(DATADIR)/devices'
+	install -m 644 devices/regmap.schema.json '$(DESTDIR)$(DATADIR)'
+endif
 	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall:
@@ -652,8 +667,11 @@ uninstall:
 	rm -f $(patsubst %,'$(DESTDIR)$(LIBDIR)/%',libregmap.a libregmap.so libregmap.so.$(SOVERSION) \
 		libregmap.so.$(VERSION) pkgconfig/regmap.pc)
 	bash scripts/man uninstall '$(DESTDIR)$(MANDIR)' $(MAN)
-	rm -f '$(DESTDIR)$(DATADIR)/regmap-gdb.py'
-	-rmdir '$(DESTDIR)$(INCLUDEDIR)/regmap' '$(DESTDIR)$(DATADIR)' 2>/dev/null
+	rm -f '$(DESTDIR)$(DATADIR)/regmap-gdb.py' '$(DESTDIR)$(DATADIR)/regmap.schema.json'
+	rm -f '$(DESTDIR)$(BINDIR)/regmap' '$(DESTDIR)$(BASHCOMPDIR)/regmap' \
+		'$(DESTDIR)$(ZSHCOMPDIR)/_regmap' '$(DESTDIR)$(FISHCOMPDIR)/regmap.fish'
+	rm -f $(patsubst %,'$(DESTDIR)$(DATADIR)/%',$(TEMPLATES))
+	-rmdir '$(DESTDIR)$(INCLUDEDIR)/regmap' '$(DESTDIR)$(DATADIR)/devices' '$(DESTDIR)$(DATADIR)' 2>/dev/null
 	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 ## dist: build/libregmap-VERSION.tar.gz of the last commit
