@@ -3,7 +3,6 @@
 // all 64 bits count.
 #include <algorithm>
 #include <cerrno>
-#include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -231,9 +230,8 @@ void write(json_writer &w, const tree *node)
 	case TREE_STRING: w.String(node->string); break;
 	case TREE_BOOLEAN: w.Bool(node->number); break;
 	default:
-		if (node->style == TREE_HEX) {
-			snprintf(text, sizeof(text), "0x%" PRIX64, node->number);
-			w.String(text);
+		if (node->style == TREE_HEX || node->style == TREE_ADDRESS) {
+			w.String(regmap__tree_integer_text(node, text));
 		} else if (node->is_negative) {
 			w.Int64(-(int64_t)node->number);
 		} else {

@@ -124,23 +124,23 @@ static void tell_circle(struct load *load, const struct loaded_file *first, cons
 
 /* ---- texts ------------------------------------------------------------------------------------------- */
 
-static void note_file(struct load *load, int err, const struct tree *at, const char *name)
+static void why_unreadable(int err, char *text, size_t size)
+{
+	if (err == -E2BIG)
+		snprintf(text, size, "more than %d MB: describe less", TREE_TEXT_MOST >> 20);
+	else
+		snprintf(text, size, "%s: check the path", strerrordesc_np(-err));
+}
+
+void regmap__load_unreadable(struct notes *notes, int err, const char *name)
 {
 	struct regmap_source nowhere = {.file = name};
 	struct regmap_error error;
-	char text[300];
+	char text[100];
 
-	if (err == -E2BIG)
-		snprintf(text, sizeof(text), "more than %d MB: describe less",
-		         TREE_TEXT_MOST >> 20);
-	else
-		snprintf(text, sizeof(text), "%s: check the path", strerrordesc_np(-err));
-	if (at) {
-		regmap__note(load->notes, err, at, "include: \"%.150s\": %s", name, text);
-		return;
-	}
+	why_unreadable(err, text, sizeof(text));
 	regmap__layout_wrong(&error, err, &nowhere, "%s", text);
-	regmap__note_error(load->notes, err, &error);
+	regmap__note_error(notes, err, &error);
 }
 
 static struct tree *parse(struct load *load, const char *text, size_t length,
@@ -152,7 +152,7 @@ static struct tree *parse(struct load *load, const char *text, size_t length,
 	int err;
 
 	if (length > TREE_TEXT_MOST) {
-		note_file(load, -E2BIG, NULL, name);
+		regmap__load_unreadable(load->notes, -E2BIG, name);
 		return NULL;
 	}
 	err = format == REGMAP_FORMAT_YAML ? regmap__tree_from_yaml(&in, &tree) :
@@ -203,8 +203,9 @@ static void merge_tree(struct load *load, struct tree *tree)
 	if (regmap__notes_stop(load->notes))
 		return;
 	regmap__value_boolean(load->notes, regmap__tree_get(tree, "overlay"), &is_overlay);
-	if (load->depth == 1 && !load->merge.root->count)
-		load->is_overlay = is_overlay && !list;
+	load->is_overlay = load->depth == 1 && !load->merge.root->count && is_overlay && !list;
+	if (load->is_overlay)
+		return; /* what it corrects isn't there */
 	if (list && list->kind != TREE_LIST)
 		include(load, list);
 	for (const struct tree *item = list ? list->first : NULL;
@@ -241,11 +242,17 @@ static void load_path(struct load *load, struct loaded_file *file, enum regmap_f
 	size_t length;
 	int err = regmap__read_file(file->name, &file->text, &length);
 
-	if (err) {
-		note_file(load, err, at, file->name);
+	char why[100];
+
+	if (!err) {
+		load_text(load, file, file->text, length, format);
 		return;
 	}
-	load_text(load, file, file->text, length, format);
+	why_unreadable(err, why, sizeof(why));
+	if (at)
+		regmap__note(load->notes, err, at, "include: \"%.150s\": %s", file->name, why);
+	else
+		regmap__load_unreadable(load->notes, err, file->name);
 }
 
 static void load_template(struct load *load, struct loaded_file *file, const struct tree *at)
@@ -397,7 +404,6 @@ int regmap_layout_from_file(const char *path, enum regmap_format format, struct 
                             struct regmap_error *error)
 {
 	struct notes notes = {.error = error};
-	struct load load = {.notes = &notes};
 	int saved = errno, err;
 	size_t length;
 	char *text;
@@ -407,7 +413,7 @@ int regmap_layout_from_file(const char *path, enum regmap_format format, struct 
 	*out = NULL;
 	err = regmap__read_file(path, &text, &length);
 	if (err) {
-		note_file(&load, err, NULL, path);
+		regmap__load_unreadable(&notes, err, path);
 	} else {
 		err = layout_from_text(text, length, format, path, out, &notes);
 		free(text);

@@ -18,6 +18,8 @@ struct load {
 
 int regmap__load_begin(struct load *load, struct notes *notes);
 void regmap__load_end(struct load *load);
+/* A file that couldn't be read, as a note. */
+void regmap__load_unreadable(struct notes *notes, int err, const char *name);
 /* With what they include, laid over what was loaded before. */
 void regmap__load_file(struct load *load, const char *path, enum regmap_format format);
 void regmap__load_text(struct load *load, const char *text, size_t length,

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Layouts as text. TOML is laid out here, as its parser's own writer would put keys in alphabetical order. */
 #include <errno.h>
-#include <inttypes.h>
-#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,12 +52,9 @@ static void put_key(struct out *o, const char *key)
 static void put_integer(struct out *o, const struct tree *node)
 {
 	const char *quote = node->number > INT64_MAX ? "\"" : "";
+	char text[32];
 
-	if (node->style == TREE_HEX)
-		fprintf(o->file, "%s0x%" PRIX64 "%s", quote, node->number, quote);
-	else
-		fprintf(o->file, "%s%s%" PRIu64 "%s", quote, node->is_negative ? "-" : "",
-		        node->number, quote);
+	fprintf(o->file, "%s%s%s", quote, regmap__tree_integer_text(node, text), quote);
 }
 
 static void put_inline(struct out *o, const struct tree *node, unsigned indent);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -359,4 +360,17 @@ bool regmap__tree_number(struct tree *node, const char *text)
 	node->is_negative = is_negative && number;
 	node->is_huge = is_huge;
 	return true;
+}
+
+const char *regmap__tree_integer_text(const struct tree *node, char to[32])
+{
+	const char *sign = node->is_negative ? "-" : "";
+
+	if (node->style == TREE_ADDRESS)
+		snprintf(to, 32, "%s0x%08" PRIX64, sign, node->number);
+	else if (node->style == TREE_HEX)
+		snprintf(to, 32, "%s0x%" PRIX64, sign, node->number);
+	else
+		snprintf(to, 32, "%s%" PRIu64, sign, node->number);
+	return to;
 }

@@ -46,9 +46,10 @@ struct tree {
 /* How writers show it; what they don't know they leave. */
 enum tree_style {
 	TREE_PLAIN,
-	TREE_HEX,   /* an integer, as an address */
-	TREE_LINES, /* a list: a line for each item */
-	TREE_BLOCK, /* a table, or a list of tables: sections of the text */
+	TREE_HEX,
+	TREE_ADDRESS, /* hexadecimal, at least 8 digits */
+	TREE_LINES,   /* a list: a line for each item */
+	TREE_BLOCK,   /* a table, or a list of tables: sections of the text */
 };
 
 /* Limits of one text, and of all that a description consists of (docs/devices.md). */
@@ -122,6 +123,9 @@ struct tree_lines {
 /* Its memory is that of @in. False: out of memory. */
 bool regmap__tree_lines(const struct tree_input *in, struct tree_lines *lines);
 unsigned regmap__tree_bytes_column(const struct tree_lines *lines, unsigned line, unsigned column);
+
+/* An integer as its style has it; at most 31 bytes. */
+const char *regmap__tree_integer_text(const struct tree *node, char to[32]);
 
 /* The writers; malloc()ed. -EINVAL, -ENOMEM. */
 int regmap__tree_to_toml(const struct tree *root, char **text, size_t *length);

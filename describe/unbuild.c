@@ -231,7 +231,7 @@ static void put_target(struct unbuild *u, struct tree *table, const struct regma
 		space = space_before(u, r->target);
 		put_string(u, table, "target_space", space ? space->name : "");
 	}
-	put_number(u, table, "target", r->target - (space ? space->offset : 0), TREE_HEX);
+	put_number(u, table, "target", r->target - (space ? space->offset : 0), TREE_ADDRESS);
 }
 
 static void put_flash(struct unbuild *u, struct tree *parent, const struct regmap_region *r)
@@ -285,7 +285,8 @@ static void put_region(struct unbuild *u, struct tree *list, const struct regmap
 	put_string(u, table, "name", r->name);
 	put_string(u, table, "description", r->description);
 	put_string(u, table, "address_space", space ? space->name : "");
-	put_number(u, table, "guest_address", r->address - (space ? space->offset : 0), TREE_HEX);
+	put_number(u, table, "guest_address", r->address - (space ? space->offset : 0),
+	           TREE_ADDRESS);
 	put_size(u, table, "size", r->length);
 	put_permissions(u, table, r->permissions);
 	put_string(u, table, "type", regmap__word_of(regmap__region_types, r->type));
@@ -455,7 +456,7 @@ static void put_peripheral(struct unbuild *u, struct tree *list, const struct re
 	put_string(u, table, "name", p->name);
 	put_string(u, table, "description", p->description);
 	put_string(u, table, "group", p->group);
-	put_number(u, table, "address", p->address, TREE_HEX);
+	put_number(u, table, "address", p->address, TREE_ADDRESS);
 	put_size(u, table, "size", p->length);
 	put_widths(u, table, p->widths);
 	put_word(u, table, "width_policy", regmap__width_policies, p->width_policy, 0);
@@ -506,7 +507,7 @@ static void put_spaces(struct unbuild *u)
 			return;
 		put_string(u, table, "name", s->name);
 		put_string(u, table, "description", s->description);
-		put_number(u, table, "offset", s->offset, TREE_HEX);
+		put_number(u, table, "offset", s->offset, TREE_ADDRESS);
 	}
 }
 

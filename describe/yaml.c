@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* YAML by libyaml: its events as a tree, and a tree as events. Plain scalars are those of YAML 1.1. */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -454,11 +453,9 @@ static void emit_value(struct writer *w, const struct tree *node)
 	yaml_event_t event;
 
 	if (node->kind == TREE_BOOLEAN)
-		snprintf(text, sizeof(text), "%s", node->number ? "true" : "false");
+		strcpy(text, node->number ? "true" : "false");
 	else
-		snprintf(text, sizeof(text),
-		         node->style == TREE_HEX ? "%s0x%" PRIX64 : "%s%" PRIu64,
-		         node->is_negative ? "-" : "", node->number);
+		regmap__tree_integer_text(node, text);
 	emit(w,
 	     yaml_scalar_event_initialize(&event, NULL, NULL, (yaml_char_t *)text, strlen(text), 1,
 	                                  1, YAML_PLAIN_SCALAR_STYLE),
