@@ -15,7 +15,7 @@
 #include "lane.h"
 #include "sigsafe.h"
 
-enum { RIGHTS = EM_READ | EM_WRITE, GENERAL = 4 /* REGMAP_GENERAL */ };
+enum { RIGHTS = EM_READ | EM_WRITE };
 enum { AT_VECTOR = 0x800, VECTOR = 64, PAGE_0_END = 0x1000 }; /* see regmap.h */
 
 /* What is big lives no longer than it must: stacks for signals are small. */
@@ -240,7 +240,7 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
 	if (p->compiled.divides || !window_ops(at->window)->piece ||
 	    !is_one_piece(at->address, p->size))
 		return QUICK_NO;
-	if (how & QUICK_GENERAL && !(at->window->flags & GENERAL))
+	if (how & QUICK_GENERAL && !(at->window->flags & REGMAP_GENERAL))
 		return QUICK_VECTOR;
 	if (!(p->access & EM_WRITE))
 		return read_device(q, at);
@@ -705,7 +705,7 @@ enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane,
 		return on_memory(p, gpr, &frame->flags, &at, f);
 	if (!is_device_move(p, &at))
 		return QUICK_NO;
-	if (general_only != !!(at.window->flags & GENERAL))
+	if (general_only != !!(at.window->flags & REGMAP_GENERAL))
 		return general_only ? QUICK_VECTOR : QUICK_NO;
 	regmap__pin_note_origin_of(&at.pin, gpr[CPU_RSP], frame->rip, (uint32_t)lane->tid);
 	return call_device(p, gpr, &frame->flags, &at, lane->error, failure);

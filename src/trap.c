@@ -833,9 +833,8 @@ OWN_FRAME static void receive(int signo, siginfo_t *info, void *ucontext, unsign
 	if (info->si_code > 0) {
 		if (regmap__guard_fixup(signo, info, ucontext))
 			return;
-		if (signo != SIGSYS) {
+		if (signo != SIGSYS)
 			regmap__report_escape();
-		}
 		if (emulate(signo, info, ucontext, how, plan, known))
 			return;
 	} else if (regmap__stacks_answer(info, ucontext)) {
