@@ -5,7 +5,8 @@
 #   MODE=rel|asan|tsan|cov|fuzz                what is built; objects are in build/$(MODE)
 #   BUILD=build                                another build directory, for a second compiler
 #   V=1 WERROR=1                               show commands; warnings are errors
-#   DESTDIR PREFIX LIBDIR INCLUDEDIR MANDIR DATADIR    where install puts things
+#   DESTDIR PREFIX BINDIR LIBDIR INCLUDEDIR MANDIR DATADIR    where install puts things
+#   BASHCOMPDIR ZSHCOMPDIR FISHCOMPDIR                        and completions for shells
 #   SANITIZE_SKIP="test_a so_b"                tests that can't run under sanitizers
 #                        (a test sees the mode in TEST_MODE and may skip cases of its own)
 #   TEST_TIMEOUT FUZZ_TIME SECONDS             seconds, of one test, of a fuzzer, of the soak
@@ -76,16 +77,19 @@ TEST_TIMEOUT ?= 300
 FUZZ_TIME ?= 60
 SECONDS ?= 60
 # ThreadSanitizer calls a shared library's sigaction() before code that it instruments may run.
-# Its shadow lies where test_device_adopt's program ends.
-SANITIZE_SKIP ?= $(if $(filter tsan,$(MODE)),so_stacks test_device_adopt)
+SANITIZE_SKIP ?= $(if $(filter tsan,$(MODE)),so_stacks)
 
 DEVICES ?= 1
 
 PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 DATADIR ?= $(PREFIX)/share/libregmap
+BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHCOMPDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 
 # ---- flags -----------------------------------------------------------------------------------
 
@@ -161,13 +165,18 @@ LIB_CC := $(sort $(wildcard $(LIB_DIRS:%=%/*.cc)))
 LIB_S := $(sort $(wildcard $(LIB_DIRS:%=%/*.S)))
 LIB_OBJ := $(LIB_C:%.c=$(B)/obj/%.o) $(LIB_S:%.S=$(B)/obj/%.S.o) $(LIB_CC:%.cc=$(B)/obj/%.cc.o)
 PIC_OBJ := $(LIB_OBJ:$(B)/obj/%=$(B)/pic/%)
+# What the environment asks for before main() is the shared library's alone, and needs all of it: its
+# constructor is the last one.
+PRELOAD := $(filter %/device/preload.o,$(PIC_OBJ))
+LIB_OBJ := $(filter-out %/device/preload.o,$(LIB_OBJ))
 LIB_A := $(OUT)/libregmap.a
 LIB_SO := $(OUT)/libregmap.so
 LIB_PC := $(OUT)/regmap.pc
 
 HEADERS := $(sort $(wildcard include/regmap/*.h))
 ARM_HEADERS := $(sort $(wildcard include/regmap/arm/*.h))
-MAN := $(sort $(wildcard docs/*.3 docs/*.7))
+MAN := $(sort $(wildcard docs/*.[1357]))
+TEMPLATES := $(sort $(wildcard devices/*.toml))
 
 sources = $(sort $(foreach p,$(1),$(wildcard $(p).c $(p).cc $(p).cpp)))
 names = $(basename $(notdir $(1)))
@@ -209,7 +218,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all lib programs check test check-run joy bench bench-compare plots sanitize soak fuzz fuzz-keep coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe check-stack sigsafe-list check-static check-musl check-asan check-threads matrix matrix-quick \
+	check-sigsafe check-stack check-firmware check-readme sigsafe-list check-static check-musl check-asan check-threads matrix matrix-quick \
 	results FORCE
 
 ## all: the library and the regmap command (default); lib: the library alone
@@ -247,7 +256,7 @@ $(foreach o,$(UNKNOWN),$(B)/obj/$(o).o $(B)/pic/$(o).o): MODE_CFLAGS_tsan :=
 GENERAL := src/hot src/hot_signal src/quick src/access src/pin src/gate src/table src/view src/lane src/fork src/maplock \
 	src/backing_alias src/backing_readable \
 	src/backing_device src/backing_host src/backing_ram src/backing_registers src/symbols src/maps \
-	device/registers device/registers_slow device/registers_width device/registers_rules arch/x86_64/context \
+	describe/find device/place device/tally device/trace device/witness device/registers device/registers_slow device/registers_width device/registers_rules arch/x86_64/context \
 	arch/x86_64/scratch emulator/operand emulator/integer src/bus src/others
 $(foreach o,$(GENERAL),$(B)/obj/$(o).o $(B)/pic/$(o).o $(B)/graph/$(o).o): LIB_NEEDS += -mgeneral-regs-only
 ifneq ($(MODE),rel)
@@ -295,7 +304,7 @@ $(LIB_A): $(LIB_OBJ) $(B)/objects
 
 $(OUT)/libregmap.so.$(VERSION): $(PIC_OBJ) $(B)/objects src/regmap.map
 	$(call tell,LINK,$@)
-	$(Q)$(CC) $(SO_LDFLAGS) -o $@ $(PIC_OBJ) $(SO_LIBS)
+	$(Q)$(CC) $(SO_LDFLAGS) -o $@ $(filter-out $(PRELOAD),$(PIC_OBJ)) $(SO_LIBS) $(PRELOAD)
 
 $(OUT)/libregmap.so.$(SOVERSION): $(OUT)/libregmap.so.$(VERSION)
 	$(Q)ln -sf $(<F) $@
@@ -305,7 +314,7 @@ $(LIB_SO): $(OUT)/libregmap.so.$(SOVERSION)
 
 # Objects with a section for each function and object: who refers to whom, for check-sigsafe and
 # check-stack. The two graphs of the objects that are shipped show what no object may have.
-GRAPH_OBJ := $(patsubst $(B)/obj/%,$(B)/graph/%,$(filter-out %.cc.o,$(LIB_OBJ)))
+GRAPH_OBJ := $(patsubst $(B)/obj/%,$(B)/graph/%,$(filter-out %.cc.o,$(LIB_OBJ))) $(PRELOAD:$(B)/pic/%=$(B)/graph/%)
 GRAPHS := $(B)/graph.handler $(B)/graph.obj $(B)/graph.pic
 GRAPH_CFLAGS = -ffunction-sections -fdata-sections $(if $(findstring clang,$(CC)),,-fstack-usage)
 
@@ -448,6 +457,9 @@ RUN_DEMOS := $(addprefix run/asm-demos/,$(call names,$(DEMO_SRC)))
 RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/check-objects \
 	run/check-general run/check-binding run/check-stack run/test-hygiene run/test-bench run/preload run/check-static \
 	run/check-musl run/check-asan
+ifeq ($(DEVICES),1)
+RUN_CHECKS += run/check-firmware run/check-readme
+endif
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
 # The sanitizers' own alternate signal stacks are too small for accesses nested in callbacks.
@@ -542,6 +554,18 @@ check-install: lib
 	+@$(CHECK_INSTALL)
 run/check-install: lib | results
 	+@$(CASE) check-install -- env $(CHECK_INSTALL)
+
+## check-firmware: Arm sources by each compiler, standard and level of optimisation; check-readme: its commands
+CHECK_FIRMWARE = MAKE='$(MAKE)' CPPFLAGS='$(CPPFLAGS)' bash scripts/check-firmware $(OUT)
+CHECK_README = bash scripts/check-readme $(OUT) README.md
+check-firmware: all
+	+@$(CHECK_FIRMWARE)
+run/check-firmware: all | results
+	+@$(CASE) check-firmware -- env $(CHECK_FIRMWARE)
+check-readme: all
+	@$(CHECK_README)
+run/check-readme: all | results
+	@$(CASE) check-readme -- $(CHECK_README)
 
 ## check-static, check-musl: tests/alone linked statically, and against musl (ZYDIS_A=, ZYDIS_SRC=)
 CHECK_STATIC = CC='$(CC)' bash scripts/check-static $(OUT)
@@ -643,9 +667,9 @@ tidy: | $(READY)
 docs: | $(READY)
 	$(Q)bash scripts/check-docs $(MAN)
 
-## install, uninstall: DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, MANDIR, DATADIR are honoured
+## install, uninstall: DESTDIR, PREFIX, BINDIR, LIBDIR, INCLUDEDIR, MANDIR, DATADIR are honoured
 rel = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
-install: lib
+install: lib $(CLI_BIN)
 	install -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/regmap/arm'
 	install -m 644 $(HEADERS) '$(DESTDIR)$(INCLUDEDIR)/regmap'
 	install -m 644 $(ARM_HEADERS) '$(DESTDIR)$(INCLUDEDIR)/regmap/arm'
@@ -658,6 +682,15 @@ install: lib
 	bash scripts/man install '$(DESTDIR)$(MANDIR)' $(MAN)
 	install -D -m 644 tools/regmap-gdb.py '$(DESTDIR)$(DATADIR)/regmap-gdb.py'
 	install -m 644 share/regmap/regmap-firmware.mk '$(DESTDIR)$(DATADIR)'
+ifneq ($(CLI_BIN),)
+	install -D -m 755 $(CLI_BIN) '$(DESTDIR)$(BINDIR)/regmap'
+	install -D -m 644 completions/regmap.bash '$(DESTDIR)$(BASHCOMPDIR)/regmap'
+	install -D -m 644 completions/_regmap '$(DESTDIR)$(ZSHCOMPDIR)/_regmap'
+	install -D -m 644 completions/regmap.fish '$(DESTDIR)$(FISHCOMPDIR)/regmap.fish'
+	install -d '$(DESTDIR)$(DATADIR)/devices'
+	install -m 644 $(TEMPLATES) '$(DESTDIR)$(DATADIR)/devices'
+	install -m 644 devices/regmap.schema.json '$(DESTDIR)$(DATADIR)'
+endif
 	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall:
@@ -665,8 +698,12 @@ uninstall:
 	rm -f $(patsubst %,'$(DESTDIR)$(LIBDIR)/%',libregmap.a libregmap.so libregmap.so.$(SOVERSION) \
 		libregmap.so.$(VERSION) pkgconfig/regmap.pc)
 	bash scripts/man uninstall '$(DESTDIR)$(MANDIR)' $(MAN)
-	rm -f '$(DESTDIR)$(DATADIR)/regmap-gdb.py' '$(DESTDIR)$(DATADIR)/regmap-firmware.mk'
-	-rmdir '$(DESTDIR)$(INCLUDEDIR)/regmap/arm' '$(DESTDIR)$(INCLUDEDIR)/regmap' '$(DESTDIR)$(DATADIR)' 2>/dev/null
+	rm -f $(patsubst %,'$(DESTDIR)$(DATADIR)/%',regmap-gdb.py regmap-firmware.mk regmap.schema.json)
+	rm -f '$(DESTDIR)$(BINDIR)/regmap' '$(DESTDIR)$(BASHCOMPDIR)/regmap' \
+		'$(DESTDIR)$(ZSHCOMPDIR)/_regmap' '$(DESTDIR)$(FISHCOMPDIR)/regmap.fish'
+	rm -f $(patsubst %,'$(DESTDIR)$(DATADIR)/%',$(TEMPLATES))
+	-rmdir '$(DESTDIR)$(INCLUDEDIR)/regmap/arm' '$(DESTDIR)$(INCLUDEDIR)/regmap' \
+		'$(DESTDIR)$(DATADIR)/devices' '$(DESTDIR)$(DATADIR)' 2>/dev/null
 	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 ## dist: build/libregmap-VERSION.tar.gz of the last commit
