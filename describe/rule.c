@@ -137,8 +137,8 @@ static void fail_expecting(struct rule_compiler *c, const char *what)
 	if (c->token == TOKEN_END)
 		regmap__rule_fail(c, "it ends where %s is expected", what);
 	else
-		regmap__rule_fail(c, "\"%.*s\" stands where %s is expected", (int)c->length, c->begin,
-		                  what);
+		regmap__rule_fail(c, "\"%.*s\" stands where %s is expected", (int)c->length,
+		                  c->begin, what);
 }
 
 static void expect(struct rule_compiler *c, const char *spelling, const char *what)
@@ -182,15 +182,19 @@ static bool compile_argument(struct rule_compiler *c)
 
 	if (is_keyword(c, "value")) {
 		if (!is_about_writes(kind) && kind != RULE_ON_READ && !is_program)
-			regmap__rule_fail(c, "there is no \"value\" here: it is what a write wrote, or a read gave");
+			regmap__rule_fail(
+				c,
+				"there is no \"value\" here: it is what a write wrote, or a read gave");
 		push(c, RULE_VALUE, 0, 0);
 	} else if (is_keyword(c, "old")) {
 		if (!is_about_writes(kind))
-			regmap__rule_fail(c, "there is no \"old\" here: it is what was there before a write");
+			regmap__rule_fail(
+				c, "there is no \"old\" here: it is what was there before a write");
 		push(c, RULE_OLD, 0, 0);
 	} else if (is_keyword(c, "address")) {
 		if (!is_about_writes(kind) && !is_about_reads(kind) && !is_program)
-			regmap__rule_fail(c, "there is no \"address\" here: it is that of a read or write");
+			regmap__rule_fail(
+				c, "there is no \"address\" here: it is that of a read or write");
 		push(c, RULE_ADDRESS, 0, 0);
 	} else {
 		return false;
@@ -255,24 +259,34 @@ static void compile_unary(struct rule_compiler *c)
 	compile_primary(c);
 }
 
-struct operator {
+struct operator
+{
 	char sign[3];
 	unsigned char level; /* how strongly it binds */
 	enum rule_code code;
 };
 
-static const struct operator *operator_at(const struct rule_compiler *c)
+static const struct operator* operator_at(const struct rule_compiler *c)
 {
 	static const struct operator operators[] = {
-		{"||", 1, RULE_EITHER},    {"&&", 2, RULE_BOTH},
-		{"|", 3, RULE_OR},         {"^", 4, RULE_XOR},
-		{"&", 5, RULE_AND},        {"==", 6, RULE_EQUAL},
-		{"!=", 6, RULE_UNEQUAL},   {"<", 7, RULE_LESS},
-		{"<=", 7, RULE_LESS_EQUAL}, {">", 7, RULE_GREATER},
-		{">=", 7, RULE_GREATER_EQUAL}, {"<<", 8, RULE_LEFT},
-		{">>", 8, RULE_RIGHT},     {"+", 9, RULE_ADD},
-		{"-", 9, RULE_SUBTRACT},   {"*", 10, RULE_MULTIPLY},
-		{"/", 10, RULE_DIVIDE},    {"%", 10, RULE_REMAINDER},
+		{"||", 1, RULE_EITHER},
+		{"&&", 2, RULE_BOTH},
+		{"|", 3, RULE_OR},
+		{"^", 4, RULE_XOR},
+		{"&", 5, RULE_AND},
+		{"==", 6, RULE_EQUAL},
+		{"!=", 6, RULE_UNEQUAL},
+		{"<", 7, RULE_LESS},
+		{"<=", 7, RULE_LESS_EQUAL},
+		{">", 7, RULE_GREATER},
+		{">=", 7, RULE_GREATER_EQUAL},
+		{"<<", 8, RULE_LEFT},
+		{">>", 8, RULE_RIGHT},
+		{"+", 9, RULE_ADD},
+		{"-", 9, RULE_SUBTRACT},
+		{"*", 10, RULE_MULTIPLY},
+		{"/", 10, RULE_DIVIDE},
+		{"%", 10, RULE_REMAINDER},
 	};
 
 	for (unsigned i = 0; i < sizeof(operators) / sizeof(operators[0]); i++)
@@ -284,7 +298,7 @@ static const struct operator *operator_at(const struct rule_compiler *c)
 /* All operators that bind at least as strongly as @level. */
 static void compile_binary(struct rule_compiler *c, unsigned level)
 {
-	const struct operator *o;
+	const struct operator* o;
 
 	compile_unary(c);
 	while (!c->err && (o = operator_at(c)) && o->level >= level) {
@@ -441,10 +455,10 @@ static const struct event {
 	const char *first, *second;
 	enum rule_kind kind;
 } events[] = {
-	{"before", "read", RULE_BEFORE_READ},  {"on", "read", RULE_ON_READ},
-	{"on", "write", RULE_ON_WRITE},        {"on", "set", RULE_ON_SET},
-	{"on", "clear", RULE_ON_CLEAR},        {"on", "change", RULE_ON_CHANGE},
-	{"on", "reset", RULE_ON_RESET},        {"on", "program", RULE_ON_PROGRAM},
+	{"before", "read", RULE_BEFORE_READ},   {"on", "read", RULE_ON_READ},
+	{"on", "write", RULE_ON_WRITE},         {"on", "set", RULE_ON_SET},
+	{"on", "clear", RULE_ON_CLEAR},         {"on", "change", RULE_ON_CHANGE},
+	{"on", "reset", RULE_ON_RESET},         {"on", "program", RULE_ON_PROGRAM},
 	{"ignore", "write", RULE_IGNORE_WRITE}, {"refuse", "write", RULE_REFUSE_WRITE},
 	{"refuse", "read", RULE_REFUSE_READ},
 };
@@ -460,8 +474,8 @@ static void fail_event(struct rule_compiler *c, const char *first)
 	if (c->token == TOKEN_END)
 		regmap__rule_fail(c, "it ends behind \"%s\"", first);
 	else
-		regmap__rule_fail(c, "there is no \"%s %.*s\"%s%s%s", first, (int)c->length, c->begin,
-		                  g.best ? ": did you mean \"" : "", g.best ? g.best : "",
+		regmap__rule_fail(c, "there is no \"%s %.*s\"%s%s%s", first, (int)c->length,
+		                  c->begin, g.best ? ": did you mean \"" : "", g.best ? g.best : "",
 		                  g.best ? "\"?" : "");
 }
 
@@ -551,7 +565,8 @@ static void compile_follow(struct rule_compiler *c)
 
 	c->rule->kind = RULE_FOLLOW;
 	if (c->token == TOKEN_VARIABLE)
-		regmap__rule_fail(c, "a variable can't follow: set it in \"on write ...\" or the like");
+		regmap__rule_fail(
+			c, "a variable can't follow: set it in \"on write ...\" or the like");
 	else if (c->token != TOKEN_NAME)
 		fail_expecting(c, "PLACE = ..., or before, on, ignore or refuse");
 	else

@@ -62,7 +62,7 @@ enum rule_code {
 	RULE_SELECT,       /* pop three: the condition lies lowest */
 	RULE_SET_PLACE,    /* pop into places[which] */
 	RULE_SET_VARIABLE, /* pop into variables[which] */
-	RULE_AFTER,        /* what comes behind it comes number accesses later; which: counts the rule's */
+	RULE_AFTER, /* what comes behind it comes number accesses later; which: counts the rule's */
 	RULE_ERASE_SECTOR, /* pop the address */
 	RULE_ERASE,        /* pop the length, then the address */
 	RULE_RESET,        /* peripherals[which] */
@@ -87,7 +87,7 @@ struct rule {
 	enum rule_kind kind;
 	const struct regmap_peripheral *peripheral; /* that it belongs to; NULL: the device */
 	const struct regmap_region *region;         /* RULE_ON_PROGRAM: NULL: any */
-	bool has_place;                             /* places[0]: what the event is about, or what follows */
+	bool has_place; /* places[0]: what the event is about, or what follows */
 	bool has_condition;
 	bool erases, resets;
 	struct rule_step *steps;

@@ -31,7 +31,7 @@ struct left {
 struct edges {
 	struct edge {
 		uint32_t from, to; /* @to is computed after @from */
-	} *at;
+	} * at;
 	size_t count, room;
 };
 
@@ -192,8 +192,8 @@ static int fail_circle(struct rule *const *rules, size_t count, const struct edg
 		rules[at]->text, rules[before]->text, rules[before]->source.line);
 }
 
-static int order_by(struct rule *const *rules, size_t count, const struct edges *e,
-                    uint32_t *order, size_t *ordered, struct regmap_error *error)
+static int order_by(struct rule *const *rules, size_t count, const struct edges *e, uint32_t *order,
+                    size_t *ordered, struct regmap_error *error)
 {
 	uint32_t *waits = calloc(count + 1, sizeof(*waits));
 	uint32_t *first = calloc(count + 2, sizeof(*first));

@@ -16,28 +16,38 @@ static char lower(char c)
 	return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
 }
 
-/* Letters to change, add or leave out; case counts for nothing. */
+static unsigned least(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+/* Letters to change, add, leave out or swap; case counts for nothing. */
 static unsigned distance(const char *a, size_t n, const char *b, size_t m)
 {
-	unsigned char row[LONGEST + 2];
+	unsigned char rows[3][LONGEST + 1], *before = rows[0], *last = rows[1], *row = rows[2];
 
 	if (n > LONGEST || m > LONGEST)
 		return LONGEST;
 	for (size_t k = 0; k <= m; k++)
-		row[k] = (unsigned char)k;
+		last[k] = (unsigned char)k;
 	for (size_t i = 1; i <= n; i++) {
-		unsigned before = row[0];
+		unsigned char *oldest = before;
 
 		row[0] = (unsigned char)i;
 		for (size_t k = 1; k <= m; k++) {
-			unsigned change = before + (lower(a[i - 1]) != lower(b[k - 1]));
-			unsigned other = (row[k] < row[k - 1] ? row[k] : row[k - 1]) + 1u;
+			bool same = lower(a[i - 1]) == lower(b[k - 1]);
+			unsigned d = least(last[k - 1] + !same, least(last[k], row[k - 1]) + 1u);
 
-			before = row[k];
-			row[k] = (unsigned char)(change < other ? change : other);
+			if (i > 1 && k > 1 && lower(a[i - 1]) == lower(b[k - 2]) &&
+			    lower(a[i - 2]) == lower(b[k - 1]))
+				d = least(d, before[k - 2] + 1u);
+			row[k] = (unsigned char)d;
 		}
+		before = last;
+		last = row;
+		row = oldest;
 	}
-	return row[m];
+	return last[m];
 }
 
 void regmap__rule_guess(struct rule_guess *g, const char *written, size_t length, const char *name)
@@ -76,7 +86,8 @@ static void read_path(struct rule_compiler *c, struct path *p)
 			return;
 		}
 		if (p->count == PARTS) {
-			regmap__rule_fail(c, "\"%.*s\" has too many parts", (int)p->length, p->begin);
+			regmap__rule_fail(c, "\"%.*s\" has too many parts", (int)p->length,
+			                  p->begin);
 			return;
 		}
 		p->part[p->count].at = c->begin;
@@ -137,8 +148,8 @@ static bool find_register(const struct rule_compiler *c, const struct path *p, u
                           const struct regmap_peripheral *peripheral, struct rule_place *place)
 {
 	for (unsigned to = p->count; to > from; to--) {
-		const struct regmap_register *reg =
-			find_parts(c, p, NAME_REGISTER, peripheral, from, to);
+		const struct regmap_register *reg = find_parts(c, p, NAME_REGISTER, peripheral,
+		                                               from, to);
 
 		if (reg && find_field(c, p, to, peripheral, reg, place))
 			return true;
@@ -150,8 +161,8 @@ static bool find_anywhere(const struct rule_compiler *c, const struct path *p,
                           struct rule_place *place)
 {
 	for (unsigned to = p->count - 1; to > 0; to--) {
-		const struct regmap_peripheral *peripheral =
-			find_parts(c, p, NAME_PERIPHERAL, NULL, 0, to);
+		const struct regmap_peripheral *peripheral = find_parts(c, p, NAME_PERIPHERAL, NULL,
+		                                                        0, to);
 
 		if (peripheral && find_register(c, p, to, peripheral, place))
 			return true;
@@ -163,8 +174,8 @@ static bool find_anywhere(const struct rule_compiler *c, const struct path *p,
 static bool resolve(const struct rule_compiler *c, const struct path *p, struct rule_place *place)
 {
 	if (c->reg) {
-		const struct regmap_field *field =
-			find_parts(c, p, NAME_FIELD, c->reg, 0, p->count);
+		const struct regmap_field *field = find_parts(c, p, NAME_FIELD, c->reg, 0,
+		                                              p->count);
 
 		if (field) {
 			take_field(place, c->peripheral, c->reg, field);
@@ -197,8 +208,8 @@ static void fail_with(struct rule_compiler *c, const struct path *p, unsigned i,
 {
 	regmap__rule_fail(c, "\"%.*s\": no %s%s%s is called \"%.*s\"%s%s%s", (int)p->length,
 	                  p->begin, kind, *of ? " of " : "", of, (int)p->part[i].length,
-	                  p->part[i].at, g->best ? ": did you mean \"" : "",
-	                  g->best ? g->best : "", g->best ? "\"?" : "");
+	                  p->part[i].at, g->best ? ": did you mean \"" : "", g->best ? g->best : "",
+	                  g->best ? "\"?" : "");
 }
 
 static void fail_at_field(struct rule_compiler *c, const struct path *p, unsigned i,
@@ -213,8 +224,7 @@ static void fail_at_field(struct rule_compiler *c, const struct path *p, unsigne
 static void fail_at_register(struct rule_compiler *c, const struct path *p, unsigned i,
                              const struct regmap_peripheral *peripheral)
 {
-	const struct regmap_register *reg =
-		find_parts(c, p, NAME_REGISTER, peripheral, i, i + 1);
+	const struct regmap_register *reg = find_parts(c, p, NAME_REGISTER, peripheral, i, i + 1);
 	struct rule_guess g = {0};
 
 	if (reg && i + 1 < p->count) {
@@ -232,8 +242,9 @@ static bool fail_as_elsewhere(struct rule_compiler *c, const struct path *p)
 		const struct regmap_register *reg = c->peripheral->registers[k];
 
 		if (p->count == 1 && find_parts(c, p, NAME_FIELD, reg, 0, 1)) {
-			regmap__rule_fail(c, "\"%.*s\" is a field of another register: write \"%s.%.*s\"",
-			                  (int)p->length, p->begin, reg->name, (int)p->length, p->begin);
+			regmap__rule_fail(
+				c, "\"%.*s\" is a field of another register: write \"%s.%.*s\"",
+				(int)p->length, p->begin, reg->name, (int)p->length, p->begin);
 			return true;
 		}
 	}
@@ -245,8 +256,7 @@ static void fail_to_resolve(struct rule_compiler *c, const struct path *p)
 	const struct regmap_peripheral *peripheral = find_parts(c, p, NAME_PERIPHERAL, NULL, 0, 1);
 	struct rule_guess g = {0};
 
-	if (c->peripheral && p->count > 1 &&
-	    find_parts(c, p, NAME_REGISTER, c->peripheral, 0, 1)) {
+	if (c->peripheral && p->count > 1 && find_parts(c, p, NAME_REGISTER, c->peripheral, 0, 1)) {
 		fail_at_register(c, p, 0, c->peripheral);
 		return;
 	}
@@ -255,8 +265,8 @@ static void fail_to_resolve(struct rule_compiler *c, const struct path *p)
 		return;
 	}
 	if (peripheral) {
-		regmap__rule_fail(c, "\"%.*s\" is a peripheral: name a register of it", (int)p->length,
-		                  p->begin);
+		regmap__rule_fail(c, "\"%.*s\" is a peripheral: name a register of it",
+		                  (int)p->length, p->begin);
 		return;
 	}
 	if (fail_as_elsewhere(c, p))
@@ -268,8 +278,10 @@ static void fail_to_resolve(struct rule_compiler *c, const struct path *p)
 	for (size_t i = 0; i < c->layout->peripheral_count && p->count > 1; i++)
 		regmap__rule_guess(&g, p->part[0].at, p->part[0].length,
 		                   c->layout->peripherals[i]->name);
-	fail_with(c, p, 0, c->reg ? "field, register or peripheral" : c->peripheral ?
-	                            "register or peripheral" : "peripheral",
+	fail_with(c, p, 0,
+	          c->reg        ? "field, register or peripheral" :
+	          c->peripheral ? "register or peripheral" :
+	                          "peripheral",
 	          "", &g);
 }
 

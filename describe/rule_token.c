@@ -74,7 +74,8 @@ static void take_number(struct rule_compiler *c)
 		regmap__rule_fail(c, "\"%.*s\" is no number: write 12, 0x1F or 0b101",
 		                  (int)c->length + 1, c->begin);
 	else if (base == 10 && c->begin[0] == '0' && digits > 1)
-		regmap__rule_fail(c, "\"%.*s\" begins with 0, which would be octal in C: leave it out",
+		regmap__rule_fail(c,
+		                  "\"%.*s\" begins with 0, which would be octal in C: leave it out",
 		                  (int)c->length, c->begin);
 	c->token = c->err ? TOKEN_END : TOKEN_NUMBER;
 	c->number = value;

@@ -40,17 +40,17 @@ struct cell {
 	bool is_plain;     /* writes are modify, all of them */
 	struct unit *unit; /* of its first register */
 	struct write_masks masks;
-	uint64_t once;             /* bits that are written once */
-	_Atomic uint64_t written;  /* of these, those that were */
-	uint64_t address;          /* guest address of its first byte */
-	uint64_t reset, described; /* bits */
+	uint64_t once;              /* bits that are written once */
+	_Atomic uint64_t written;   /* of these, those that were */
+	uint64_t address;           /* guest address of its first byte */
+	uint64_t reset, described;  /* bits */
 	struct dependents *follows; /* rules that read it, [0], or that are values in it, [1] */
 	struct event {
 		uint32_t rule;
 		uint64_t mask;   /* bits that it is about */
 		uint64_t around; /* and of their register */
 		unsigned part;   /* of the place */
-	} *events; /* in the order of the rules */
+	} * events;              /* in the order of the rules */
 	uint32_t event_count, event_room;
 };
 
@@ -148,7 +148,8 @@ static inline struct cell *cell_at(const struct regs *regs, const struct area *a
 	return i ? &regs->cells[i - 1] : NULL;
 }
 
-struct unit *regmap__regs_unit_of(const struct regs *regs, const struct regmap_peripheral *peripheral);
+struct unit *regmap__regs_unit_of(const struct regs *regs,
+                                  const struct regmap_peripheral *peripheral);
 /* The innermost peripheral at an address; NULL: none. */
 struct unit *regmap__regs_unit_at(const struct regs *regs, uint64_t address);
 

@@ -126,8 +126,8 @@ struct variable_names {
 
 /* --- one rule --- */
 
-static int link(struct regs *r, struct linked *l, const struct rule *rule, struct variable_names *names,
-                struct regmap_error *error)
+static int link(struct regs *r, struct linked *l, const struct rule *rule,
+                struct variable_names *names, struct regmap_error *error)
 {
 	int err = 0;
 
@@ -238,7 +238,8 @@ static int compile_all(struct regs *r, struct variable_names *names, struct regm
 	return err;
 }
 
-static int compile_programming(struct regs *r, struct variable_names *names, struct regmap_error *error)
+static int compile_programming(struct regs *r, struct variable_names *names,
+                               struct regmap_error *error)
 {
 	struct rule *rule;
 	int err = 0;

@@ -57,7 +57,7 @@ struct ruleset {
 	size_t variable_count;
 	struct wait *waits;
 	size_t wait_count;
-	struct linked *program_if; /* by area; rule NULL: none */
+	struct linked *program_if;  /* by area; rule NULL: none */
 	_Atomic unsigned disturbed; /* times that somebody went in beside the holder of the lock */
 	bool erases;
 };
