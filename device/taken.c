@@ -2,10 +2,13 @@
 /* How much memory a device has taken: all of it on demand, and none again after a reset. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "../describe/layout.h"
 #include "memory.h"
@@ -54,30 +57,139 @@ static uint64_t page_of(const uint8_t *host)
 
 /* ---- what there is ---- */
 
-static int count_run(void *arg, const struct part *part, uint8_t *host, uint64_t length)
-{
-	uint64_t first = page_of(host), end = page_of(host + length - 1) + PAGE, *taken = arg;
-	unsigned char present[LOOK_PAGES];
+/* What mincore() takes half a second for. */
+#define LARGE (32ULL << 30)
 
-	(void)part;
+/* Pages in memory, whoever touched them. */
+static uint64_t count_pages(uint64_t first, uint64_t end)
+{
+	unsigned char present[LOOK_PAGES];
+	uint64_t taken = 0;
+
 	for (uint64_t n; first < end; first += n) {
 		n = end - first < (uint64_t)LOOK_PAGES * PAGE ? end - first :
 		                                                (uint64_t)LOOK_PAGES * PAGE;
 		if (mincore((void *)first, n, present))
 			continue;
 		for (uint64_t i = 0; i < n / PAGE; i++)
-			*taken += (present[i] & 1) * (uint64_t)PAGE;
+			taken += (present[i] & 1) * (uint64_t)PAGE;
 	}
-	return 0;
+	return taken;
+}
+
+/* As <linux/fs.h> has it since Linux 6.7. */
+struct scanned {
+	uint64_t start, end, categories;
+};
+
+struct scan {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t inverted, mask, anyof_mask, return_mask;
+};
+
+#define SCAN _IOWR('f', 16, struct scan)
+enum { SCAN_PRESENT = 1 << 3, SCAN_SWAPPED = 1 << 4, SCANNED = 256 };
+
+typedef void scan_fn(void *arg, uint64_t first, uint64_t end);
+
+/* The pages that this process has seen in a stretch. False: the kernel can't tell. */
+static bool scan(int fd, uint64_t first, uint64_t end, scan_fn *act, void *arg)
+{
+	struct scanned found[SCANNED];
+
+	while (first < end) {
+		struct scan s = {
+			.size = sizeof(s),
+			.start = first,
+			.end = end,
+			.vec = (uintptr_t)found,
+			.vec_len = SCANNED,
+			.anyof_mask = SCAN_PRESENT | SCAN_SWAPPED,
+			.return_mask = SCAN_PRESENT,
+		};
+		int n = ioctl(fd, SCAN, &s);
+
+		if (n < 0 || s.walk_end <= first)
+			return false;
+		for (int i = 0; i < n; i++)
+			act(arg, found[i].start, found[i].end);
+		first = s.walk_end;
+	}
+	return true;
+}
+
+static void add_pages(void *arg, uint64_t first, uint64_t end)
+{
+	*(uint64_t *)arg += end - first;
+}
+
+/* Memory that is there already: looking at it takes none. */
+static void look_at_pages(void *arg, uint64_t first, uint64_t end)
+{
+	uint64_t to_host = *(const uint64_t *)arg;
+
+	for (; first < end; first += PAGE)
+		(void)*(volatile uint8_t *)(first + to_host);
+}
+
+static uint64_t round_up(uint64_t at)
+{
+	return (at + (PAGE - 1)) & -(uint64_t)PAGE;
+}
+
+/*
+ * Of very large memory, what this process has seen of it: where it is mapped directly, and where calls
+ * and traps go. What was seen there alone is looked at here, and then counted once. False: ask mincore().
+ */
+static bool scan_part(int fd, const struct part *part, uint64_t *taken)
+{
+	const struct memory *m = part->device->memory;
+	const struct regmap_region *r = part->region;
+	uint64_t host = (uintptr_t)part->host, end = round_up(host + r->length);
+
+	for (size_t i = 0; i < m->mapped_count; i++) {
+		uint64_t at = r->address + m->mapped[i].offset, to_host = host - at;
+
+		if (m->mapped[i].part == part && !(to_host % PAGE) &&
+		    !scan(fd, round_up(at), (at + r->length) & -(uint64_t)PAGE, look_at_pages,
+		          &to_host))
+			return false;
+	}
+	*taken = 0;
+	return scan(fd, host & -(uint64_t)PAGE, end, add_pages, taken);
+}
+
+static bool taken_by_large(const struct part *part, uint64_t *taken)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	bool known = fd >= 0 && scan_part(fd, part, taken);
+
+	if (fd >= 0)
+		close(fd);
+	return known;
+}
+
+static uint64_t taken_by_blocks(struct part *part)
+{
+	uint64_t taken = 0;
+
+	for (struct block *b = atomic_load(&part->touched); b; b = b->before)
+		taken += atomic_load(&b->length);
+	return taken;
 }
 
 /* In whole pages, but never more than the region has. */
 static uint64_t taken_by(struct part *part)
 {
-	uint64_t taken = 0;
+	uint64_t host = (uintptr_t)part->host, length = part->region->length, taken;
 
-	each_run(part, false, count_run, &taken);
-	return taken < part->region->length ? taken : part->region->length;
+	if (part->blocks)
+		return taken_by_blocks(part);
+	if (!host)
+		return 0;
+	if (length < LARGE || !taken_by_large(part, &taken))
+		taken = count_pages(host & -(uint64_t)PAGE, round_up(host + length));
+	return taken < length ? taken : length;
 }
 
 static int add_length(void *arg, const struct part *part, uint8_t *host, uint64_t length)
