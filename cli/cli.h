@@ -30,8 +30,9 @@ struct cli_command {
 	int (*run)(int argc, char **argv); /* argv[0] is the command's name */
 	const char *arguments;             /* "NAME|FILE [PLACE]" */
 	const char *summary;
-	const char *options; /* letters of cli_options[]; NULL: the command reads its own */
+	const char *options; /* letters of what options.c has */
 	const char *help;    /* what it does, and examples */
+	bool only_long;      /* its options have no short forms */
 };
 
 const struct cli_command *cli_command_named(const char *name);
@@ -47,7 +48,7 @@ int cli_translate(int argc, char **argv);
 int cli_read(int argc, char **argv);
 int cli_write(int argc, char **argv);
 int cli_convert(int argc, char **argv);
-int cli_run(int argc, char **argv) __attribute__((weak)); /* reads its options itself */
+int cli_run(int argc, char **argv); /* reads its options itself */
 
 /* ---- options --------------------------------------------------------------------------------------- */
 

@@ -37,6 +37,10 @@ static const struct option_text options[] = {
 	{'T', 't', "to", "FORMAT", "toml, yaml, json; hex, srec, raw"},
 	{'A', 0, "at", "ADDRESS", "where a raw image goes"},
 	{'o', 'o', "output", "FILE", "write there instead of to stdout"},
+	{'1', 0, "trace", "[FILE]", "log each access, with the names of register and fields"},
+	{'2', 0, "trace-format", "FORMAT", "text, or json (an object in each line)"},
+	{'3', 0, "stats", "[FILE]", "say at the end what was accessed how often"},
+	{'4', 0, "patch", NULL, "patch instructions that access often: they go faster"},
 };
 
 enum { OPTIONS = sizeof(options) / sizeof(options[0]) };
@@ -392,13 +396,15 @@ static void put_options(FILE *to, const struct cli_command *command)
 {
 	for (size_t i = 0; i < OPTIONS; i++) {
 		const struct option_text *o = &options[i];
-		char names[48];
+		char names[48], brief = command->only_long ? 0 : o->brief;
+		bool optional = o->argument && o->argument[0] == '[' && !strchr(o->argument, '=');
 
 		if (!has_option(command, o))
 			continue;
-		snprintf(names, sizeof(names), "%c%c%c --%s%s%s", o->brief ? '-' : ' ',
-		         o->brief ? o->brief : ' ', o->brief ? ',' : ' ', o->name,
-		         o->argument ? "=" : "", o->argument ? o->argument : "");
+		snprintf(names, sizeof(names), "%c%c%c --%s%s%s%s", brief ? '-' : ' ',
+		         brief ? brief : ' ', brief ? ',' : ' ', o->name,
+		         o->argument && !optional ? "=" : "", optional ? "[=" : "",
+		         o->argument ? o->argument + optional : "");
 		fprintf(to, "  %-24s %s%s\n", names,
 		        strlen(names) > 24 ? "\n                           " : "", o->help);
 	}
