@@ -218,7 +218,8 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all lib programs check test check-run joy bench bench-compare plots sanitize soak fuzz fuzz-keep coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe check-stack check-firmware check-readme sigsafe-list check-static check-musl check-asan check-threads matrix matrix-quick \
+	check-sigsafe check-stack check-firmware check-readme check-run sigsafe-list check-static check-musl check-asan \
+	check-threads matrix matrix-quick \
 	results FORCE
 
 ## all: the library and the regmap command (default); lib: the library alone
@@ -458,7 +459,7 @@ RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsaf
 	run/check-general run/check-binding run/check-stack run/test-hygiene run/test-bench run/preload run/check-static \
 	run/check-musl run/check-asan
 ifeq ($(DEVICES),1)
-RUN_CHECKS += run/check-firmware run/check-readme
+RUN_CHECKS += run/check-firmware run/check-readme run/check-run
 endif
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
@@ -586,6 +587,13 @@ check-asan: lib
 	@$(CHECK_ASAN)
 run/check-asan: lib | results
 	@$(CASE) check-asan -- $(CHECK_ASAN)
+
+## check-run: regmap run from end to end
+CHECK_RUN = CC='$(CC)' bash tests/run/check $(OUT)
+check-run: all
+	@$(CHECK_RUN)
+run/check-run: all | results
+	@$(CASE) check-run -- env $(CHECK_RUN)
 
 ## sanitize: the tests with address and undefined behaviour sanitizers in the library
 sanitize: | $(READY)
