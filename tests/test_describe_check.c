@@ -19,14 +19,16 @@ static char all[8192];
 
 static void add(void *ctx, bool is_error, const struct regmap_error *found)
 {
-	const char *text = found->text;
-	size_t folder = strlen(t_folder());
+	const char *at = found->text, *folder;
 
 	assert_ptr_equal(ctx, all);
-	if (strncmp(text, t_folder(), folder) == 0)
-		text += folder + 1;
-	snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s %s\n", is_error ? "E" : "W",
-	         text);
+	strcat(all, is_error ? "E " : "W ");
+	while ((folder = strstr(at, t_folder()))) {
+		strncat(all, at, folder - at);
+		at = folder + strlen(t_folder()) + 1;
+	}
+	strcat(all, at);
+	strcat(all, "\n");
 }
 
 static int check(const char *name, const char *text)
@@ -65,7 +67,7 @@ static void test_describe_check_tells_all_errors(void **state)
 		"E b.toml:12:8: type: \"rma\" is unknown: did you mean \"ram\"?\n"
 		"E b.toml:19:8: region \"D\" (0x208-0x217) overlaps region \"C\" of b.toml:14 (0x200-0x20f): keep them apart, or put one wholly inside the other\n"
 		"E b.toml:24:8: peripheral \"P\" has no address: add address = 0x...\n"
-		"E b.toml:30:16: derived_from: there is no peripheral \"X\": did you mean \"P\"?\n");
+		"E b.toml:30:16: derived_from: there is no peripheral \"X\"\n");
 }
 
 static void test_describe_check_tells_all_wrong_rules(void **state)
@@ -124,7 +126,7 @@ static void test_describe_check_warns_of_what_is_odd(void **state)
 		"W e.toml:17:10: register \"IO.B\" overlaps \"A\": say alternate = \"A\" if it is another view of it\n"));
 	assert_null(strstr(all, "register \"IO.C\""));
 	assert_non_null(
-		strstr(all, "W e.toml:19:61: the rule never applies: \"D\" can't be written\n"));
+		strstr(all, "W e.toml:19:58: the rule never applies: \"D\" can't be written\n"));
 	assert_non_null(strstr(all, "W e.toml:21:10: field \"IO.E.G\" overlaps another one\n"));
 	assert_non_null(
 		strstr(all, "W e.toml:22:10: the rule never applies: its condition is 0\n"));
