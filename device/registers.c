@@ -260,6 +260,11 @@ void regmap__regs_note(struct regs *r, const struct regmap_region *region, uint6
 					   });
 }
 
+uint64_t regmap__regs_refused(const struct regs *r)
+{
+	return atomic_load(&((struct regs *)r)->refused);
+}
+
 bool regmap__regs_are_general(const struct regs *r, const struct regmap_region *region)
 {
 	(void)region;

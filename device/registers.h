@@ -38,6 +38,9 @@ bool regmap__regs_may_program(struct regs *regs, const struct regmap_region *reg
 void regmap__regs_programmed(struct regs *regs, const struct regmap_region *region,
                              uint64_t address, unsigned width, uint64_t value);
 
+/* Accesses that ended as bus errors. */
+uint64_t regmap__regs_refused(const struct regs *regs);
+
 /* Memory that isn't registers counts and is watched like these; @error as the access ended. */
 void regmap__regs_note(struct regs *regs, const struct regmap_region *region, uint64_t address,
                        unsigned width, uint64_t value, bool is_write, int error);

@@ -30,7 +30,7 @@ static bool has_rules(const struct bus_access *a)
 /* Called only from a copy, as it may be taken away at any time. */
 static bool fetch(struct regs *r, const struct attached *from, struct attached *to)
 {
-	struct hold hold __attribute__((cleanup(regmap__regs_unlock)));
+	struct hold hold __attribute__((cleanup(regmap__regs_unlock))) = NOT_HELD;
 
 	if (!atomic_load(&from->is_on))
 		return false;

@@ -98,4 +98,17 @@ static inline void t_write(struct t_regs *t, uint64_t offset, unsigned width, ui
 	t->err = regmap__regs_write(t->device.regs, t->region, T_BASE + offset, width, value);
 }
 
+static inline uint64_t t_stored(struct t_regs *t, const char *name)
+{
+	uint64_t value;
+
+	assert_int_equal(regmap_device_peek(&t->device, name, &value), 0);
+	return value;
+}
+
+static inline void t_poke(struct t_regs *t, const char *name, uint64_t value)
+{
+	assert_int_equal(regmap_device_poke(&t->device, name, value), 0);
+}
+
 #endif
