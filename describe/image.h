@@ -26,9 +26,12 @@ int regmap__image_parse(const void *file, size_t length, const char *path,
                         struct regmap_error *error);
 void regmap__image_free(struct image *image);
 
-/* One piece as a file's text; malloc()ed. Raw is the caller's own business. */
+/* One piece as a file's text; malloc()ed. Raw is the caller's own business. -EINVAL: not of this format. */
 int regmap__image_format(enum regmap_image_format format, uint64_t address, const uint8_t *bytes,
                          uint64_t length, char **text, size_t *text_length,
                          struct regmap_error *error);
+/* All that an image has, its entry point too. Pieces without bytes are left out. */
+int regmap__image_format_all(enum regmap_image_format format, const struct image *image,
+                             char **text, size_t *text_length, struct regmap_error *error);
 
 #endif

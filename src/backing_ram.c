@@ -12,6 +12,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -190,13 +191,15 @@ int regmap__ram_create(struct regmap_window *w, const struct regmap_config *conf
 	uint64_t bytes = view_bytes(w);
 	int err;
 
-	(void)config;
 	if (bytes - 1 >= 1ULL << 56)
 		return -ENOMEM;
 	err = w->flags & REGMAP_PRIVATE ? create_private(w, bytes) : create_shared(w, bytes);
-	if (!err)
-		set_home(w, w->ram.view);
-	return err;
+	if (err)
+		return err;
+	if (config->fill)
+		memset(w->ram.view, (int)config->fill, bytes);
+	set_home(w, w->ram.view);
+	return 0;
 }
 
 void regmap__ram_destroy(struct regmap_window *w)

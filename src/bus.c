@@ -70,9 +70,14 @@ static uint64_t origin_of(const struct window_bus *bus)
 	return bus->bus.cpu ? bus->bus.cpu->gpr[CPU_RSP] : bus->origin;
 }
 
+static uint64_t site_of(const struct window_bus *bus)
+{
+	return bus->bus.cpu ? bus->bus.cpu->rip : bus->site;
+}
+
 static void note_origin(const struct window_bus *bus, struct access *at)
 {
-	regmap__pin_note_origin(&at->pin, origin_of(bus));
+	regmap__pin_note_origin(&at->pin, origin_of(bus), site_of(bus));
 }
 
 /* Would this piece go through? */
@@ -269,7 +274,7 @@ static void bus_hold(struct bus *base, uint64_t address)
 		return;
 	regmap__pin_take(&bus->held);
 	regmap__pin_note_thread(&bus->held);
-	regmap__pin_note_origin(&bus->held, origin_of(bus));
+	regmap__pin_note_origin(&bus->held, origin_of(bus), site_of(bus));
 	regmap__pin_hold_signals(&bus->held);
 }
 
@@ -297,7 +302,7 @@ static void *bus_borrow(struct bus *base)
 	void *memory = regmap__scratch_take(&bus->scratch);
 
 	regmap__pin_note_thread(&bus->scratch.pin);
-	regmap__pin_note_origin(&bus->scratch.pin, base->cpu->gpr[CPU_RSP]);
+	regmap__pin_note_origin(&bus->scratch.pin, base->cpu->gpr[CPU_RSP], base->cpu->rip);
 	return memory;
 }
 
@@ -353,6 +358,7 @@ void regmap__window_bus_init(struct window_bus *bus)
 	bus->bus.ops = &window_bus_ops;
 	bus->bus.cpu = NULL;
 	bus->origin = 0;
+	bus->site = 0;
 	bus->bus.next = 0;
 	bus->pins = 0;
 	bus->lock.at.pin.slot = NULL;

@@ -12,6 +12,7 @@ enum { BUS_PENDING = 256, BUS_STORES = 32, BUS_PINS = 2 };
 struct window_bus {
 	struct bus bus;
 	uint64_t origin;                /* the program's RSP, where bus.cpu is NULL; 0: unknown */
+	uint64_t site;                  /* the instruction, likewise */
 	struct access pinned[BUS_PINS]; /* between pin() and release() */
 	unsigned pins;
 	struct access_lock lock; /* between lock() and unlock() */

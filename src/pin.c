@@ -288,10 +288,12 @@ void regmap__pin_note_waiter(struct pin *pin)
 	set(&pin->slot->tid, tid);
 }
 
-void regmap__pin_note_origin(struct pin *pin, uint64_t sp)
+void regmap__pin_note_origin(struct pin *pin, uint64_t sp, uint64_t site)
 {
-	if (pin->slot)
-		set(&pin->slot->origin, sp);
+	if (!pin->slot)
+		return;
+	set(&pin->site, site);
+	set(&pin->slot->origin, sp);
 }
 
 /* --- who isn't there any more --- */
@@ -368,12 +370,34 @@ static void drop_below(struct jump *j, uint64_t sp)
 	}
 }
 
-/* --- signals that wait --- */
-
 static struct pin *pin_of(const struct slot *slot)
 {
 	return (struct pin *)((uintptr_t)get(&slot->copy) - offsetof(struct pin, nonce));
 }
+
+/*
+ * The callback was called by the frame that holds the pin, so that is the closest one above. Pins on other
+ * stacks are further away, or below.
+ */
+uint64_t regmap__current_site(void)
+{
+	uint64_t key = regmap__thread_key(), here = (uintptr_t)__builtin_frame_address(0);
+	uint64_t closest = UINT64_MAX, site = 0;
+
+	for (unsigned n = 0; n <= get(&reach[pin_home_of(key)]); n++) {
+		const struct slot *slot = regmap__slot_at(nth_slot(key, n));
+		uint64_t nonce = get(&slot->nonce), distance = (uintptr_t)get(&slot->copy) - here;
+
+		if (get(&slot->key) != key || !nonce || distance >= closest ||
+		    regmap__slot_is_lost(slot, nonce))
+			continue;
+		closest = distance;
+		site = get(&pin_of(slot)->site);
+	}
+	return site;
+}
+
+/* --- signals that wait --- */
 
 /* Left by a jump that nobody saw, as what lies below the stack pointer is. */
 static bool is_left(struct jump *j, const struct slot *slot, uint64_t sp)

@@ -36,6 +36,7 @@ struct pin {
 	struct slot *slot; /* NULL: holds nothing */
 	_Atomic uint64_t nonce;
 	unsigned stores;          /* PIN_STORES or 0 */
+	_Atomic uint64_t site;    /* the instruction that makes the access; 0: none, or not known */
 	_Atomic bool holds;       /* signals that are sent have to wait */
 	_Atomic uint64_t blocked; /* of those, what opens again when it is dropped or left */
 };
@@ -73,6 +74,7 @@ static inline void pin_fill(struct pin *pin, struct slot *slot, unsigned i)
 	atomic_store_explicit(&slot->origin, 0, memory_order_release);
 	atomic_store_explicit(&slot->tid, 0, memory_order_release);
 	atomic_store_explicit(&slot->claims, claims, memory_order_release);
+	atomic_store_explicit(&pin->site, 0, memory_order_relaxed);
 	atomic_store_explicit(&pin->holds, false, memory_order_relaxed);
 	atomic_store_explicit(&pin->blocked, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->copy, &pin->nonce, memory_order_release);
@@ -146,11 +148,20 @@ void regmap__pin_drop(struct pin *pin);
 int *regmap__pin_note_thread(struct pin *pin);
 /* The same before waiting for others, where threads that share an FS base must be told apart. */
 void regmap__pin_note_waiter(struct pin *pin);
-void regmap__pin_note_origin(struct pin *pin, uint64_t sp);
+/* @site: for regmap__current_site(). */
+void regmap__pin_note_origin(struct pin *pin, uint64_t sp, uint64_t site);
+
+/*
+ * The instruction whose access the calling thread is in the callback of, the innermost one. 0: in none, or in
+ * that of a call (regmap_read() and so on). For code that runs on the stack that it was called on. AS-Safe.
+ */
+uint64_t regmap__current_site(void);
 
 /* Both notes where they are known, of a pin that holds a slot. */
-static inline void regmap__pin_note_origin_of(struct pin *pin, uint64_t sp, uint32_t tid)
+static inline void regmap__pin_note_origin_of(struct pin *pin, uint64_t sp, uint64_t site,
+                                              uint32_t tid)
 {
+	atomic_store_explicit(&pin->site, site, memory_order_relaxed);
 	atomic_store_explicit(&pin->slot->origin, sp, memory_order_release);
 	atomic_store_explicit(&pin->slot->tid, tid, memory_order_release);
 }

@@ -15,7 +15,7 @@
 #include "lane.h"
 #include "sigsafe.h"
 
-enum { RIGHTS = EM_READ | EM_WRITE, GENERAL = 4 /* REGMAP_GENERAL */ };
+enum { RIGHTS = EM_READ | EM_WRITE };
 enum { AT_VECTOR = 0x800, VECTOR = 64, PAGE_0_END = 0x1000 }; /* see regmap.h */
 
 /* What is big lives no longer than it must: stacks for signals are small. */
@@ -157,6 +157,7 @@ OWN_FRAME static enum quick write_anew(const struct quick_access *q, struct acce
 	regmap__pin_empty(&at->pin);
 	regmap__window_bus_init(&bus);
 	bus.origin = stack_pointer(q);
+	bus.site = q->rip;
 	q->failure->status = bus.bus.ops->write(&bus.bus, q->address, &value, q->plan->size,
 	                                        &q->failure->fault);
 	return q->failure->status ? QUICK_FAILED : QUICK_DONE;
@@ -214,6 +215,7 @@ OWN_FRAME static enum quick modify_locked(const struct quick_access *q, unsigned
 
 	regmap__window_bus_init(&bus);
 	bus.origin = stack_pointer(q);
+	bus.site = q->rip;
 	bus.bus.ops->hold(&bus.bus, q->address);
 	bus.bus.ops->lock(&bus.bus, q->address);
 	q->failure->status = modify(q, &bus.bus);
@@ -229,6 +231,12 @@ static bool is_one_piece(uint64_t address, size_t size)
 	return !(size & (size - 1)) && !(address & (size - 1));
 }
 
+/* It may be changed: so by a window that is pinned. */
+static bool is_general(const struct regmap_window *w)
+{
+	return __atomic_load_n(&w->flags, __ATOMIC_RELAXED) & REGMAP_GENERAL;
+}
+
 /* What the access finds, pinned, is a device, if anything. */
 static enum quick on_device(const struct quick_access *q, struct access *at, unsigned how)
 {
@@ -238,7 +246,7 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
 	if (p->compiled.divides || !window_ops(at->window)->piece ||
 	    !is_one_piece(at->address, p->size))
 		return QUICK_NO;
-	if (how & QUICK_GENERAL && !(at->window->flags & GENERAL))
+	if (how & QUICK_GENERAL && !is_general(at->window))
 		return QUICK_VECTOR;
 	if (!(p->access & EM_WRITE))
 		return read_device(q, at);
@@ -529,7 +537,7 @@ static enum quick on_window(const struct quick_access *q, struct access *at, uns
 	at->address = q->address;
 	at->length = q->plan->size;
 	at->host = NULL;
-	regmap__pin_note_origin(&at->pin, stack_pointer(q));
+	regmap__pin_note_origin(&at->pin, stack_pointer(q), q->rip);
 	return on_device(q, at, how);
 }
 
@@ -540,7 +548,7 @@ static enum quick anywhere(const struct quick_access *q, struct access *at, unsi
 
 	regmap__fork_notice();
 	regmap__access_begin(at, q->address, p->size, p->access & RIGHTS);
-	regmap__pin_note_origin(&at->pin, stack_pointer(q));
+	regmap__pin_note_origin(&at->pin, stack_pointer(q), q->rip);
 	if (!at->window || at->refusal || at->length != p->size)
 		return QUICK_NO;
 	if (!at->host)
@@ -703,9 +711,9 @@ enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane,
 		return on_memory(p, gpr, &frame->flags, &at, f);
 	if (!is_device_move(p, &at))
 		return QUICK_NO;
-	if (general_only != !!(at.window->flags & GENERAL))
+	if (general_only != is_general(at.window))
 		return general_only ? QUICK_VECTOR : QUICK_NO;
-	regmap__pin_note_origin_of(&at.pin, gpr[CPU_RSP], (uint32_t)lane->tid);
+	regmap__pin_note_origin_of(&at.pin, gpr[CPU_RSP], frame->rip, (uint32_t)lane->tid);
 	return call_device(p, gpr, &frame->flags, &at, lane->error, failure);
 }
 
@@ -773,6 +781,7 @@ OWN_FRAME static enum em_status move_rest(const struct quick_access *q, struct a
 	regmap__pin_empty(&at->pin);
 	regmap__window_bus_init(&bus);
 	bus.origin = stack_pointer(q);
+	bus.site = q->rip;
 	if (q->plan->access & EM_WRITE)
 		return bus.bus.ops->write(&bus.bus, address, operand + done, rest,
 		                          &q->failure->fault);
@@ -822,7 +831,7 @@ OWN_FRAME static enum quick vector_on_device(const struct quick_access *q, struc
 	if (refuses(at->window, q->plan->access) || !window_ops(at->window)->piece ||
 	    !regmap__em_quick_native_buffers(q->plan, v->xsave))
 		return QUICK_NO;
-	regmap__pin_note_origin(&at->pin, stack_pointer(q));
+	regmap__pin_note_origin(&at->pin, stack_pointer(q), q->rip);
 	access_note_thread(at);
 	if (write && !run_on_buffer(q, v, operand))
 		return QUICK_NO;

@@ -924,10 +924,58 @@ static void test_direct_rom_is_filled_through_its_host_address(void **state)
 	unmap(w);
 }
 
+/* --- memory that isn't zero at first --- */
+
+static void assert_filled(uint64_t at, uint64_t length, int byte)
+{
+	const volatile uint8_t *p = (const volatile uint8_t *)pointer(at);
+
+	for (uint64_t i = 0; i < length; i++)
+		assert_int_equal(p[i], byte);
+}
+
+static void test_direct_memory_can_be_filled(void **state)
+{
+	struct regmap_config ram = config(REGMAP_RAM, BASE + 8, PAGE + 8);
+	struct regmap_config rom = config(REGMAP_DEVICE, MIRROR, 2 * PAGE);
+	struct regmap_window *w[2];
+
+	(void)state;
+	ram.fill = 0xff;
+	rom.fill = 0x5a;
+	rom.access = REGMAP_READ;
+	rom.flags = REGMAP_READ_DIRECT;
+	w[0] = lay(ram);
+	w[1] = lay(rom);
+	assert_filled(BASE + 8, PAGE + 8, 0xff);
+	assert_filled(MIRROR, 2 * PAGE, 0x5a);
+	unmap(w[0]);
+	unmap(w[1]);
+}
+
+static void test_direct_only_its_own_memory_can_be_filled(void **state)
+{
+	static uint8_t host[PAGE];
+	struct regmap_config c = config(REGMAP_RAM, BASE, PAGE);
+
+	(void)state;
+	c.fill = 0x100;
+	assert_int_equal(regmap_map(&c, NULL), -EINVAL);
+	c.fill = 1;
+	c.flags = REGMAP_PRIVATE;
+	assert_int_equal(regmap_map(&c, NULL), -EINVAL);
+	c = config(REGMAP_HOST, BASE, PAGE);
+	c.host = host;
+	c.fill = 1;
+	assert_int_equal(regmap_map(&c, NULL), -EINVAL);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test(test_direct_##name)
 	static const struct CMUnitTest tests[] = {
+		T(memory_can_be_filled),
+		T(only_its_own_memory_can_be_filled),
 		T(alias_of_ram_is_mapped),
 		T(mirrors_are_one_memory),
 		T(alias_may_come_before_its_target),

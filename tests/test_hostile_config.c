@@ -195,7 +195,7 @@ static const struct hostile {
 } hostile[] = {
 	{"all zero", -EINVAL, {0}},
 	{"no size", -EINVAL, {HOST, .size = 0}},
-	{"one byte less", -EINVAL, {HOST, .size = sizeof(struct regmap_config) - 1}},
+	{"one byte less", -EINVAL, {HOST, .size = offsetof(struct regmap_config, fill) - 1}},
 	{"a huge size", -EINVAL, {HOST, .size = SIZE_MAX}},
 	{"larger than any", -EINVAL, {HOST, .size = CONFIG_MOST + 1}},
 	{"empty", -EINVAL, {HOST, .length = 0}},

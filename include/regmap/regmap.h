@@ -108,6 +108,7 @@ struct regmap_config {
 	const struct regmap_device_ops *ops; /* REGMAP_DEVICE */
 	void *ctx;                           /* REGMAP_DEVICE: handed to the callbacks */
 	uint64_t target;                     /* REGMAP_ALIAS: guest address of the original */
+	uint64_t fill; /* the byte that memory of the window's own has at first: see regmap_map() */
 };
 
 /**
@@ -163,6 +164,10 @@ REGMAP_API int map_registers(void);
  * reads are free; in a page that other windows share, reads trap and are answered from the memory. A
  * register whose reads do have effects is a REGMAP_DEVICE window laid inside. Without REGMAP_WRITE
  * the window is a ROM, and ops may be NULL.
+ *
+ * @config->fill, of REGMAP_RAM that isn't private and of REGMAP_READ_DIRECT: a byte other than zero
+ * that each byte of the memory is at first, for every thread that sees the window. All of it is
+ * taken at once then, where zeroed memory is taken as it is touched.
  *
  * @config, its name and its operations are read before anything else happens: where they can't be,
  * that is the caller's own fault, like that of strlen().
