@@ -15,7 +15,7 @@
 #include "lane.h"
 #include "sigsafe.h"
 
-enum { RIGHTS = EM_READ | EM_WRITE, GENERAL = 4 /* REGMAP_GENERAL */ };
+enum { RIGHTS = EM_READ | EM_WRITE };
 enum { AT_VECTOR = 0x800, VECTOR = 64, PAGE_0_END = 0x1000 }; /* see regmap.h */
 
 /* What is big lives no longer than it must: stacks for signals are small. */
@@ -234,7 +234,7 @@ static bool is_one_piece(uint64_t address, size_t size)
 /* It may be changed: so by a window that is pinned. */
 static bool is_general(const struct regmap_window *w)
 {
-	return __atomic_load_n(&w->flags, __ATOMIC_RELAXED) & GENERAL;
+	return __atomic_load_n(&w->flags, __ATOMIC_RELAXED) & REGMAP_GENERAL;
 }
 
 /* What the access finds, pinned, is a device, if anything. */
