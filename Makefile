@@ -113,7 +113,9 @@ LIB_FLAGS := -Iinclude -fvisibility=hidden -fno-plt $(WARN)
 EXCEPTIONS := -fexceptions
 LIB_NEEDS := -fno-stack-protector -fasynchronous-unwind-tables $(EXCEPTIONS) -ftls-model=initial-exec
 LIB_CFLAGS = -std=gnu11 $(LIB_FLAGS) $(CPPFLAGS) $(CFLAGS) $(MODE_CFLAGS_$(MODE)) $(LIB_NEEDS)
-LIB_CXXFLAGS = -std=gnu++17 -fno-rtti -fno-exceptions $(LIB_FLAGS) $(CPPFLAGS) $(CXXFLAGS) $(MODE_CFLAGS_$(MODE)) -fno-stack-protector
+# Programs in C that have parsers in C++ are linked by the C compiler, which has no C++ run-time library of Clang's sanitizers.
+LIB_CXXFLAGS = -std=gnu++17 -fno-rtti -fno-exceptions $(LIB_FLAGS) $(CPPFLAGS) $(CXXFLAGS) $(MODE_CFLAGS_$(MODE)) -fno-stack-protector \
+	$(if $(findstring clang,$(CXX)),-fno-sanitize=function)
 LIB_ASFLAGS = -Iinclude -Wa,--noexecstack $(CPPFLAGS) -g
 
 # Sanitizers watch the library, not the programs: those do what sanitizers dislike on purpose. With
