@@ -42,6 +42,7 @@ DEPS += clang-format         # format, format-check
 DEPS += clang-tidy           # tidy
 DEPS += mandoc               # docs: lints the man pages
 DEPS += python3              # bench-compare, plots
+DEPS += python3-jsonschema   # tests: devices/regmap.schema.json against the templates
 DEPS += jq                   # test-bench reads the benchmark's JSON with it
 DEPS += libunicorn-dev       # bench: another way to the same end, measured beside ours (so are
                              # libsigsegv-dev's and ptrace()'s)
