@@ -5,7 +5,8 @@
 #   MODE=rel|asan|tsan|cov|fuzz                what is built; objects are in build/$(MODE)
 #   BUILD=build                                another build directory, for a second compiler
 #   V=1 WERROR=1                               show commands; warnings are errors
-#   DESTDIR PREFIX LIBDIR INCLUDEDIR MANDIR DATADIR    where install puts things
+#   DESTDIR PREFIX BINDIR LIBDIR INCLUDEDIR MANDIR DATADIR    where install puts things
+#   BASHCOMPDIR ZSHCOMPDIR FISHCOMPDIR                        and completions for shells
 #   SANITIZE_SKIP="test_a so_b"                tests that can't run under sanitizers
 #                        (a test sees the mode in TEST_MODE and may skip cases of its own)
 #   TEST_TIMEOUT FUZZ_TIME SECONDS             seconds, of one test, of a fuzzer, of the soak
@@ -76,16 +77,20 @@ TEST_TIMEOUT ?= 300
 FUZZ_TIME ?= 60
 SECONDS ?= 60
 # ThreadSanitizer calls a shared library's sigaction() before code that it instruments may run.
-# In the exhaustive test of patched sites, processes end under AddressSanitizer without saying why.
-SANITIZE_SKIP ?= $(if $(filter tsan,$(MODE)),so_stacks) $(if $(filter asan,$(MODE)),so_differential_patched)
+# Its shadow lies where test_device_adopt's program ends.
+SANITIZE_SKIP ?= $(if $(filter tsan,$(MODE)),so_stacks test_device_adopt)
 
 DEVICES ?= 1
 
 PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 DATADIR ?= $(PREFIX)/share/libregmap
+BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHCOMPDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 
 # ---- flags -----------------------------------------------------------------------------------
 
@@ -94,7 +99,9 @@ DEP = -MMD -MP
 
 # Frames of the handler are left by longjmp() from a device callback. The sanitizer would take the red
 # zones that they leave on the signal stack for a bug of the next handler: no red zones on stacks.
-MODE_CFLAGS_asan := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
+# The frame of a patched site lies on the program's stack, and is as aligned as that is.
+MODE_CFLAGS_asan := -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer \
 	$(if $(findstring clang,$(CC)),-mllvm -asan-stack=0,--param=asan-stack=0)
 MODE_CFLAGS_tsan := -fsanitize=thread
 MODE_CFLAGS_cov := -O0 --coverage -fprofile-update=atomic
@@ -159,12 +166,18 @@ LIB_CC := $(sort $(wildcard $(LIB_DIRS:%=%/*.cc)))
 LIB_S := $(sort $(wildcard $(LIB_DIRS:%=%/*.S)))
 LIB_OBJ := $(LIB_C:%.c=$(B)/obj/%.o) $(LIB_S:%.S=$(B)/obj/%.S.o) $(LIB_CC:%.cc=$(B)/obj/%.cc.o)
 PIC_OBJ := $(LIB_OBJ:$(B)/obj/%=$(B)/pic/%)
+# What the environment asks for before main() is the shared library's alone, and needs all of it: its
+# constructor is the last one.
+PRELOAD := $(filter %/device/preload.o,$(PIC_OBJ))
+LIB_OBJ := $(filter-out %/device/preload.o,$(LIB_OBJ))
 LIB_A := $(OUT)/libregmap.a
 LIB_SO := $(OUT)/libregmap.so
 LIB_PC := $(OUT)/regmap.pc
 
 HEADERS := $(sort $(wildcard include/regmap/*.h))
-MAN := $(sort $(wildcard docs/*.3 docs/*.7))
+ARM_HEADERS := $(sort $(wildcard include/regmap/arm/*.h))
+MAN := $(sort $(wildcard docs/*.[1357]))
+TEMPLATES := $(sort $(wildcard devices/*.toml))
 
 sources = $(sort $(foreach p,$(1),$(wildcard $(p).c $(p).cc $(p).cpp)))
 names = $(basename $(notdir $(1)))
@@ -206,7 +219,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all lib programs check test check-run joy bench bench-compare plots sanitize soak fuzz fuzz-keep coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe check-stack sigsafe-list check-static check-musl check-threads matrix matrix-quick \
+	check-sigsafe check-stack sigsafe-list check-static check-musl check-asan check-run check-threads matrix matrix-quick \
 	results FORCE
 
 ## all: the library and the regmap command (default); lib: the library alone
@@ -244,7 +257,7 @@ $(foreach o,$(UNKNOWN),$(B)/obj/$(o).o $(B)/pic/$(o).o): MODE_CFLAGS_tsan :=
 GENERAL := src/hot src/hot_signal src/quick src/access src/pin src/gate src/table src/view src/lane src/fork src/maplock \
 	src/backing_alias src/backing_readable \
 	src/backing_device src/backing_host src/backing_ram src/backing_registers src/symbols src/maps \
-	device/registers device/registers_slow device/registers_width device/registers_rules arch/x86_64/context \
+	describe/find device/mmio device/place device/tally device/trace device/witness device/registers device/registers_slow device/registers_width device/registers_rules arch/x86_64/context \
 	arch/x86_64/scratch emulator/operand emulator/integer src/bus src/others
 $(foreach o,$(GENERAL),$(B)/obj/$(o).o $(B)/pic/$(o).o $(B)/graph/$(o).o): LIB_NEEDS += -mgeneral-regs-only
 ifneq ($(MODE),rel)
@@ -292,7 +305,7 @@ $(LIB_A): $(LIB_OBJ) $(B)/objects
 
 $(OUT)/libregmap.so.$(VERSION): $(PIC_OBJ) $(B)/objects src/regmap.map
 	$(call tell,LINK,$@)
-	$(Q)$(CC) $(SO_LDFLAGS) -o $@ $(PIC_OBJ) $(SO_LIBS)
+	$(Q)$(CC) $(SO_LDFLAGS) -o $@ $(filter-out $(PRELOAD),$(PIC_OBJ)) $(SO_LIBS) $(PRELOAD)
 
 $(OUT)/libregmap.so.$(SOVERSION): $(OUT)/libregmap.so.$(VERSION)
 	$(Q)ln -sf $(<F) $@
@@ -302,7 +315,7 @@ $(LIB_SO): $(OUT)/libregmap.so.$(SOVERSION)
 
 # Objects with a section for each function and object: who refers to whom, for check-sigsafe and
 # check-stack. The two graphs of the objects that are shipped show what no object may have.
-GRAPH_OBJ := $(patsubst $(B)/obj/%,$(B)/graph/%,$(filter-out %.cc.o,$(LIB_OBJ)))
+GRAPH_OBJ := $(patsubst $(B)/obj/%,$(B)/graph/%,$(filter-out %.cc.o,$(LIB_OBJ))) $(PRELOAD:$(B)/pic/%=$(B)/graph/%)
 GRAPHS := $(B)/graph.handler $(B)/graph.obj $(B)/graph.pic
 GRAPH_CFLAGS = -ffunction-sections -fdata-sections $(if $(findstring clang,$(CC)),,-fstack-usage)
 
@@ -325,10 +338,11 @@ $(B)/graph.pic: $(PIC_OBJ) $(B)/objects scripts/callgraph
 
 # Two regmap.pc: one for the build tree here, one written by install.
 pc = sed -e 's|@PREFIX@|$(1)|' -e 's|@LIBDIR@|$(2)|' -e 's|@INCLUDEDIR@|$(3)|' \
-	-e 's|@RPATH@|$(4)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE@|$(LIBS)|' regmap.pc.in
+	-e 's|@RPATH@|$(4)|' \
+	-e 's|@DATADIR@|$(5)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE@|$(LIBS)|' regmap.pc.in
 $(LIB_PC): regmap.pc.in FORCE
 	@mkdir -p $(@D)
-	@$(call pc,$(CURDIR),$(abspath $(OUT)),$${prefix}/include,-Wl$(comma)-rpath$(comma)$${libdir} ) >$@.new
+	@$(call pc,$(CURDIR),$(abspath $(OUT)),$${prefix}/include,-Wl$(comma)-rpath$(comma)$${libdir} ,$(CURDIR)/share/regmap) >$@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 # ---- programs ----------------------------------------------------------------------------------
@@ -443,7 +457,7 @@ RUN_EXAMPLES := $(addprefix run/examples/,$(call names,$(EXAMPLE_SRC)))
 RUN_DEMOS := $(addprefix run/asm-demos/,$(call names,$(DEMO_SRC)))
 RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/check-objects \
 	run/check-general run/check-binding run/check-stack run/test-hygiene run/test-bench run/preload run/check-static \
-	run/check-musl
+	run/check-musl run/check-asan run/check-run
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
 # The sanitizers' own alternate signal stacks are too small for accesses nested in callbacks.
@@ -487,7 +501,7 @@ joy: $(RUN_DEMOS)
 
 CHECK_ABI = bash scripts/check-abi $(VERSION) $(LIB_A) $(LIB_SO) src/regmap.map src/interposed.list \
 	include/regmap/regmap.h $(filter-out %/regmap.h,$(HEADERS))
-CHECK_HEADERS = bash scripts/check-headers include $(HEADERS:include/%=%)
+CHECK_HEADERS = bash scripts/check-headers include $(HEADERS:include/%=%) $(ARM_HEADERS:include/%=%)
 CHECK_SIGSAFE = bash scripts/check-sigsafe $(B)/graph.handler src/interposed.list src/sigsafe.allow
 CHECK_OBJECTS = bash scripts/check-objects $(B)/graph.obj $(B)/graph.pic
 CHECK_GENERAL = bash scripts/check-general $(B)/graph.handler $(B)/graph
@@ -552,6 +566,20 @@ check-musl: | $(READY)
 run/check-musl: | results $(READY)
 	+@$(CASE) check-musl -- $(CHECK_MUSL)
 
+## check-asan: windows in AddressSanitizer's shadow gap, in programs that it watches
+CHECK_ASAN = bash scripts/check-asan $(OUT) $(LIBS)
+check-asan: lib
+	@$(CHECK_ASAN)
+run/check-asan: lib | results
+	@$(CASE) check-asan -- $(CHECK_ASAN)
+
+## check-run: regmap run from end to end
+CHECK_RUN = CC='$(CC)' bash tests/run/check $(OUT)
+check-run: all
+	@$(CHECK_RUN)
+run/check-run: all | results
+	@$(CASE) check-run -- env $(CHECK_RUN)
+
 ## sanitize: the tests with address and undefined behaviour sanitizers in the library
 sanitize: | $(READY)
 	$(Q)$(MAKE) MODE=asan check
@@ -615,8 +643,8 @@ endif
 
 # ---- tools ---------------------------------------------------------------------------------------
 
-FORMATTED := $(sort $(HEADERS) $(wildcard $(foreach d,arch/x86_64 emulator src describe device cli tests \
-	tests/lib tests/alone examples bench fuzz soak,$(d)/*.c $(d)/*.h $(d)/*.cc $(d)/*.cpp)))
+FORMATTED := $(sort $(HEADERS) $(ARM_HEADERS) $(wildcard $(foreach d,arch/x86_64 emulator src describe device cli tests \
+	tests/lib tests/firmware tests/alone examples bench fuzz soak,$(d)/*.c $(d)/*.h $(d)/*.cc $(d)/*.cpp)))
 
 ## format, format-check: clang-format over all C and C++
 format: | $(READY)
@@ -632,28 +660,43 @@ tidy: | $(READY)
 docs: | $(READY)
 	$(Q)bash scripts/check-docs $(MAN)
 
-## install, uninstall: DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, MANDIR, DATADIR are honoured
+## install, uninstall: DESTDIR, PREFIX, BINDIR, LIBDIR, INCLUDEDIR, MANDIR, DATADIR are honoured
 rel = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
-install: lib
-	install -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/regmap'
+install: lib $(CLI_BIN)
+	install -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/regmap/arm'
 	install -m 644 $(HEADERS) '$(DESTDIR)$(INCLUDEDIR)/regmap'
+	install -m 644 $(ARM_HEADERS) '$(DESTDIR)$(INCLUDEDIR)/regmap/arm'
 	install -m 644 $(LIB_A) '$(DESTDIR)$(LIBDIR)'
 	install -m 755 $(OUT)/libregmap.so.$(VERSION) '$(DESTDIR)$(LIBDIR)'
 	ln -sf libregmap.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libregmap.so.$(SOVERSION)'
 	ln -sf libregmap.so.$(SOVERSION) '$(DESTDIR)$(LIBDIR)/libregmap.so'
-	$(call pc,$(PREFIX),$(call rel,$(LIBDIR)),$(call rel,$(INCLUDEDIR)),) \
+	$(call pc,$(PREFIX),$(call rel,$(LIBDIR)),$(call rel,$(INCLUDEDIR)),,$(call rel,$(DATADIR))) \
 		>'$(DESTDIR)$(LIBDIR)/pkgconfig/regmap.pc'
 	bash scripts/man install '$(DESTDIR)$(MANDIR)' $(MAN)
 	install -D -m 644 tools/regmap-gdb.py '$(DESTDIR)$(DATADIR)/regmap-gdb.py'
+	install -m 644 share/regmap/regmap-firmware.mk '$(DESTDIR)$(DATADIR)'
+ifneq ($(CLI_BIN),)
+	install -D -m 755 $(CLI_BIN) '$(DESTDIR)$(BINDIR)/regmap'
+	install -D -m 644 completions/regmap.bash '$(DESTDIR)$(BASHCOMPDIR)/regmap'
+	install -D -m 644 completions/_regmap '$(DESTDIR)$(ZSHCOMPDIR)/_regmap'
+	install -D -m 644 completions/regmap.fish '$(DESTDIR)$(FISHCOMPDIR)/regmap.fish'
+	install -d '$(DESTDIR)$(DATADIR)/devices'
+	install -m 644 $(TEMPLATES) '$(DESTDIR)$(DATADIR)/devices'
+	install -m 644 devices/regmap.schema.json '$(DESTDIR)$(DATADIR)'
+endif
 	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall:
-	rm -f $(patsubst %,'$(DESTDIR)$(INCLUDEDIR)/regmap/%',$(notdir $(HEADERS)))
+	rm -f $(patsubst %,'$(DESTDIR)$(INCLUDEDIR)/regmap/%',$(notdir $(HEADERS)) $(addprefix arm/,$(notdir $(ARM_HEADERS))))
 	rm -f $(patsubst %,'$(DESTDIR)$(LIBDIR)/%',libregmap.a libregmap.so libregmap.so.$(SOVERSION) \
 		libregmap.so.$(VERSION) pkgconfig/regmap.pc)
 	bash scripts/man uninstall '$(DESTDIR)$(MANDIR)' $(MAN)
-	rm -f '$(DESTDIR)$(DATADIR)/regmap-gdb.py'
-	-rmdir '$(DESTDIR)$(INCLUDEDIR)/regmap' '$(DESTDIR)$(DATADIR)' 2>/dev/null
+	rm -f $(patsubst %,'$(DESTDIR)$(DATADIR)/%',regmap-gdb.py regmap-firmware.mk regmap.schema.json)
+	rm -f '$(DESTDIR)$(BINDIR)/regmap' '$(DESTDIR)$(BASHCOMPDIR)/regmap' \
+		'$(DESTDIR)$(ZSHCOMPDIR)/_regmap' '$(DESTDIR)$(FISHCOMPDIR)/regmap.fish'
+	rm -f $(patsubst %,'$(DESTDIR)$(DATADIR)/%',$(TEMPLATES))
+	-rmdir '$(DESTDIR)$(INCLUDEDIR)/regmap/arm' '$(DESTDIR)$(INCLUDEDIR)/regmap' \
+		'$(DESTDIR)$(DATADIR)/devices' '$(DESTDIR)$(DATADIR)' 2>/dev/null
 	if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 ## dist: build/libregmap-VERSION.tar.gz of the last commit

@@ -35,22 +35,11 @@ static void heap_free(void *block, const char *file, int line)
 
 static void *heap_realloc(void *block, size_t size, const char *file, int line)
 {
-	void *larger;
-
 	if (!block)
 		return heap_malloc(size, file, line);
-	if (!t_arena_owns(&bench_window_heap, block))
-		return realloc(block, size);
-	if (size <= t_arena_size(&bench_window_heap, block))
-		return block;
-	larger = t_arena_alloc(&bench_window_heap, size);
-	if (larger)
-		memcpy(t_arena_host(&bench_window_heap, larger),
-		       t_arena_host(&bench_window_heap, block),
-		       t_arena_size(&bench_window_heap, block));
-	if (larger)
-		t_arena_free(&bench_window_heap, block);
-	return larger;
+	return t_arena_owns(&bench_window_heap, block) ?
+	               t_arena_realloc(&bench_window_heap, block, size) :
+	               realloc(block, size);
 }
 
 static void must(int ok, const char *what)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Signals on their way to the program's handlers, as the kernel would deliver them. It runs in the
- * handler, where the FS base may be anything: nothing here uses TLS.
+ * handler, where the FS base may be anything: nothing here uses TLS but what asks first.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,9 +12,11 @@
 #include "../arch/x86_64/sigframe.h"
 #include "../arch/x86_64/syscall.h"
 #include "chain.h"
+#include "hot.h"
 #include "others.h"
 #include "sigmask.h"
 #include "stacks.h"
+#include "stray.h"
 #include "syscalls.h"
 
 #include "sigsafe.h"
@@ -24,6 +26,8 @@ struct visit {
 	bool hidden;   /* the program sees no alternate stack: it is one of ours, */
 	stack_t stack; /* this one */
 	bool sent_sys; /* a SIGSYS that may be in a dispatched call's place */
+	/* of the interrupted access, which the handler's own don't concern */
+	struct hot_failure failure;
 };
 
 _Static_assert(sizeof(struct visit) <= SIGFRAME_EXTRA, "it lies in a moved frame");
@@ -57,6 +61,7 @@ static void begin_visit(struct visit *visit, const siginfo_t *info, void *uconte
 	if (visit->hidden)
 		*stack = (stack_t){.ss_flags = SS_DISABLE};
 	*mask = mask_to_program(*mask);
+	regmap__hot_keep_failure(&visit->failure);
 	sys_sigmask(SIG_SETMASK, &kernel, NULL);
 }
 
@@ -67,6 +72,7 @@ static void end_visit(const struct visit *visit, void *ucontext)
 
 	if (visit->hidden && (stack->ss_flags & SS_DISABLE || !stack->ss_size))
 		*stack = visit->stack;
+	regmap__hot_restore_failure(&visit->failure);
 	*mask = mask_to_kernel(*mask);
 }
 
@@ -123,6 +129,7 @@ static void die(int signo, const siginfo_t *info, void *ucontext, bool refaults)
 {
 	static const struct sys_sigaction none;
 
+	regmap__stray_last_words();
 	sys_sigaction(signo, &none, NULL);
 	if (refaults)
 		*regmap__context_mask(ucontext) &= ~SYS_SIGBIT(signo);

@@ -33,17 +33,11 @@ static bool has_inline_part(const struct slot_frame *f)
 	return returns_to(f) - f->cell->start > CALL_LENGTH + LEA_LENGTH;
 }
 
-static bool has_one_operand(const struct plan *p)
-{
-	return p->kind == EM_COMPILED || p->kind == EM_NATIVE || p->kind == EM_CALL ||
-	       p->kind == EM_JUMP;
-}
-
 /* No segment: such a site has no business with windows, and never gets a view. */
 static bool operand_of(const struct plan *p, const struct cpu_regs *regs, uint64_t rip,
                        uint64_t *address)
 {
-	if (!p->has_mem || p->mem.segment || !has_one_operand(p))
+	if (!p->has_mem || p->mem.segment || !em_has_one_operand(p))
 		return false;
 	*address = regmap__em_offset_by(p, regs, rip);
 	return true;

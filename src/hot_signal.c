@@ -176,8 +176,7 @@ static void show_guest_address(struct roll *r, const struct plan *plan)
 	struct cpu_trap trap;
 	uint64_t address;
 
-	if (plan->kind != EM_COMPILED && plan->kind != EM_NATIVE && plan->kind != EM_CALL &&
-	    plan->kind != EM_JUMP)
+	if (!em_has_one_operand(plan))
 		return;
 	regmap__context_get_trap(r->uc, &trap);
 	address = regmap__em_offset_by(plan, &r->regs, r->rip);

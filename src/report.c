@@ -13,6 +13,7 @@
 #include "frames.h"
 #include "hidden.h"
 #include "report.h"
+#include "stray.h"
 #include "text.h"
 #include "window.h"
 
@@ -90,6 +91,7 @@ static const char *direction(unsigned access)
 	switch (access & (EM_READ | EM_WRITE)) {
 	case EM_READ: return "read";
 	case EM_WRITE: return "write";
+	case 0: return "execution";
 	}
 	return "read and write";
 }
@@ -325,6 +327,19 @@ static void put_windows(struct text *t, uint64_t address)
 	}
 }
 
+/* What somebody who knows more says of the address. */
+static void put_expertise(struct text *t, uint64_t address)
+{
+	const struct stray_expert *expert = stray_expert();
+	char words[256];
+
+	if (!expert || !expert->describe || !expert->describe(address, words, sizeof(words)))
+		return;
+	label(t, expert->label);
+	put(t, words);
+	put_char(t, '\n');
+}
+
 static const char *signal_name(int signo)
 {
 	switch (signo) {
@@ -348,6 +363,10 @@ static const char *advice(const struct report *r)
 	bool inside = regmap__window_near(r->range.address, near) && near[0].inside;
 	const char *of_fault;
 
+	if (r->stray && !(r->range.access & (EM_READ | EM_WRITE)))
+		return "code runs in ordinary memory only: look for the function pointer that leads here";
+	if (r->stray)
+		return "compare the address with what is mapped, and look where this code has it from";
 	if (r->fault->reason == regmap__hidden_refusal)
 		return "set the breakpoint on an instruction before it, or when it has run once; a hardware "
 		       "breakpoint (hbreak) leaves the code as it is, as long as the debugger does";
@@ -362,6 +381,9 @@ static const char *advice(const struct report *r)
 		return "map the window with REGMAP_WRITE, or find out why this code writes here";
 	if (inside && r->range.access & EM_READ && !(near[0].access & REGMAP_READ))
 		return "map the window with REGMAP_READ, or find out why this code reads here";
+	if (r->fault->error && stray_expert())
+		return "compare with the device's description: permissions, access widths, flash rules, "
+		       "\"refuse\" rules; or look into the model that is attached there";
 	if (r->fault->error)
 		return "the error comes from the device's callback: look there for what it expects";
 	return "compare the address with the windows that are mapped";
@@ -442,6 +464,7 @@ static void compose(struct text *t, const struct report *r)
 	label(t, "in");
 	put_place(t, &frames[0]);
 	put_char(t, '\n');
+	put_expertise(t, r->range.address);
 	put_windows(t, r->range.address);
 	put_consequence(t, r);
 	put_advice(t, r);

@@ -17,7 +17,8 @@ struct report {
 	const struct cpu *cpu; /* as before the instruction */
 	const uint8_t *bytes;  /* of the instruction */
 	unsigned length;
-	int signo; /* what the program gets */
+	int signo;  /* what the program gets */
+	bool stray; /* no window's: see stray.h */
 	void *ucontext;
 };
 

@@ -14,6 +14,7 @@
 
 #include "../arch/x86_64/syscall.h"
 #include "maps.h"
+#include "shadow.h"
 #include "table.h"
 #include "patch.h"
 
@@ -41,6 +42,7 @@ struct range {
 	struct range *left, *right; /* right: the next free one, too */
 };
 
+atomic_uint regmap__reserve_silence;
 static struct range *ranges, *free_ranges;
 static unsigned count;
 static unsigned fresh; /* how many of the newest slab's ranges were never used */
@@ -361,6 +363,8 @@ static const char *advice_for(const struct occupant *o)
 {
 	if (patch_ever() && regmap__room_is_ours(o->first))
 		return "map windows before sites are patched, or choose another address";
+	if (regmap__shadow_is_at(o->last))
+		return "choose another address (a device: another offset), or build without the sanitizer";
 	if (o->first == 0)
 		return "a system-call rewriter (zpoline, lazypoline) does that: run without it";
 	return "choose another address, or unmap that first";
@@ -370,6 +374,8 @@ static const char *name_of(const struct occupant *o)
 {
 	if (patch_ever() && regmap__room_is_ours(o->first))
 		return "the code of patched sites";
+	if (!o->what[0] && regmap__shadow_is_at(o->last))
+		return "AddressSanitizer's shadow memory";
 	return o->what[0] ? o->what : "anonymous memory";
 }
 
@@ -422,6 +428,8 @@ static int take_run(uint64_t first, uint64_t last)
 	if (count >= BRIDGE_FROM && bridge(first, last))
 		return 0;
 	err = place(first, last);
+	if (err == -EEXIST && regmap__shadow_yield(first, last))
+		err = place(first, last);
 	if (err == -EEXIST)
 		return -EADDRINUSE;
 	if (err == 0 && count >= MOST)
@@ -489,7 +497,7 @@ int regmap__reserve_take(uint64_t start, uint64_t last, const char *name)
 		err = -EADDRINUSE;
 	else if (clip_to_user(&first, &to))
 		err = take_pages(first, to);
-	if (err)
+	if (err && !atomic_load(&regmap__reserve_silence))
 		report(start, last, name);
 	return err;
 }

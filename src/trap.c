@@ -28,6 +28,7 @@
 #include "sigmask.h"
 #include "site.h"
 #include "stacks.h"
+#include "stray.h"
 #include "syscalls.h"
 #include "trap.h"
 #include "window.h"
@@ -749,6 +750,73 @@ static bool emulate(int signo, siginfo_t *info, void *ucontext, unsigned how,
 	return true;
 }
 
+/* Not ours: where it was going, as far as that can be known. Length 0: nowhere in particular. */
+
+/* Faults of addresses that are none have no si_addr: the footprint has them. */
+static struct em_range stray_range(const struct trap *t)
+{
+	uint64_t address = (uintptr_t)t->info->si_addr;
+	bool known = t->raised.number == TRAP_PAGE;
+	struct em_footprint footprint;
+
+	if (known && t->raised.error & PF_FETCH)
+		return (struct em_range){.address = address, .length = 1};
+	find_footprint(t, &footprint);
+	for (unsigned i = 0; i < footprint.count; i++) {
+		const struct em_range *range = &footprint.range[i];
+
+		if (known ? in_range(range, address) : !is_canonical(range->address))
+			return *range;
+	}
+	return known ? faulting_byte(t) : (struct em_range){.length = 0};
+}
+
+OWN_FRAME static void report_stray_range(struct trap *t, struct em_range range)
+{
+	struct report r = {
+		.status = EM_FAULT,
+		.fault = &t->fault,
+		.range = range,
+		.cpu = &t->cpu,
+		.bytes = t->plan->length ? t->plan->bytes : t->code,
+		.length = t->plan->length ? t->plan->length : t->have,
+		.signo = t->signo,
+		.stray = true,
+		.ucontext = t->uc,
+	};
+
+	memset(&t->fault, 0, sizeof(t->fault));
+	t->fault.reason = range.access ? "nothing is there" : "that is not code";
+	regmap__report(&r);
+}
+
+OWN_FRAME static void look_at_stray(int signo, siginfo_t *info, void *ucontext)
+{
+	uint8_t legacy[XSAVE_LEGACY] __attribute__((aligned(64)));
+	struct em_range range;
+	struct trap t;
+
+	memset(&t, 0, sizeof(t));
+	t.signo = signo;
+	t.info = info;
+	t.uc = ucontext;
+	t.rip = regmap__context_rip(ucontext);
+	regmap__context_get_trap(ucontext, &t.raised);
+	if (t.raised.number == TRAP_PAGE && t.raised.error & PF_FETCH)
+		t.plan = &t.decoded;
+	else
+		find_plan(&t);
+	regmap__context_load(&t.cpu, ucontext, legacy);
+	range = stray_range(&t);
+	if (range.length && regmap__stray_is_news(t.rip, range.address, signo))
+		report_stray_range(&t, range);
+}
+
+static inline bool could_be_stray(int signo, const siginfo_t *info)
+{
+	return stray_expert() && info->si_code > 0 && (signo == SIGSEGV || signo == SIGBUS);
+}
+
 OWN_FRAME static void receive(int signo, siginfo_t *info, void *ucontext, unsigned how,
                               const struct plan *plan)
 {
@@ -765,9 +833,8 @@ OWN_FRAME static void receive(int signo, siginfo_t *info, void *ucontext, unsign
 	if (info->si_code > 0) {
 		if (regmap__guard_fixup(signo, info, ucontext))
 			return;
-		if (signo != SIGSYS) {
+		if (signo != SIGSYS)
 			regmap__report_escape();
-		}
 		if (emulate(signo, info, ucontext, how, plan, known))
 			return;
 	} else if (regmap__stacks_answer(info, ucontext)) {
@@ -776,6 +843,8 @@ OWN_FRAME static void receive(int signo, siginfo_t *info, void *ucontext, unsign
 	if (stands_for(signo) && info->si_code <= 0 &&
 	    regmap__others_put_off(signo, info, ucontext))
 		return;
+	if (could_be_stray(signo, info))
+		look_at_stray(signo, info, ucontext);
 	regmap__chain_deliver(signo, info, ucontext, signo == SIGSYS ? how : how | CHAIN_REFAULTS);
 	if (signo == SIGSYS && info->si_code <= 0)
 		regmap__syscalls_sent(ucontext);

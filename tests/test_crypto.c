@@ -284,21 +284,10 @@ static void heap_free(void *block, const char *file, int line)
 
 static void *heap_realloc(void *block, size_t size, const char *file, int line)
 {
-	void *larger;
-
 	if (!block)
 		return heap_malloc(size, file, line);
-	if (!t_arena_owns(&arena, block))
-		return realloc(block, size);
-	if (size <= t_arena_size(&arena, block))
-		return block;
-	larger = t_arena_alloc(&arena, size);
-	if (larger)
-		memcpy(t_arena_host(&arena, larger), t_arena_host(&arena, block),
-		       t_arena_size(&arena, block));
-	if (larger)
-		t_arena_free(&arena, block);
-	return larger;
+	return t_arena_owns(&arena, block) ? t_arena_realloc(&arena, block, size) :
+	                                     realloc(block, size);
 }
 
 /* Where a computation works */

@@ -20,6 +20,7 @@
 
 #include <regmap/regmap.h>
 
+#include "bytes.h"
 #include "enumerate.h"
 #include "machine.h"
 
@@ -53,11 +54,7 @@ static uint64_t seed = 1;
 
 static uint64_t chance(void)
 {
-	uint64_t z = seed += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	return t_next(&seed);
 }
 
 /* One state of the machine. */

@@ -21,6 +21,7 @@
 #include "arch/x86_64/slot.h"
 #include "arena.h"
 #include "emulator/plan.h"
+#include "bytes.h"
 #include "enumerate.h"
 #include "machine.h"
 
@@ -42,11 +43,7 @@ static uint64_t seed = 1;
 
 static uint64_t chance(void)
 {
-	uint64_t z = seed += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	return t_next(&seed);
 }
 
 static struct {

@@ -57,17 +57,7 @@ static int heap_size(void *block)
 
 static void *heap_realloc(void *block, int size)
 {
-	void *larger;
-
-	if (size <= heap_size(block))
-		return block;
-	larger = heap_malloc(size);
-	if (larger)
-		memcpy(t_arena_host(&arena, larger), t_arena_host(&arena, block),
-		       (size_t)heap_size(block));
-	if (larger)
-		heap_free(block);
-	return larger;
+	return t_arena_realloc(&arena, block, (size_t)size);
 }
 
 static int heap_roundup(int size)

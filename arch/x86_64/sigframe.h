@@ -18,7 +18,7 @@ stack_t *regmap__sigframe_stack(void *ucontext);
 /* The signal came while another stack than the alternate one, on which this is, was in use. */
 bool regmap__sigframe_switched(const void *ucontext);
 
-enum { SIGFRAME_EXTRA = 64 };
+enum { SIGFRAME_EXTRA = 128 };
 
 struct sigframe {
 	void *start;

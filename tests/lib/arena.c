@@ -10,6 +10,7 @@
 #include <regmap/regmap.h>
 
 #include "arena.h"
+#include "bytes.h"
 
 enum { PAGE = 4096, LINE = 64, RW = PROT_READ | PROT_WRITE };
 
@@ -176,6 +177,20 @@ void t_arena_free(struct t_arena *arena, void *block)
 	arena->live--;
 }
 
+void *t_arena_realloc(struct t_arena *arena, void *block, size_t size)
+{
+	void *larger;
+
+	if (block && size <= t_arena_size(arena, block))
+		return block;
+	larger = t_arena_alloc(arena, size);
+	if (!larger || !block)
+		return larger;
+	memcpy(t_arena_host(arena, larger), t_arena_host(arena, block), t_arena_size(arena, block));
+	t_arena_free(arena, block);
+	return larger;
+}
+
 size_t t_arena_size(const struct t_arena *arena, const void *block)
 {
 	return (size_t)1 << head_of(arena, block)->kind;
@@ -193,14 +208,9 @@ int t_mode_is(const char *mode)
 	return is && !strcmp(is, mode);
 }
 
-/* splitmix64 */
 uint32_t t_random(uint64_t *state)
 {
-	uint64_t z = *state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return (uint32_t)(z >> 32);
+	return (uint32_t)(t_next(state) >> 32);
 }
 
 void t_random_fill(uint64_t *state, void *to, size_t length)

@@ -38,6 +38,8 @@ struct t_arena {
 /* Blocks are aligned to 64 bytes; they are guest addresses. NULL where the place is full. */
 void *t_arena_alloc(struct t_arena *arena, size_t size);
 void t_arena_free(struct t_arena *arena, void *block);
+/* Of a block of the arena's; what it holds is copied by its host address. */
+void *t_arena_realloc(struct t_arena *arena, void *block, size_t size);
 size_t t_arena_size(const struct t_arena *arena, const void *block);
 int t_arena_owns(const struct t_arena *arena, const void *block);
 /* The same bytes, untrapped. */

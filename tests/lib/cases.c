@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "cases.h"
+#include "bytes.h"
 
 enum {
 	THEMES = 16,
@@ -33,11 +34,7 @@ struct draw {
 
 static uint64_t next(struct draw *d)
 {
-	uint64_t z = d->state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	return t_next(&d->state);
 }
 
 static unsigned below(struct draw *d, unsigned n)
