@@ -268,33 +268,34 @@ static const char *prepare_file(const struct run *run, const char *what, const c
 
 /* --- the library --- */
 
-static char *beside_command(void)
+/* Where the command is, in the build tree and wherever it was installed to; NULL: it is nowhere there. */
+static char *near_command(void)
 {
+	static const char *const from_there[] = {"", "../lib/", "../lib64/",
+	                                         "../lib/x86_64-linux-gnu/"};
 	char exe[PATH_MAX], *slash, *path;
 	ssize_t length = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 
-	if (length <= 0)
-		return NULL;
-	exe[length] = 0;
+	exe[length > 0 ? length : 0] = 0;
 	slash = strrchr(exe, '/');
-	if (!slash || asprintf(&path, "%.*s/libregmap.so", (int)(slash - exe), exe) < 0)
-		return NULL;
-	return path;
+	for (unsigned i = 0; slash && i < sizeof(from_there) / sizeof(from_there[0]); i++) {
+		if (asprintf(&path, "%.*s/%slibregmap.so", (int)(slash - exe), exe, from_there[i]) <
+		    0)
+			return NULL;
+		if (!access(path, R_OK))
+			return path;
+		free(path);
+	}
+	return NULL;
 }
 
 /* LD_PRELOAD is a list with blanks and colons between its entries. */
 static char *find_library(const struct run *run)
 {
 	const char *wish = getenv("REGMAP_LIBRARY");
-	char *path = wish && *wish ? absolute(wish) : beside_command();
+	char *path = wish && *wish ? absolute(wish) : near_command();
 
-	if (!wish || !*wish) {
-		if (path && access(path, R_OK)) {
-			free(path);
-			path = NULL;
-		}
-		path = path ? path : absolute(REGMAP_LIBDIR "/libregmap.so");
-	}
+	path = path ? path : absolute(REGMAP_LIBDIR "/libregmap.so");
 	if (access(path, R_OK))
 		cli_die(&run->cli, CLI_SYSTEM,
 		        "%s: %s: install libregmap, or say where it is in REGMAP_LIBRARY", path,
