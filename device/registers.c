@@ -315,7 +315,7 @@ void regmap__regs_reset_values(struct regs *r, struct unit *u)
 
 void regmap__regs_reset(struct regs *r)
 {
-	struct hold hold __attribute__((cleanup(regmap__regs_unlock)));
+	struct hold hold __attribute__((cleanup(regmap__regs_unlock))) = NOT_HELD;
 
 	regmap__regs_lock(r, &hold);
 	regmap__regs_reset_values(r, NULL);
