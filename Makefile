@@ -77,8 +77,7 @@ TEST_TIMEOUT ?= 300
 FUZZ_TIME ?= 60
 SECONDS ?= 60
 # ThreadSanitizer calls a shared library's sigaction() before code that it instruments may run.
-# Its shadow lies where test_device_adopt's program ends.
-SANITIZE_SKIP ?= $(if $(filter tsan,$(MODE)),so_stacks test_device_adopt)
+SANITIZE_SKIP ?= $(if $(filter tsan,$(MODE)),so_stacks)
 
 DEVICES ?= 1
 
@@ -219,7 +218,8 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all lib programs check test check-run joy bench bench-compare plots sanitize soak fuzz fuzz-keep coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe check-stack sigsafe-list check-static check-musl check-asan check-run check-threads matrix matrix-quick \
+	check-sigsafe check-stack check-firmware check-readme check-run sigsafe-list check-static check-musl check-asan \
+	check-threads matrix matrix-quick \
 	results FORCE
 
 ## all: the library and the regmap command (default); lib: the library alone
@@ -457,7 +457,10 @@ RUN_EXAMPLES := $(addprefix run/examples/,$(call names,$(EXAMPLE_SRC)))
 RUN_DEMOS := $(addprefix run/asm-demos/,$(call names,$(DEMO_SRC)))
 RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/check-objects \
 	run/check-general run/check-binding run/check-stack run/test-hygiene run/test-bench run/preload run/check-static \
-	run/check-musl run/check-asan run/check-run
+	run/check-musl run/check-asan
+ifeq ($(DEVICES),1)
+RUN_CHECKS += run/check-firmware run/check-readme run/check-run
+endif
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
 # The sanitizers' own alternate signal stacks are too small for accesses nested in callbacks.
@@ -552,6 +555,18 @@ check-install: lib
 	+@$(CHECK_INSTALL)
 run/check-install: lib | results
 	+@$(CASE) check-install -- env $(CHECK_INSTALL)
+
+## check-firmware: Arm sources by each compiler, standard and level of optimisation; check-readme: its commands
+CHECK_FIRMWARE = MAKE='$(MAKE)' CPPFLAGS='$(CPPFLAGS)' bash scripts/check-firmware $(OUT)
+CHECK_README = bash scripts/check-readme $(OUT) README.md
+check-firmware: all
+	+@$(CHECK_FIRMWARE)
+run/check-firmware: all | results
+	+@$(CASE) check-firmware -- env $(CHECK_FIRMWARE)
+check-readme: all
+	@$(CHECK_README)
+run/check-readme: all | results
+	@$(CASE) check-readme -- $(CHECK_README)
 
 ## check-static, check-musl: tests/alone linked statically, and against musl (ZYDIS_A=, ZYDIS_SRC=)
 CHECK_STATIC = CC='$(CC)' bash scripts/check-static $(OUT)

@@ -12,6 +12,8 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include <regmap/firmware.h>
+
 #include "../arch/x86_64/syscall.h"
 #include "launch.h"
 #include "memory.h"
@@ -116,7 +118,8 @@ static void make_and_map(struct witness *w)
 	if (!err && regmap__memory_is_watched)
 		err = regmap_signal_stacks(0); /* a stack may lie in it */
 	if (!err)
-		err = regmap_device_map(w->device, w->offset, &error);
+		err = w->offset ? regmap_device_map(w->device, w->offset, &error) :
+		                  regmap_device_adopt(w->device, &error);
 	if (err)
 		give_up(err, &error);
 	w->layout = regmap_device_layout(w->device);
