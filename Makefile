@@ -42,7 +42,7 @@ DEPS += libclang-rt-14-dev   # its sanitizers, and libFuzzer
 DEPS += clang-format         # format, format-check
 DEPS += clang-tidy           # tidy
 DEPS += mandoc               # docs: lints the man pages
-DEPS += python3              # bench-compare, plots
+DEPS += python3              # check-cli, bench-compare, plots
 DEPS += jq                   # test-bench reads the benchmark's JSON with it
 DEPS += libunicorn-dev       # bench: another way to the same end, measured beside ours (so are
                              # libsigsegv-dev's and ptrace()'s)
@@ -215,7 +215,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all lib programs check test check-run joy bench bench-compare plots sanitize soak fuzz fuzz-keep coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe check-stack sigsafe-list check-static check-musl check-asan check-threads matrix matrix-quick \
+	check-sigsafe check-stack sigsafe-list check-static check-musl check-asan check-cli check-threads matrix matrix-quick \
 	results FORCE
 
 ## all: the library and the regmap command (default); lib: the library alone
@@ -455,7 +455,7 @@ RUN_EXAMPLES := $(addprefix run/examples/,$(call names,$(EXAMPLE_SRC)))
 RUN_DEMOS := $(addprefix run/asm-demos/,$(call names,$(DEMO_SRC)))
 RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/check-objects \
 	run/check-general run/check-binding run/check-stack run/test-hygiene run/test-bench run/preload run/check-static \
-	run/check-musl run/check-asan
+	run/check-musl run/check-asan $(if $(CLI_BIN),run/check-cli)
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
 # The sanitizers' own alternate signal stacks are too small for accesses nested in callbacks.
@@ -550,6 +550,13 @@ check-install: lib
 	+@$(CHECK_INSTALL)
 run/check-install: lib | results
 	+@$(CASE) check-install -- env $(CHECK_INSTALL)
+
+## check-cli: the regmap command end to end, in a pipe and in a pseudo-terminal; golden outputs are tests/cli/*.out
+CHECK_CLI = python3 scripts/check-cli $(OUT)
+check-cli: all
+	@$(CHECK_CLI)
+run/check-cli: all | results
+	@$(CASE) check-cli -- $(CHECK_CLI)
 
 ## check-static, check-musl: tests/alone linked statically, and against musl (ZYDIS_A=, ZYDIS_SRC=)
 CHECK_STATIC = CC='$(CC)' bash scripts/check-static $(OUT)
