@@ -77,8 +77,7 @@ TEST_TIMEOUT ?= 300
 FUZZ_TIME ?= 60
 SECONDS ?= 60
 # ThreadSanitizer calls a shared library's sigaction() before code that it instruments may run.
-# Its shadow lies where test_device_adopt's program ends.
-SANITIZE_SKIP ?= $(if $(filter tsan,$(MODE)),so_stacks test_device_adopt)
+SANITIZE_SKIP ?= $(if $(filter tsan,$(MODE)),so_stacks)
 
 DEVICES ?= 1
 
@@ -166,6 +165,10 @@ LIB_CC := $(sort $(wildcard $(LIB_DIRS:%=%/*.cc)))
 LIB_S := $(sort $(wildcard $(LIB_DIRS:%=%/*.S)))
 LIB_OBJ := $(LIB_C:%.c=$(B)/obj/%.o) $(LIB_S:%.S=$(B)/obj/%.S.o) $(LIB_CC:%.cc=$(B)/obj/%.cc.o)
 PIC_OBJ := $(LIB_OBJ:$(B)/obj/%=$(B)/pic/%)
+# What the environment asks for before main() is the shared library's alone, and needs all of it: its
+# constructor is the last one.
+PRELOAD := $(filter %/device/preload.o,$(PIC_OBJ))
+LIB_OBJ := $(filter-out %/device/preload.o,$(LIB_OBJ))
 LIB_A := $(OUT)/libregmap.a
 LIB_SO := $(OUT)/libregmap.so
 LIB_PC := $(OUT)/regmap.pc
@@ -215,7 +218,8 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all lib programs check test check-run joy bench bench-compare plots sanitize soak fuzz fuzz-keep coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe check-stack sigsafe-list check-static check-musl check-asan check-cli check-threads matrix matrix-quick \
+	check-sigsafe check-stack check-cli check-firmware check-readme check-run sigsafe-list check-static check-musl \
+	check-asan check-threads matrix matrix-quick \
 	results FORCE
 
 ## all: the library and the regmap command (default); lib: the library alone
@@ -299,11 +303,9 @@ $(LIB_A): $(LIB_OBJ) $(B)/objects
 	$(Q)rm -f $@
 	$(Q)$(AR) qcs $@ $(LIB_OBJ)
 
-# What the environment asks for before main() needs all of the library: its constructor is the last one.
-PRELOAD := $(B)/pic/device/preload.o
 $(OUT)/libregmap.so.$(VERSION): $(PIC_OBJ) $(B)/objects src/regmap.map
 	$(call tell,LINK,$@)
-	$(Q)$(CC) $(SO_LDFLAGS) -o $@ $(filter-out $(PRELOAD),$(PIC_OBJ)) $(SO_LIBS) $(filter $(PRELOAD),$(PIC_OBJ))
+	$(Q)$(CC) $(SO_LDFLAGS) -o $@ $(filter-out $(PRELOAD),$(PIC_OBJ)) $(SO_LIBS) $(PRELOAD)
 
 $(OUT)/libregmap.so.$(SOVERSION): $(OUT)/libregmap.so.$(VERSION)
 	$(Q)ln -sf $(<F) $@
@@ -313,7 +315,7 @@ $(LIB_SO): $(OUT)/libregmap.so.$(SOVERSION)
 
 # Objects with a section for each function and object: who refers to whom, for check-sigsafe and
 # check-stack. The two graphs of the objects that are shipped show what no object may have.
-GRAPH_OBJ := $(patsubst $(B)/obj/%,$(B)/graph/%,$(filter-out %.cc.o,$(LIB_OBJ)))
+GRAPH_OBJ := $(patsubst $(B)/obj/%,$(B)/graph/%,$(filter-out %.cc.o,$(LIB_OBJ))) $(PRELOAD:$(B)/pic/%=$(B)/graph/%)
 GRAPHS := $(B)/graph.handler $(B)/graph.obj $(B)/graph.pic
 GRAPH_CFLAGS = -ffunction-sections -fdata-sections $(if $(findstring clang,$(CC)),,-fstack-usage)
 
@@ -455,7 +457,10 @@ RUN_EXAMPLES := $(addprefix run/examples/,$(call names,$(EXAMPLE_SRC)))
 RUN_DEMOS := $(addprefix run/asm-demos/,$(call names,$(DEMO_SRC)))
 RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsafe run/check-objects \
 	run/check-general run/check-binding run/check-stack run/test-hygiene run/test-bench run/preload run/check-static \
-	run/check-musl run/check-asan $(if $(CLI_BIN),run/check-cli)
+	run/check-musl run/check-asan
+ifeq ($(DEVICES),1)
+RUN_CHECKS += run/check-cli run/check-firmware run/check-readme run/check-run
+endif
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
 # The sanitizers' own alternate signal stacks are too small for accesses nested in callbacks.
@@ -557,6 +562,17 @@ check-cli: all
 	@$(CHECK_CLI)
 run/check-cli: all | results
 	@$(CASE) check-cli -- $(CHECK_CLI)
+## check-firmware: Arm sources by each compiler, standard and level of optimisation; check-readme: its commands
+CHECK_FIRMWARE = MAKE='$(MAKE)' CPPFLAGS='$(CPPFLAGS)' bash scripts/check-firmware $(OUT)
+CHECK_README = bash scripts/check-readme $(OUT) README.md
+check-firmware: all
+	+@$(CHECK_FIRMWARE)
+run/check-firmware: all | results
+	+@$(CASE) check-firmware -- env $(CHECK_FIRMWARE)
+check-readme: all
+	@$(CHECK_README)
+run/check-readme: all | results
+	@$(CASE) check-readme -- $(CHECK_README)
 
 ## check-static, check-musl: tests/alone linked statically, and against musl (ZYDIS_A=, ZYDIS_SRC=)
 CHECK_STATIC = CC='$(CC)' bash scripts/check-static $(OUT)
@@ -577,6 +593,13 @@ check-asan: lib
 	@$(CHECK_ASAN)
 run/check-asan: lib | results
 	@$(CASE) check-asan -- $(CHECK_ASAN)
+
+## check-run: regmap run from end to end
+CHECK_RUN = CC='$(CC)' bash tests/run/check $(OUT)
+check-run: all
+	@$(CHECK_RUN)
+run/check-run: all | results
+	@$(CASE) check-run -- env $(CHECK_RUN)
 
 ## sanitize: the tests with address and undefined behaviour sanitizers in the library
 sanitize: | $(READY)

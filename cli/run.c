@@ -130,9 +130,44 @@ static void set_format(struct run *run, const char *value)
 	run->trace_format = value;
 }
 
+static const char help[] =
+	"Usage: regmap run NAME|FILE [OPTION]... -- PROGRAM [ARGUMENT]...\n\n"
+	"Runs a dynamically linked program that needs to know nothing of this, with the device's\n"
+	"addresses in place, by LD_PRELOAD of libregmap.so. What it accesses where nothing is, is\n"
+	"reported, with what is near; and then it gets its SIGSEGV.\n\n"
+	"Options:\n"
+	"  -i, --image AT=FILE   load an image first: raw, Intel HEX, S-record or ELF. AT is an\n"
+	"                        address or a region's name; without AT=, where the file says\n"
+	"  -O, --overlay FILE    lay a description over the device's\n"
+	"  -f, --offset N        map it N bytes higher up\n"
+	"      --trace[=FILE]    a line for each access to registers, on stderr or to FILE\n"
+	"      --trace-format F  text (the default) or json\n"
+	"      --stats[=FILE]    at the end: how often what was read and written\n"
+	"  -j, --json            trace, statistics and errors as JSON\n"
+	"      --patch           sites that access registers often become jumps: faster\n"
+	"  -h, --help            this\n\n"
+	"Examples:\n"
+	"  regmap run STM32F103 -- ./driver-test\n"
+	"  regmap run STM32F103 --trace --stats -- ./driver-test -v\n"
+	"  regmap run board.toml --image 0x08000000=firmware.bin -- ./bootloader-test\n"
+	"  regmap run chip.svd --overlay effects.toml --json --trace=trace.jsonl -- ./test\n\n"
+	"Exit codes: the program's own (a shell says 128 + N where signal N killed it). Before it runs,\n"
+	"1 to 4 as everywhere; 125 the device can't be mapped into it; 126 it can't be run so; 127 it\n"
+	"isn't there. regmap-run(1) has the environment variables that do the same without this command.\n";
+
 static const char *const options[] = {"--overlay",      "--offset", "--image", "--trace",
                                       "--trace-format", "--stats",  "--json",  "--patch",
                                       "--help",         NULL};
+
+/* "-i" is "--image". */
+static char *in_full(char *arg)
+{
+	static char full[][12] = {"--image", "--overlay", "--offset", "--json"};
+	static const char letter[] = "iOfj";
+	const char *at = arg[1] && !arg[2] ? strchr(letter, arg[1]) : NULL;
+
+	return at ? full[at - letter] : arg;
+}
 
 static bool take_value(struct run *run, char ***at)
 {
@@ -151,8 +186,10 @@ static bool take_value(struct run *run, char ***at)
 
 static void take_option(struct run *run, char ***at)
 {
-	const char *arg = **at, *value, *meant;
+	const char *arg, *value, *meant;
 
+	**at = in_full(**at);
+	arg = **at;
 	if (take_value(run, at))
 		return;
 	if (!strcmp(arg, "--json")) {
@@ -160,7 +197,7 @@ static void take_option(struct run *run, char ***at)
 	} else if (!strcmp(arg, "--patch")) {
 		run->patch = true;
 	} else if (!strcmp(arg, "--help") || !strcmp(arg, "-h")) {
-		cli_put_help(stdout, run->cli.command);
+		fputs(help, stdout);
 		exit(cli_end(CLI_FINE));
 	} else if ((value = perhaps_value_of("--trace", arg, "-"))) {
 		run->trace = value;
@@ -324,7 +361,7 @@ int cli_run(int argc, char **argv)
 	int code;
 
 	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
-		run.cli.json |= !strcmp(argv[i], "--json");
+		run.cli.json |= !strcmp(argv[i], "--json") || !strcmp(argv[i], "-j");
 	parse(&run, argv);
 	check_device(&run);
 	code = program_find(run.program[0], &program, &wrong);

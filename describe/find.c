@@ -6,6 +6,8 @@
 
 #include "layout.h"
 
+#include "../src/sigsafe.h"
+
 /* So many peripherals that begin before an address are asked for a register there: it is a lookup, no search. */
 enum { OVERLAPPING = 32 };
 

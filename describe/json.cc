@@ -100,7 +100,7 @@ struct handler : rapidjson::BaseReaderHandler<rapidjson::UTF8<>, handler> {
 
 	bool open(tree_kind kind)
 	{
-		tree *node = add(kind, stream->Tell() - 1);
+		tree *node = add(kind, stream->Tell()); // told before it takes the bracket
 
 		if (!node)
 			return false;

@@ -15,6 +15,7 @@ extern const char regmap__template_rv32[] __attribute__((visibility("hidden")));
 extern const char regmap__template_rv64[] __attribute__((visibility("hidden")));
 extern const char regmap__template_cortexa53[] __attribute__((visibility("hidden")));
 extern const char regmap__template_cortex_m[] __attribute__((visibility("hidden")));
+extern const char regmap__template_cortex_m_core[] __attribute__((visibility("hidden")));
 extern const char regmap__template_stm32[] __attribute__((visibility("hidden")));
 extern const char regmap__template_stm32f4[] __attribute__((visibility("hidden")));
 
@@ -37,6 +38,7 @@ static const struct template templates[] = {
 	{"RV64", regmap__template_rv64},
 	{"CortexA53", regmap__template_cortexa53},
 	{"_cortex_m", regmap__template_cortex_m},
+	{"_cortex_m_core", regmap__template_cortex_m_core},
 	{"_stm32", regmap__template_stm32},
 	{"_stm32f4", regmap__template_stm32f4},
 };

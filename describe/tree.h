@@ -57,7 +57,7 @@ enum {
 	TREE_TEXT_MOST = 64 << 20, /* bytes */
 	TREE_DEPTH_MOST = 32,
 	TREE_KEYS_MOST = 1024,      /* of one table */
-	TREE_NODES_MOST = 4000000,  /* tables, lists and values, after includes, arrays and all */
+	TREE_NODES_MOST = 2000000,  /* tables, lists and values, after includes, arrays and all */
 	TREE_ALIASED_MOST = 100000, /* of these, what YAML aliases stand for */
 };
 

@@ -58,6 +58,12 @@ wrong(struct reader *r, int err, const yaml_mark_t *at, const char *format, ...)
 	return false;
 }
 
+static bool wrong_node(struct reader *r, const struct tree *node, const char *what)
+{
+	r->err = regmap__tree_text_wrong(r->in, -EINVAL, node->line, node->column, "%s", what);
+	return false;
+}
+
 static bool no_node(struct reader *r, const yaml_mark_t *at)
 {
 	r->err = regmap__tree_no_node(r->in, at->line + 1, column_of(r, at));
@@ -212,7 +218,7 @@ static bool put_key(struct reader *r, struct level *l, struct tree *node, const 
 	struct tree *other;
 
 	if (!node->string || node->kind == TREE_TABLE || node->kind == TREE_LIST)
-		return wrong(r, -EINVAL, at, "a key must be a string");
+		return wrong_node(r, node, "a key must be a string");
 	l->is_merge = node->is_plain && strcmp(node->string, "<<") == 0;
 	other = l->is_merge ? NULL : regmap__tree_get(l->node, node->string);
 	if (other)
@@ -224,18 +230,18 @@ static bool put_key(struct reader *r, struct level *l, struct tree *node, const 
 	return true;
 }
 
-static bool put_merge(struct reader *r, struct level *l, struct tree *node, const yaml_mark_t *at)
+static bool put_merge(struct reader *r, struct level *l, struct tree *node)
 {
 	if (node->kind == TREE_LIST) {
 		for (struct tree *item = node->first, *next; item; item = next) {
 			next = item->next;
-			if (!put_merge(r, l, item, at))
+			if (!put_merge(r, l, item))
 				return false;
 		}
 		return true;
 	}
 	if (node->kind != TREE_TABLE)
-		return wrong(r, -EINVAL, at, "<< takes a table, or a list of them");
+		return wrong_node(r, node, "<< takes a table, or a list of them");
 	node->next = l->merge;
 	l->merge = node;
 	return true;
@@ -276,7 +282,7 @@ static bool put_node(struct reader *r, struct tree *node, const yaml_mark_t *at)
 		return put_key(r, l, node, at);
 	if (l->is_merge) {
 		l->key = NULL;
-		return put_merge(r, l, node, at);
+		return put_merge(r, l, node);
 	}
 	node->key_line = l->key->line;
 	node->key_column = l->key->column;

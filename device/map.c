@@ -30,8 +30,8 @@ static bool name_window(uint64_t first, uint64_t last, char who[WHO])
 	return false;
 }
 
-/* Not a reservation: those have no rights and no name. */
-static bool name_mapping(uint64_t first, uint64_t last, char who[WHO])
+/* @reserved: also what has no rights and no name, as reservations of ours beside it may have. */
+static bool name_mapping(uint64_t first, uint64_t last, bool reserved, char who[WHO])
 {
 	char text[MAPS_TEXT];
 	struct mapping m;
@@ -42,7 +42,7 @@ static bool name_mapping(uint64_t first, uint64_t last, char who[WHO])
 		return false;
 	while (!found && regmap__maps_next(&maps, &m)) {
 		found = m.start <= (last | (PAGE - 1)) && m.end - 1 >= (first & -(uint64_t)PAGE) &&
-		        (m.rights || *m.name);
+		        (reserved || m.rights || *m.name);
 		if (found)
 			snprintf(who, WHO, "%.100s (0x%llx-0x%llx)",
 			         *m.name ? m.name : "memory of the program's",
@@ -61,7 +61,8 @@ static int say_why(const struct part *part, uint64_t offset, int err, struct reg
 
 	if (err == -EEXIST && name_window(first, last, who))
 		what = "a window is there already";
-	else if (err == -EADDRINUSE && name_mapping(first, last, who))
+	else if (err == -EADDRINUSE &&
+	         (name_mapping(first, last, false, who) || name_mapping(first, last, true, who)))
 		what = "that is in use";
 	else if (err == -EINVAL)
 		what = "it would go beyond the last address: choose another offset";

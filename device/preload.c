@@ -9,8 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
+#include <regmap/firmware.h>
+
+#include "../arch/x86_64/syscall.h"
 #include "launch.h"
 #include "witness.h"
 
@@ -18,7 +22,7 @@ enum { FAILED = 125 }; /* as that of `regmap run` itself */
 
 static _Noreturn void give_up(int err, const struct regmap_error *error)
 {
-	fprintf(stderr, "regmap: %s\n", error->text[0] ? error->text : regmap_strerror(err));
+	dprintf(STDERR_FILENO, "regmap: %s\n", error->text[0] ? error->text : regmap_strerror(err));
 	_exit(FAILED);
 }
 
@@ -66,6 +70,7 @@ static void prepare_trace(struct witness *w)
 
 static void prepare_stats(struct witness *w)
 {
+	const char *path = (const char *)getauxval(AT_EXECFN);
 	const char *where = wish("REGMAP_DEVICE_STATS"), *main = wish("REGMAP_DEVICE_MAIN");
 
 	if (!where)
@@ -78,7 +83,8 @@ static void prepare_stats(struct witness *w)
 	if (w->tell_fd < 0)
 		give_up_file("statistics to", where, w->tell_fd);
 	w->tell_always = !main || atol(main) == (long)getpid();
-	snprintf(w->program, sizeof(w->program), "%s", program_invocation_short_name);
+	snprintf(w->program, sizeof(w->program), "%s",
+	         strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
 }
 
 static void prepare_tally(struct witness *w)
@@ -108,9 +114,11 @@ static void make_and_map(struct witness *w)
 	}
 	err = regmap__launch(&launch, &w->device, &error);
 	if (!err)
-		err = regmap_device_map(w->device, w->offset, &error);
+		err = w->offset ? regmap_device_map(w->device, w->offset, &error) :
+		                  regmap_device_adopt(w->device, &error);
 	if (err)
 		give_up(err, &error);
+	w->layout = regmap_device_layout(w->device);
 }
 
 /* --- statistics at the end, however it ends --- */
@@ -142,6 +150,15 @@ __attribute__((destructor)) static void leave(void)
 {
 	regmap__witness_end();
 }
+
+REGMAP_API _Noreturn void _exit(int status)
+{
+	regmap__witness_end();
+	for (;;)
+		sys_call(SYS_exit_group, status, 0, 0, 0);
+}
+
+REGMAP_API _Noreturn void _Exit(int status) __attribute__((alias("_exit")));
 
 /* The last of this library's constructors (see the Makefile): they all have run. */
 __attribute__((constructor)) static void go_aboard(void)

@@ -260,6 +260,11 @@ void regmap__regs_note(struct regs *r, const struct regmap_region *region, uint6
 					   });
 }
 
+uint64_t regmap__regs_refused(const struct regs *r)
+{
+	return atomic_load(&((struct regs *)r)->refused);
+}
+
 bool regmap__regs_are_general(const struct regs *r, const struct regmap_region *region)
 {
 	(void)region;
@@ -310,7 +315,7 @@ void regmap__regs_reset_values(struct regs *r, struct unit *u)
 
 void regmap__regs_reset(struct regs *r)
 {
-	struct hold hold __attribute__((cleanup(regmap__regs_unlock)));
+	struct hold hold __attribute__((cleanup(regmap__regs_unlock))) = NOT_HELD;
 
 	regmap__regs_lock(r, &hold);
 	regmap__regs_reset_values(r, NULL);

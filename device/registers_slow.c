@@ -225,7 +225,7 @@ static void tell_watch(const struct bus_access *a, uint64_t value, int err)
 
 void regmap__regs_tell_watch(struct regs *r, const struct regmap_device_access *seen)
 {
-	struct hold hold __attribute__((cleanup(regmap__regs_unlock)));
+	struct hold hold __attribute__((cleanup(regmap__regs_unlock))) = NOT_HELD;
 	regmap_watch_fn watch;
 	void *ctx;
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -145,6 +146,23 @@ static bool has_room(const struct line *l)
 	return l->text.end - l->text.at > END + NAME;
 }
 
+/* "EIO"; a number where there is no name. */
+static void put_error(struct text *t, int error)
+{
+	unsigned number = error < 0 ? -(unsigned)error : (unsigned)error;
+	const char *name = NULL;
+
+#ifdef __GLIBC_PREREQ
+#if __GLIBC_PREREQ(2, 32)
+	name = strerrorname_np((int)number);
+#endif
+#endif
+	if (name)
+		put(t, name);
+	else
+		put_decimal(t, number);
+}
+
 /* --- for people --- */
 
 static void put_field_value(struct line *l, const struct regmap_field *field, uint64_t value)
@@ -256,8 +274,8 @@ static void tell_people(const struct trace *trace, struct line *l, uint64_t ns, 
 		put_fields(l);
 	}
 	if (a->error) {
-		put(&l->text, "  refused: error ");
-		put_decimal(&l->text, (uint64_t)(a->error < 0 ? -a->error : a->error));
+		put(&l->text, "  refused: ");
+		put_error(&l->text, a->error);
 	}
 	put_char(&l->text, '\n');
 }

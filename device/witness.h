@@ -11,7 +11,8 @@
 /* One for each process, for good. */
 struct witness {
 	struct regmap_device *device;
-	uint64_t offset; /* where it is mapped */
+	const struct regmap_layout *layout; /* its */
+	uint64_t offset;                    /* where it is mapped */
 	struct trace trace;
 	bool is_traced;
 	struct tally *tally; /* NULL: nothing is counted */

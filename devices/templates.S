@@ -25,6 +25,7 @@ regmap__template_\name:
 
 	/* Parts that several of them include. */
 	template cortex_m
+	template cortex_m_core
 	template stm32
 	template stm32f4
 

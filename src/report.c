@@ -381,6 +381,9 @@ static const char *advice(const struct report *r)
 		return "map the window with REGMAP_WRITE, or find out why this code writes here";
 	if (inside && r->range.access & EM_READ && !(near[0].access & REGMAP_READ))
 		return "map the window with REGMAP_READ, or find out why this code reads here";
+	if (r->fault->error && stray_expert())
+		return "compare with the device's description: permissions, access widths, flash rules, "
+		       "\"refuse\" rules; or look into the model that is attached there";
 	if (r->fault->error)
 		return "the error comes from the device's callback: look there for what it expects";
 	return "compare the address with the windows that are mapped";

@@ -19,7 +19,7 @@
 enum { KB = 1024, MB = 1024 * KB };
 
 #define FLASH 0x08000000
-#define FAR 0x600000000000ULL
+#define FAR 0x400000000000ULL
 
 static volatile uint32_t *word(uint64_t guest)
 {

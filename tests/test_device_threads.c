@@ -19,7 +19,7 @@ enum { KB = 1024, MB = 1024 * KB, THREADS = 4 };
 
 #define FLASH 0x08000000
 #define SRAM 0x20000000
-#define FAR 0x600000000000ULL
+#define FAR 0x400000000000ULL
 
 static void run(void *(*body)(void *), void *args, size_t size)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* CFLAGS: -include regmap/arm_host.h -Itests -Wno-int-to-pointer-cast */
-/* LDLIBS: -no-pie -Wl,--section-start=.sram=0x20000000 -Wl,--section-start=.regmap_far=0x110000000000 */
+/* LDLIBS: -no-pie -Wl,--section-start=.sram=0x20000000 -Wl,--section-start=.regmap_far=0x7e9000000000 */
 /*
  * Drivers for an STM32F103, unmodified, each in a test of its own on the described chip. What the rules of the
  * template don't do is played by a model, or by poking what the hardware would say.

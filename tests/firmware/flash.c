@@ -54,8 +54,9 @@ int flash_program(uint32_t address, const void *data, unsigned length)
 	int err = wait();
 
 	FLASH->CR |= FLASH_CR_PG;
-	for (unsigned i = 0; i + 1 < length && !err; i += 2) {
-		uint16_t half = (uint16_t)(bytes[i] | bytes[i + 1] << 8);
+	for (unsigned i = 0; i < length && !err; i += 2) {
+		uint8_t second = i + 1 < length ? bytes[i + 1] : 0xFF;
+		uint16_t half = (uint16_t)(bytes[i] | second << 8);
 
 		*(volatile uint16_t *)(uintptr_t)(address + i) = half;
 		err = wait();
