@@ -257,7 +257,7 @@ $(foreach o,$(UNKNOWN),$(B)/obj/$(o).o $(B)/pic/$(o).o): MODE_CFLAGS_tsan :=
 GENERAL := src/hot src/hot_signal src/quick src/access src/pin src/gate src/table src/view src/lane src/fork src/maplock \
 	src/backing_alias src/backing_readable \
 	src/backing_device src/backing_host src/backing_ram src/backing_registers src/symbols src/maps \
-	describe/find device/place device/tally device/trace device/witness device/registers device/registers_slow device/registers_width device/registers_rules arch/x86_64/context \
+	describe/find device/mmio device/place device/tally device/trace device/witness device/registers device/registers_slow device/registers_width device/registers_rules arch/x86_64/context \
 	arch/x86_64/scratch emulator/operand emulator/integer src/bus src/others
 $(foreach o,$(GENERAL),$(B)/obj/$(o).o $(B)/pic/$(o).o $(B)/graph/$(o).o): LIB_NEEDS += -mgeneral-regs-only
 ifneq ($(MODE),rel)
