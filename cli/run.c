@@ -27,7 +27,7 @@ struct run {
 	char *overlays, *images; /* lists, an entry in each line */
 	const char *offset;
 	const char *trace, *trace_format, *stats;
-	bool patch;
+	bool patch, memory;
 	char **program; /* argv of it */
 };
 
@@ -141,6 +141,7 @@ static const char help[] =
 	"  -O, --overlay FILE    lay a description over the device's\n"
 	"  -f, --offset N        map it N bytes higher up\n"
 	"      --trace[=FILE]    a line for each access to registers, on stderr or to FILE\n"
+	"      --memory          accesses to memory, too, are traced and counted; they are slow then\n"
 	"      --trace-format F  text (the default) or json\n"
 	"      --stats[=FILE]    at the end: how often what was read and written\n"
 	"  -j, --json            trace, statistics and errors as JSON\n"
@@ -196,6 +197,8 @@ static void take_option(struct run *run, char ***at)
 		run->cli.json = true;
 	} else if (!strcmp(arg, "--patch")) {
 		run->patch = true;
+	} else if (!strcmp(arg, "--memory")) {
+		run->memory = true;
 	} else if (!strcmp(arg, "--help") || !strcmp(arg, "-h")) {
 		fputs(help, stdout);
 		exit(cli_end(CLI_FINE));
@@ -339,6 +342,7 @@ static void set_environment(const struct run *run)
 	put(run, "REGMAP_DEVICE_TRACE_FORMAT", format);
 	put(run, "REGMAP_DEVICE_STATS", prepare_file(run, "--stats", run->stats));
 	put(run, "REGMAP_DEVICE_STATS_FORMAT", run->cli.json ? "json" : NULL);
+	put(run, "REGMAP_DEVICE_MEMORY", run->memory ? "1" : NULL);
 	put(run, "REGMAP_DEVICE_MAIN", process);
 	if (run->patch)
 		put(run, "REGMAP_PATCH", "1");

@@ -111,9 +111,13 @@ static bool looks_at_widths(const struct regmap_region *r)
 	return r->widths && (r->widths & 15) != 15 && r->width_policy != REGMAP_WIDTH_ALLOW;
 }
 
-/* Reads can't be free where widths count, or where there are none. */
+bool regmap__memory_is_watched;
+
+/* Reads can't be free where widths count, where there are none, or where somebody wants to see them. */
 static bool needs_face(const struct part *part)
 {
+	if (regmap__memory_is_watched && part_has_memory(part))
+		return true;
 	if (part->kind == PART_FLASH && !(access_of(part) & REGMAP_READ))
 		return true;
 	return (part_has_memory(part) || part->kind == PART_ALIAS) && looks_at_widths(part->region);

@@ -101,6 +101,12 @@ static inline bool part_has_memory(const struct part *part)
 	return part->kind == PART_RAM || part->kind == PART_FLASH;
 }
 
+/*
+ * Set before a device is made: its memory isn't mapped directly, and every access to it is counted and
+ * seen by regmap_device_watch(), as those to registers are.
+ */
+extern bool regmap__memory_is_watched;
+
 /* The innermost region at an address, NULL: none; @last: where that answer ends. AS-Safe. */
 struct part *regmap__part_at(const struct memory *memory, uint64_t address, uint64_t *last);
 
