@@ -9,7 +9,7 @@
 #include "svd_build.h"
 
 /* A file of a hundred bytes can ask for arrays in arrays of arrays. */
-enum { THINGS_MOST = 2000000, DIM_MOST = 1 << 20 };
+enum { THINGS_MOST = 1000000, DIM_MOST = 1 << 20 };
 
 int regmap__svd_no_memory(struct svd_build *b)
 {
