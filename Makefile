@@ -42,7 +42,7 @@ DEPS += libclang-rt-14-dev   # its sanitizers, and libFuzzer
 DEPS += clang-format         # format, format-check
 DEPS += clang-tidy           # tidy
 DEPS += mandoc               # docs: lints the man pages
-DEPS += python3              # bench-compare, plots
+DEPS += python3              # check-cli, bench-compare, plots
 DEPS += jq                   # test-bench reads the benchmark's JSON with it
 DEPS += libunicorn-dev       # bench: another way to the same end, measured beside ours (so are
                              # libsigsegv-dev's and ptrace()'s)
@@ -218,7 +218,8 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all lib programs check test check-run joy bench bench-compare plots sanitize soak fuzz fuzz-keep coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe check-stack check-firmware check-readme sigsafe-list check-static check-musl check-asan check-threads matrix matrix-quick \
+	check-sigsafe check-stack check-cli check-firmware check-readme check-run sigsafe-list check-static check-musl \
+	check-asan check-threads matrix matrix-quick \
 	results FORCE
 
 ## all: the library and the regmap command (default); lib: the library alone
@@ -256,7 +257,7 @@ $(foreach o,$(UNKNOWN),$(B)/obj/$(o).o $(B)/pic/$(o).o): MODE_CFLAGS_tsan :=
 GENERAL := src/hot src/hot_signal src/quick src/access src/pin src/gate src/table src/view src/lane src/fork src/maplock \
 	src/backing_alias src/backing_readable \
 	src/backing_device src/backing_host src/backing_ram src/backing_registers src/symbols src/maps \
-	describe/find device/place device/tally device/trace device/witness device/registers device/registers_slow device/registers_width device/registers_rules arch/x86_64/context \
+	describe/find device/mmio device/place device/tally device/trace device/witness device/registers device/registers_slow device/registers_width device/registers_rules arch/x86_64/context \
 	arch/x86_64/scratch emulator/operand emulator/integer src/bus src/others
 $(foreach o,$(GENERAL),$(B)/obj/$(o).o $(B)/pic/$(o).o $(B)/graph/$(o).o): LIB_NEEDS += -mgeneral-regs-only
 ifneq ($(MODE),rel)
@@ -458,7 +459,7 @@ RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsaf
 	run/check-general run/check-binding run/check-stack run/test-hygiene run/test-bench run/preload run/check-static \
 	run/check-musl run/check-asan
 ifeq ($(DEVICES),1)
-RUN_CHECKS += run/check-firmware run/check-readme
+RUN_CHECKS += run/check-cli run/check-firmware run/check-readme run/check-run
 endif
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
@@ -555,6 +556,12 @@ check-install: lib
 run/check-install: lib | results
 	+@$(CASE) check-install -- env $(CHECK_INSTALL)
 
+## check-cli: the regmap command end to end, in a pipe and in a pseudo-terminal; golden outputs are tests/cli/*.out
+CHECK_CLI = python3 scripts/check-cli $(OUT)
+check-cli: all
+	@$(CHECK_CLI)
+run/check-cli: all | results
+	@$(CASE) check-cli -- $(CHECK_CLI)
 ## check-firmware: Arm sources by each compiler, standard and level of optimisation; check-readme: its commands
 CHECK_FIRMWARE = MAKE='$(MAKE)' CPPFLAGS='$(CPPFLAGS)' bash scripts/check-firmware $(OUT)
 CHECK_README = bash scripts/check-readme $(OUT) README.md
@@ -586,6 +593,13 @@ check-asan: lib
 	@$(CHECK_ASAN)
 run/check-asan: lib | results
 	@$(CASE) check-asan -- $(CHECK_ASAN)
+
+## check-run: regmap run from end to end
+CHECK_RUN = CC='$(CC)' bash tests/run/check $(OUT)
+check-run: all
+	@$(CHECK_RUN)
+run/check-run: all | results
+	@$(CASE) check-run -- env $(CHECK_RUN)
 
 ## sanitize: the tests with address and undefined behaviour sanitizers in the library
 sanitize: | $(READY)

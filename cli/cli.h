@@ -110,6 +110,8 @@ _Noreturn void cli_usage(const struct cli *cli, const char *format, ...)
 void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* malloc() that doesn't fail. */
 void *cli_alloc(size_t size);
+/* Before all output: keeps what the system says of it. */
+void cli_start(void);
 /* What main() returns: notices a full disk. @code unless writing failed. */
 int cli_end(int code);
 
@@ -176,6 +178,8 @@ struct regmap_layout *cli_layout(const struct cli *cli, const char *name_or_file
 /* With the images. */
 struct regmap_device *cli_device(const struct cli *cli, const struct regmap_layout *layout);
 const char *const *cli_template_names(void); /* NULL at the end */
+/* Its name, or "(no name)". */
+const char *cli_layout_name(const struct regmap_layout *layout);
 /* With the overlays; @format is REGMAP_FORMAT_AUTO unless it must be that. */
 struct regmap_layout *cli_layout_of_template(const struct cli *cli, const char *name);
 struct regmap_layout *cli_layout_of_file(const struct cli *cli, const char *path,

@@ -355,6 +355,16 @@ static _Noreturn void wrong_option(const struct cli *cli, char **argv, int got)
 	unknown_option(cli, optopt && optopt < 256 ? brief : said);
 }
 
+/* For as long as the process lives. */
+static void make_lists(struct cli *cli, size_t most)
+{
+	static void *lists[3];
+
+	cli->overlays = lists[0] = cli_alloc(most * sizeof(*cli->overlays));
+	cli->images = lists[1] = cli_alloc(most * sizeof(*cli->images));
+	cli->saves = lists[2] = cli_alloc(most * sizeof(*cli->saves));
+}
+
 void cli_options(struct cli *cli, int argc, char **argv)
 {
 	const struct cli_command *command = cli_command_named(argv[0]);
@@ -362,9 +372,7 @@ void cli_options(struct cli *cli, int argc, char **argv)
 	int got;
 
 	*cli = (struct cli){.command = command, .color = cli_wants_color("auto")};
-	cli->overlays = cli_alloc(argc * sizeof(*cli->overlays));
-	cli->images = cli_alloc(argc * sizeof(*cli->images));
-	cli->saves = cli_alloc(argc * sizeof(*cli->saves));
+	make_lists(cli, argc);
 	/* So that a mistake before it is told as JSON, too. */
 	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
 		cli->json |= strchr(command->options, 'j') && !strcmp(argv[i], "--json");

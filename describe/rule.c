@@ -170,6 +170,11 @@ static bool is_about_reads(enum rule_kind kind)
 	return kind == RULE_ON_READ || kind == RULE_BEFORE_READ || kind == RULE_REFUSE_READ;
 }
 
+static bool is_about_programs(enum rule_kind kind)
+{
+	return kind == RULE_ON_PROGRAM || kind == RULE_IGNORE_PROGRAM;
+}
+
 /* --- expressions --- */
 
 static void compile_expression(struct rule_compiler *c);
@@ -178,7 +183,7 @@ static void compile_expression(struct rule_compiler *c);
 static bool compile_argument(struct rule_compiler *c)
 {
 	enum rule_kind kind = c->rule->kind;
-	bool is_program = kind == RULE_ON_PROGRAM;
+	bool is_program = is_about_programs(kind);
 
 	if (is_keyword(c, "value")) {
 		if (!is_about_writes(kind) && kind != RULE_ON_READ && !is_program)
@@ -187,7 +192,7 @@ static bool compile_argument(struct rule_compiler *c)
 				"there is no \"value\" here: it is what a write wrote, or a read gave");
 		push(c, RULE_VALUE, 0, 0);
 	} else if (is_keyword(c, "old")) {
-		if (!is_about_writes(kind))
+		if (!is_about_writes(kind) && !is_program)
 			regmap__rule_fail(
 				c, "there is no \"old\" here: it is what was there before a write");
 		push(c, RULE_OLD, 0, 0);
@@ -196,6 +201,8 @@ static bool compile_argument(struct rule_compiler *c)
 			regmap__rule_fail(
 				c, "there is no \"address\" here: it is that of a read or write");
 		push(c, RULE_ADDRESS, 0, 0);
+	} else if (is_program && is_keyword(c, "width")) {
+		push(c, RULE_WIDTH, 0, 0);
 	} else {
 		return false;
 	}
@@ -455,11 +462,17 @@ static const struct event {
 	const char *first, *second;
 	enum rule_kind kind;
 } events[] = {
-	{"before", "read", RULE_BEFORE_READ},   {"on", "read", RULE_ON_READ},
-	{"on", "write", RULE_ON_WRITE},         {"on", "set", RULE_ON_SET},
-	{"on", "clear", RULE_ON_CLEAR},         {"on", "change", RULE_ON_CHANGE},
-	{"on", "reset", RULE_ON_RESET},         {"on", "program", RULE_ON_PROGRAM},
-	{"ignore", "write", RULE_IGNORE_WRITE}, {"refuse", "write", RULE_REFUSE_WRITE},
+	{"before", "read", RULE_BEFORE_READ},
+	{"on", "read", RULE_ON_READ},
+	{"on", "write", RULE_ON_WRITE},
+	{"on", "set", RULE_ON_SET},
+	{"on", "clear", RULE_ON_CLEAR},
+	{"on", "change", RULE_ON_CHANGE},
+	{"on", "reset", RULE_ON_RESET},
+	{"on", "program", RULE_ON_PROGRAM},
+	{"ignore", "program", RULE_IGNORE_PROGRAM},
+	{"ignore", "write", RULE_IGNORE_WRITE},
+	{"refuse", "write", RULE_REFUSE_WRITE},
 	{"refuse", "read", RULE_REFUSE_READ},
 };
 enum { EVENTS = sizeof(events) / sizeof(events[0]) };
@@ -524,7 +537,7 @@ static void compile_subject(struct rule_compiler *c)
 
 static void compile_program_subject(struct rule_compiler *c)
 {
-	if (regmap__rule_is(c, ":") || is_keyword(c, "if"))
+	if (regmap__rule_is(c, ":") || is_keyword(c, "if") || c->token == TOKEN_END)
 		return;
 	c->rule->region = regmap__rule_find_region(c);
 	if (c->rule->region && !is_flash(c->rule->region))
@@ -535,10 +548,10 @@ static void compile_program_subject(struct rule_compiler *c)
 static void compile_event(struct rule_compiler *c, const struct event *event)
 {
 	struct rule *r = c->rule;
-	bool has_steps = event->kind < RULE_IGNORE_WRITE;
+	bool has_steps = event->kind < RULE_IGNORE_PROGRAM;
 
 	r->kind = event->kind;
-	if (r->kind == RULE_ON_PROGRAM)
+	if (is_about_programs(r->kind))
 		compile_program_subject(c);
 	else if (r->kind != RULE_ON_RESET)
 		compile_subject(c);

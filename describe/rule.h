@@ -18,6 +18,7 @@ enum rule_kind {
 	RULE_ON_CHANGE,
 	RULE_ON_RESET,
 	RULE_ON_PROGRAM,
+	RULE_IGNORE_PROGRAM,
 	RULE_IGNORE_WRITE,
 	RULE_REFUSE_WRITE,
 	RULE_REFUSE_READ,
@@ -38,6 +39,7 @@ enum rule_code {
 	RULE_VALUE,
 	RULE_OLD,
 	RULE_ADDRESS,
+	RULE_WIDTH,
 	RULE_NOT,
 	RULE_INVERT,
 	RULE_NEGATE,
@@ -86,7 +88,7 @@ struct rule_place {
 struct rule {
 	enum rule_kind kind;
 	const struct regmap_peripheral *peripheral; /* that it belongs to; NULL: the device */
-	const struct regmap_region *region;         /* RULE_ON_PROGRAM: NULL: any */
+	const struct regmap_region *region;         /* of a program event; NULL: any */
 	bool has_place; /* places[0]: what the event is about, or what follows */
 	bool has_condition;
 	bool erases, resets;

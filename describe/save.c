@@ -10,7 +10,8 @@
 
 struct out {
 	FILE *file;
-	char path[128]; /* of the table that is being written */
+	char path[128];   /* of the table that is being written */
+	unsigned inlined; /* how many tables of one line it is in */
 };
 
 static bool is_bare(const char *key)
@@ -61,7 +62,7 @@ static void put_inline(struct out *o, const struct tree *node, unsigned indent);
 
 static void put_items(struct out *o, const struct tree *list, unsigned indent)
 {
-	bool is_long = list->style == TREE_LINES && list->count > 1;
+	bool is_long = list->style == TREE_LINES && list->count > 1 && !o->inlined;
 
 	putc('[', o->file);
 	for (const struct tree *n = list->first; n; n = n->next) {
@@ -85,11 +86,13 @@ static void put_inline(struct out *o, const struct tree *node, unsigned indent)
 	case TREE_LIST: put_items(o, node, indent); break;
 	default:
 		fputs("{ ", o->file);
+		o->inlined++;
 		for (const struct tree *n = node->first; n; n = n->next) {
 			put_key(o, n->key);
 			put_inline(o, n, indent);
 			fputs(n->next ? ", " : " ", o->file);
 		}
+		o->inlined--;
 		putc('}', o->file);
 	}
 }

@@ -53,7 +53,7 @@ static int read_blocks(struct svd_build *b, const struct svd_node *node, uint64_
 
 	while (node->base && !regmap__svd_own(node, SVD_ADDRESS_BLOCK))
 		node = node->base;
-	for (const struct svd_node *n = node->child; n && !err; n = n->next)
+	for (const struct svd_node *n = node->member; n && !err; n = n->next)
 		if (n->tag == SVD_ADDRESS_BLOCK && !is_reserved(n))
 			err = read_block(b, n, base, name);
 	return err;
@@ -113,7 +113,7 @@ static int read_interrupts(struct svd_build *b, const struct svd_node *node,
 
 	while (node->base && !regmap__svd_own(node, SVD_INTERRUPT))
 		node = node->base;
-	for (const struct svd_node *n = node->child; n; n = n->next) {
+	for (const struct svd_node *n = node->member; n; n = n->next) {
 		const struct svd_node *value = regmap__svd_own(n, SVD_VALUE);
 		struct regmap_interrupt *i;
 
@@ -229,7 +229,7 @@ static int resolve(struct svd_build *b, struct svd_node *node)
 	struct svd_node *base;
 	int err = regmap__svd_base(&b->tree, node, &base);
 
-	for (struct svd_node *n = node->child; n && !err; n = n->next)
+	for (struct svd_node *n = node->member; n && !err; n = n->next)
 		err = resolve(b, n);
 	return err;
 }
@@ -263,19 +263,18 @@ static int read_device(struct svd_build *b)
 {
 	static const struct svd_defaults usual = {32, REGMAP_READ_WRITE, 0, UINT64_MAX};
 	struct svd_node *device = b->tree.root;
-	const struct svd_node *list = regmap__svd_own(device, SVD_PERIPHERALS);
 	struct svd_defaults own;
 	int err = resolve(b, device);
 
 	if (!err)
 		err = read_head(b, device);
-	if (!err && !list)
+	if (!err && !device->has_list)
 		err = SVD_WRONG(b, device, "<device> has no <peripherals>");
 	if (!err)
 		err = regmap__svd_defaults(b, device, &usual, &own);
 	if (err)
 		return err;
-	for (const struct svd_node *n = list->child; n && !err; n = n->next)
+	for (const struct svd_node *n = device->member; n && !err; n = n->next)
 		if (n->tag == SVD_PERIPHERAL)
 			err = read_peripheral(b, n, &own);
 	return err ? err : regmap__svd_regions(b);

@@ -9,7 +9,7 @@
 #include "svd_build.h"
 
 /* A file of a hundred bytes can ask for arrays in arrays of arrays. */
-enum { THINGS_MOST = 4000000, DIM_MOST = 1 << 20 };
+enum { THINGS_MOST = 1000000, DIM_MOST = 1 << 20 };
 
 int regmap__svd_no_memory(struct svd_build *b)
 {
@@ -126,26 +126,16 @@ static bool is_member(const struct svd_node *of, const struct svd_node *n)
 	return n->tag == SVD_REGISTER || n->tag == SVD_CLUSTER;
 }
 
-static bool holds_members(const struct svd_node *of, const struct svd_node *n)
+static int collect_own(struct svd_build *b, const struct svd_node *of, struct layout_list *list)
 {
-	return n->tag == (of->tag == SVD_REGISTER ? SVD_FIELDS : SVD_REGISTERS);
-}
-
-static int collect_own(struct svd_build *b, const struct svd_node *of, const struct svd_node *in,
-                       struct layout_list *list)
-{
-	int err = 0;
-
-	for (const struct svd_node *n = in->child; n && !err; n = n->next) {
-		if (in == of && holds_members(of, n)) {
-			err = collect_own(b, of, n, list);
-		} else if (is_member(of, n)) {
-			if (regmap__list_reserve(b->tree.memory, list, 1))
-				return regmap__svd_no_memory(b);
-			regmap__list_insert(list, list->count, n);
-		}
+	for (const struct svd_node *n = of->member; n; n = n->next) {
+		if (!is_member(of, n))
+			continue;
+		if (regmap__list_reserve(b->tree.memory, list, 1))
+			return regmap__svd_no_memory(b);
+		regmap__list_insert(list, list->count, n);
 	}
-	return err;
+	return 0;
 }
 
 int regmap__svd_collect(struct svd_build *b, const struct svd_node *node, struct layout_list *list)
@@ -161,7 +151,7 @@ int regmap__svd_collect(struct svd_build *b, const struct svd_node *node, struct
 			list->at[kept++] = n;
 	}
 	list->count = kept;
-	return err ? err : collect_own(b, node, node, list);
+	return err ? err : collect_own(b, node, list);
 }
 
 /* ---- arrays ---- */
@@ -281,8 +271,9 @@ int regmap__svd_dim(struct svd_build *b, const struct svd_node *node, struct svd
 		return 0;
 	err = regmap__svd_number(count, false, &dim->count, b->error);
 	if (!err && (dim->count < 1 || dim->count > DIM_MOST))
-		err = SVD_WRONG(b, count, "<dim> is %" PRIu64 ": it can be 1 to %d", dim->count,
-		                DIM_MOST);
+		err = regmap__layout_wrong(b->error, dim->count ? -E2BIG : -EINVAL, &count->source,
+		                           "<dim> is %" PRIu64 ": it can be 1 to %d", dim->count,
+		                           DIM_MOST);
 	if (!err && !increment && dim->count > 1)
 		err = SVD_WRONG(b, count, "there is a <dim>, but no <dimIncrement>");
 	if (!err && increment)

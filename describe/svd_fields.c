@@ -94,7 +94,7 @@ static int read_enumeration(struct svd_build *b, const struct svd_node *node, un
 
 	while (node->base && !regmap__svd_own(node, SVD_ENUMERATED_VALUE))
 		node = node->base;
-	for (const struct svd_node *n = node->child; n && !err; n = n->next)
+	for (const struct svd_node *n = node->member; n && !err; n = n->next)
 		if (n->tag == SVD_ENUMERATED_VALUE)
 			err = read_value(b, n, use, width, list);
 	return err;
@@ -110,7 +110,7 @@ static const struct svd_values *make_values(struct svd_build *b, const struct sv
 	*err = values ? 0 : regmap__svd_no_memory(b);
 	while (node->base && !regmap__svd_own(node, SVD_ENUMERATED_VALUES))
 		node = node->base;
-	for (const struct svd_node *n = node->child; n && !*err; n = n->next)
+	for (const struct svd_node *n = node->member; n && !*err; n = n->next)
 		if (n->tag == SVD_ENUMERATED_VALUES)
 			*err = read_enumeration(b, n, width, &list);
 	if (*err)

@@ -93,24 +93,51 @@ static void out_of_memory(struct reader *r)
 
 /* ---- elements ---- */
 
+static bool is_member(int tag)
+{
+	switch (tag) {
+	case SVD_PERIPHERAL:
+	case SVD_CLUSTER:
+	case SVD_REGISTER:
+	case SVD_FIELD:
+	case SVD_ENUMERATED_VALUES:
+	case SVD_ENUMERATED_VALUE:
+	case SVD_ADDRESS_BLOCK:
+	case SVD_INTERRUPT: return true;
+	default: return false;
+	}
+}
+
+static bool is_list(int tag)
+{
+	return tag == SVD_PERIPHERALS || tag == SVD_REGISTERS || tag == SVD_FIELDS;
+}
+
+static void append(struct svd_node **first, struct svd_node **last, struct svd_node *n)
+{
+	if (*last)
+		(*last)->next = n;
+	else
+		*first = n;
+	*last = n;
+}
+
 static struct svd_node *new_node(struct reader *r, int tag)
 {
-	struct svd_node *n = regmap__layout_alloc(r->tree->memory, sizeof(*n));
+	struct svd_node *n = regmap__layout_alloc(r->tree->memory, sizeof(*n)), *parent = r->at;
 
 	if (!n)
 		return NULL;
 	n->tag = (uint16_t)tag;
 	n->name = n->text = "";
 	n->source = here(r);
-	n->parent = r->at;
-	if (!r->at)
+	n->parent = parent;
+	if (!parent)
 		r->tree->root = n;
-	else if (r->at->last)
-		r->at->last->next = n;
+	else if (is_member(tag))
+		append(&parent->member, &parent->last_member, n);
 	else
-		r->at->child = n;
-	if (r->at)
-		r->at->last = n;
+		append(&parent->property, &parent->last_property, n);
 	return n;
 }
 
@@ -125,34 +152,54 @@ static bool take_attributes(struct reader *r, struct svd_node *n, const XML_Char
 	return true;
 }
 
+static void enter(struct reader *r, int tag, const XML_Char **attributes)
+{
+	struct svd_node *n = new_node(r, tag);
+
+	if (!n || !take_attributes(r, n, attributes))
+		out_of_memory(r);
+	else
+		r->at = n;
+}
+
+static void refuse_root(struct reader *r, const char *name)
+{
+	struct regmap_source place = here(r);
+
+	stop(r, regmap__layout_wrong(r->tree->error, -EINVAL, &place,
+	                             "this is no SVD file: it begins with <%.64s>, not <device>",
+	                             name));
+}
+
+static void refuse_depth(struct reader *r)
+{
+	struct regmap_source place = here(r);
+
+	stop(r, regmap__layout_wrong(
+			r->tree->error, -E2BIG, &place,
+			"elements are nested more than %d deep: put less into one another",
+			DEPTH_MOST));
+}
+
+/* What is unknown is ignored with all that is in it, and so is what can be there once, the second time. */
 static void on_start(void *ctx, const XML_Char *name, const XML_Char **attributes)
 {
 	struct reader *r = ctx;
 	int tag = r->ignored ? -1 : tag_of(name);
-	struct svd_node *n;
-	struct regmap_source place;
 
 	r->used = 0;
 	if (r->err)
 		return;
-	if (!r->at && !r->ignored && tag != SVD_DEVICE) {
-		place = here(r);
-		stop(r, regmap__layout_wrong(
-				r->tree->error, -EINVAL, &place,
-				"this is no SVD file: it begins with <%.64s>, not <device>", name));
-	} else if (tag < 0) {
+	if (!r->at && !r->ignored && tag != SVD_DEVICE)
+		refuse_root(r, name);
+	else if (tag < 0 || (r->at && !is_member(tag) && regmap__svd_own(r->at, tag)))
 		r->ignored++;
-	} else if (++r->depth > DEPTH_MOST) {
-		place = here(r);
-		stop(r, regmap__layout_wrong(r->tree->error, -E2BIG, &place,
-		                             "elements are nested more than %d deep", DEPTH_MOST));
-	} else {
-		n = new_node(r, tag);
-		if (!n || !take_attributes(r, n, attributes))
-			out_of_memory(r);
-		else
-			r->at = n;
-	}
+	else if (++r->depth > DEPTH_MOST)
+		refuse_depth(r);
+	else if (is_list(tag))
+		r->at->has_list = true;
+	else
+		enter(r, tag, attributes);
 }
 
 /* Blanks, newlines, and "\n" spelt so, in any number, are one space. */
@@ -179,20 +226,6 @@ static size_t squeeze(char *s, size_t length)
 	return used;
 }
 
-static bool is_container(const struct svd_node *n)
-{
-	return n->tag == SVD_PERIPHERALS || n->tag == SVD_REGISTERS || n->tag == SVD_FIELDS;
-}
-
-/* What names in it are looked up under. */
-static const struct svd_node *scope_of(const struct svd_node *n)
-{
-	n = n->parent;
-	while (n && is_container(n))
-		n = n->parent;
-	return n;
-}
-
 /* Of two with one name, a reference means the first. */
 static bool take_name(struct reader *r, struct svd_node *n)
 {
@@ -207,7 +240,7 @@ static bool take_name(struct reader *r, struct svd_node *n)
 	n->name = name->text;
 	if (regmap__names_reserve(&t->names, 1) || regmap__names_reserve(&t->lists, 1))
 		return false;
-	regmap__names_add(&t->names, NAME_FIELD, scope_of(n), n);
+	regmap__names_add(&t->names, NAME_FIELD, n->parent, n);
 	if (n->tag == SVD_ENUMERATED_VALUES)
 		regmap__names_add(&t->lists, NAME_FIELD, NULL, n);
 	return true;
@@ -218,7 +251,6 @@ static void on_end(void *ctx, const XML_Char *name)
 	struct reader *r = ctx;
 	struct svd_node *n = r->at;
 
-	(void)name;
 	if (r->err)
 		return;
 	if (r->ignored) {
@@ -226,7 +258,9 @@ static void on_end(void *ctx, const XML_Char *name)
 		return;
 	}
 	r->depth--;
-	if (!n->child && r->used) {
+	if (is_list(tag_of(name)))
+		return;
+	if (!n->property && !n->member && r->used) {
 		n->text = regmap__layout_string_n(r->tree->memory, r->buffer,
 		                                  squeeze(r->buffer, r->used));
 		if (!n->text)
@@ -385,10 +419,11 @@ void regmap__svd_tree_free(struct svd_tree *tree)
 
 struct svd_node *regmap__svd_own(const struct svd_node *node, enum svd_tag tag)
 {
-	for (struct svd_node *n = node->child; n; n = n->next)
-		if (n->tag == tag)
-			return n;
-	return NULL;
+	struct svd_node *n = is_member(tag) ? node->member : node->property;
+
+	while (n && n->tag != tag)
+		n = n->next;
+	return n;
 }
 
 /* ---- derivedFrom ---- */
@@ -413,14 +448,9 @@ static bool is_one_of(const char *pattern, const char *name, size_t length)
 
 static struct svd_node *find_in_array(const struct svd_node *scope, const char *name, size_t length)
 {
-	for (struct svd_node *n = scope->child; n; n = n->next) {
-		struct svd_node *found = is_container(n) ? find_in_array(n, name, length) : NULL;
-
-		if (found)
-			return found;
+	for (struct svd_node *n = scope->member; n; n = n->next)
 		if (strchr(n->name, '%') && is_one_of(n->name, name, length))
 			return n;
-	}
 	return NULL;
 }
 
@@ -468,7 +498,7 @@ static struct svd_node *find_base(struct svd_tree *t, const struct svd_node *nod
 	const char *path = node->derived_from;
 	struct svd_node *found = NULL;
 
-	for (const struct svd_node *s = scope_of(node); s && !found; s = scope_of(s))
+	for (const struct svd_node *s = node->parent; s && !found; s = s->parent)
 		found = fitting(node, find_path(t, (struct svd_node *)s, path));
 	if (!found && node->tag == SVD_ENUMERATED_VALUES)
 		found = fitting(node,
@@ -500,16 +530,27 @@ static int say_too_deep(struct svd_tree *t, const struct svd_node *node)
 		tag_names[node->tag], node->name, GENERATIONS_MOST);
 }
 
+static int say_missing(struct svd_tree *t, const struct svd_node *node)
+{
+	const char *kind = tag_names[node->tag];
+
+	if (strcmp(node->derived_from, node->name) == 0)
+		return regmap__layout_wrong(
+			t->error, -EINVAL, &node->source,
+			"%s \"%s\" is derived from \"%s\": there is no other %s of that name", kind,
+			node->name, node->derived_from, kind);
+	return regmap__layout_wrong(t->error, -EINVAL, &node->source,
+	                            "%s \"%s\" is derived from \"%s\": there is no such %s", kind,
+	                            node->name, node->derived_from, kind);
+}
+
 static int find_and_check(struct svd_tree *t, struct svd_node *node, struct svd_node **base)
 {
 	int err = 0;
 
 	*base = find_base(t, node);
 	if (!*base)
-		return regmap__layout_wrong(t->error, -EINVAL, &node->source,
-		                            "%s \"%s\" is derived from \"%s\": there is no such %s",
-		                            tag_names[node->tag], node->name, node->derived_from,
-		                            tag_names[node->tag]);
+		return say_missing(t, node);
 	if (is_circle(t, node, *base, &err))
 		return regmap__layout_wrong(
 			t->error, -EINVAL, &node->source,

@@ -67,7 +67,10 @@ struct svd_node {
 	const char
 		*text; /* what stands in it, with blanks made one, none at its ends; never NULL */
 	const char *derived_from; /* NULL: nothing */
-	struct svd_node *parent, *child, *last, *next;
+	struct svd_node *parent, *next;
+	struct svd_node *property, *last_property; /* of each tag the first */
+	struct svd_node *member,
+		*last_member;  /* of which there may be many; <registers> and so on are left out */
 	const char *kept;      /* its text, in the layout's memory, once that was asked for */
 	const void *values;    /* of a field: its struct svd_values, likewise */
 	struct svd_node *base; /* what derived_from names, once it was asked for */
@@ -75,6 +78,7 @@ struct svd_node {
 	uint16_t tag;        /* enum svd_tag */
 	uint16_t generation; /* how many it is derived from, one from the other */
 	bool is_resolving;
+	bool has_list; /* there is a <peripherals>, <registers> or <fields> in it */
 };
 
 struct svd_tree {
@@ -92,7 +96,7 @@ int regmap__svd_tree_parse(struct svd_tree *tree, const char *text, size_t lengt
 void regmap__svd_tree_free(struct svd_tree *tree);
 
 const char *regmap__svd_tag_name(unsigned tag);
-/* Its own child, or NULL. */
+/* Its own first of these, or NULL. */
 struct svd_node *regmap__svd_own(const struct svd_node *node, enum svd_tag tag);
 /* Finds what it is derived from; *base NULL: nothing. -EINVAL: there is no such thing, or that is derived from it. */
 int regmap__svd_base(struct svd_tree *tree, struct svd_node *node, struct svd_node **base);

@@ -40,7 +40,7 @@ static int fill_device(struct regmap_device *d, struct regmap_error *error)
 	if (!err)
 		err = regmap__regs_new(d, &d->regs, error);
 	if (!err)
-		regmap__memory_count(d->memory, d->regs);
+		regmap__memory_link(d->memory);
 	if (!err)
 		err = regmap__content_load(d, error);
 	return err;

@@ -23,25 +23,26 @@ static void program(const struct part *part, uint8_t *host, unsigned width, uint
 		bytes_or(host, width, value & ~erased);
 }
 
-static int program_one(const struct part *part, uint8_t *host, unsigned width, uint64_t value)
+static int program_one(const struct part *part, uint8_t *host, const struct programming *write)
 {
 	const struct regmap_region *r = part->region;
 
-	if (r->type == REGMAP_REGION_FLASH && r->program_width && r->program_width != width)
+	if (r->type == REGMAP_REGION_FLASH && r->program_width && r->program_width != write->width)
 		return -EIO;
-	program(part, host, width, value);
+	if (!regmap__regs_ignore_program(part->device->regs, r, write))
+		program(part, host, write->width, write->value);
 	return 0;
 }
 
-static int take(const struct part *part, uint8_t *host, unsigned width, uint64_t value)
+static int take(const struct part *part, uint8_t *host, const struct programming *write)
 {
 	switch (policy_of(part->region)) {
 	case REGMAP_FLASH_CONTROLLER:
 		if (!regmap__regs_may_program(part->device->regs, part->region))
 			return -EIO;
-		return program_one(part, host, width, value);
-	case REGMAP_FLASH_PROGRAM: return program_one(part, host, width, value);
-	case REGMAP_FLASH_WRITE: bytes_store(host, width, value); return 0;
+		return program_one(part, host, write);
+	case REGMAP_FLASH_PROGRAM: return program_one(part, host, write);
+	case REGMAP_FLASH_WRITE: bytes_store(host, write->width, write->value); return 0;
 	case REGMAP_FLASH_IGNORE: return 0;
 	case REGMAP_FLASH_FAULT: break;
 	}
@@ -56,11 +57,12 @@ static bool tells(const struct regmap_region *r)
 int regmap__flash_take(struct part *part, uint64_t address, uint8_t *host, unsigned width,
                        uint64_t value)
 {
+	const struct programming write = {address, value, bytes_load(host, width), width};
 	struct regs *regs = part->device->regs;
-	int err = take(part, host, width, value);
+	int err = take(part, host, &write);
 
 	if (!err && tells(part->region))
-		regmap__regs_programmed(regs, part->region, address, width, value);
+		regmap__regs_programmed(regs, part->region, &write);
 	regmap__regs_note(regs, part->region, address, width, value, true, err);
 	return err;
 }

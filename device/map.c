@@ -8,6 +8,8 @@
 
 #include "../describe/layout.h"
 #include "../src/maps.h"
+#include "../src/reserve.h"
+#include "../src/shadow.h"
 #include "../src/window.h"
 #include "memory.h"
 
@@ -45,7 +47,10 @@ static bool name_mapping(uint64_t first, uint64_t last, bool reserved, char who[
 		        (reserved || m.rights || *m.name);
 		if (found)
 			snprintf(who, WHO, "%.100s (0x%llx-0x%llx)",
-			         *m.name ? m.name : "memory of the program's",
+			         *m.name ? m.name :
+			         regmap__shadow_is_at(m.end - 1) ?
+			                   "AddressSanitizer's shadow memory" :
+			                   "memory of the program's",
 			         (unsigned long long)m.start, (unsigned long long)m.end - 1);
 	}
 	regmap__maps_close(&maps);
@@ -87,8 +92,11 @@ static int map_part(struct memory *m, const struct part *part, uint64_t offset)
 		.backing = REGMAP_ALIAS,
 		.target = m->device->base + part->region->address,
 	};
-	int err = regmap_map(&c, &to->window);
+	int err;
 
+	atomic_fetch_add(&regmap__reserve_silence, 1); /* say_why() says it */
+	err = regmap_map(&c, &to->window);
+	atomic_fetch_sub(&regmap__reserve_silence, 1);
 	if (err)
 		return err;
 	to->part = part;

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "../describe/layout.h"
+#include "../src/window.h"
 #include "registers_inside.h"
 
 enum { PAGE = 4096 };
@@ -110,9 +111,13 @@ static bool looks_at_widths(const struct regmap_region *r)
 	return r->widths && (r->widths & 15) != 15 && r->width_policy != REGMAP_WIDTH_ALLOW;
 }
 
-/* Reads can't be free where widths count, or where there are none. */
+bool regmap__memory_is_watched;
+
+/* Reads can't be free where widths count, where there are none, or where somebody wants to see them. */
 static bool needs_face(const struct part *part)
 {
+	if (regmap__memory_is_watched && part_has_memory(part))
+		return true;
 	if (part->kind == PART_FLASH && !(access_of(part) & REGMAP_READ))
 		return true;
 	return (part_has_memory(part) || part->kind == PART_ALIAS) && looks_at_widths(part->region);
@@ -127,24 +132,6 @@ uint8_t regmap__part_fill(const struct part *part)
 }
 
 /* ---- windows ---- */
-
-static int mmio_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
-{
-	const struct part *part = ctx;
-
-	return regmap__regs_read(part->device->regs, part->region, part->region->address + offset,
-	                         width, value);
-}
-
-static int mmio_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
-{
-	const struct part *part = ctx;
-
-	return regmap__regs_write(part->device->regs, part->region, part->region->address + offset,
-	                          width, value);
-}
-
-static const struct regmap_device_ops mmio_ops = {mmio_read, mmio_write};
 
 static int refuse(const struct part *part, uint64_t offset, unsigned width, uint64_t value,
                   bool is_write)
@@ -172,7 +159,7 @@ static const struct regmap_device_ops closed_ops = {closed_read, closed_write};
 static const struct regmap_device_ops *ops_of(const struct part *part)
 {
 	switch (part->kind) {
-	case PART_MMIO: return &mmio_ops;
+	case PART_MMIO: return &regmap__mmio_ops;
 	case PART_BITBAND: return &regmap__bitband_ops;
 	case PART_REVERSED: return &regmap__reversed_ops;
 	case PART_FLASH: return &regmap__flash_ops;
@@ -385,14 +372,36 @@ void regmap__memory_free(struct memory *m)
 	free(m);
 }
 
-void regmap__memory_count(struct memory *m, struct regs *regs)
+void regmap__memory_link(struct memory *m)
 {
 	for (size_t i = 0; i < m->count; i++) {
-		struct area *area = regmap__regs_area(regs, m->parts[i].region);
+		struct area *area = regmap__regs_area(m->device->regs, m->parts[i].region);
 
 		m->parts[i].reads = &area->counts.reads;
 		m->parts[i].writes = &area->counts.writes;
 	}
+	regmap__memory_enter_general(m);
+}
+
+void regmap__memory_enter_general(struct memory *m)
+{
+	for (size_t i = 0; i < m->count; i++) {
+		const struct part *part = &m->parts[i];
+
+		if (part->kind == PART_MMIO &&
+		    regmap__regs_are_general(m->device->regs, part->region))
+			regmap__window_set_general(part->window, true);
+	}
+}
+
+int regmap__memory_leave_general(struct memory *m)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < m->count && !err; i++)
+		if (m->parts[i].kind == PART_MMIO)
+			err = regmap__window_set_general(m->parts[i].window, false);
+	return err;
 }
 
 /* ---- its memory ---- */

@@ -23,8 +23,16 @@ void regmap__memory_free(struct memory *memory);
 /* Rule steps. @length 0: the sector that holds @address. -EFAULT: no flash or storage there. */
 int regmap__memory_erase(struct memory *memory, uint64_t address, uint64_t length);
 
-/* Accesses by calls, which no window counts, are counted here. */
-void regmap__memory_count(struct memory *memory, struct regs *regs);
+/* Once there are registers: what calls access, which no window counts, is counted there. */
+void regmap__memory_link(struct memory *memory);
+
+/*
+ * Registers without models and watches use no vector registers, so patched sites need not keep them. Before
+ * the first of those: no access that relies on that is under way any more when this returns. 0;
+ * -EDEADLK: in the middle of accesses that wait for each other. And when none is left any more.
+ */
+int regmap__memory_leave_general(struct memory *memory);
+void regmap__memory_enter_general(struct memory *memory);
 
 /* ---- for the files of memory ---------------------------------------------------------------------- */
 
@@ -93,6 +101,12 @@ static inline bool part_has_memory(const struct part *part)
 	return part->kind == PART_RAM || part->kind == PART_FLASH;
 }
 
+/*
+ * Set before a device is made: its memory isn't mapped directly, and every access to it is counted and
+ * seen by regmap_device_watch(), as those to registers are.
+ */
+extern bool regmap__memory_is_watched;
+
 /* The innermost region at an address, NULL: none; @last: where that answer ends. AS-Safe. */
 struct part *regmap__part_at(const struct memory *memory, uint64_t address, uint64_t *last);
 
@@ -148,7 +162,8 @@ int regmap__flash_take(struct part *part, uint64_t address, uint8_t *host, unsig
                        uint64_t value);
 extern const struct regmap_device_ops regmap__flash_ops; /* ctx: the part */
 
-/* narrow.c, bitband.c: ctx: the part */
+/* mmio.c, narrow.c, bitband.c: ctx: the part */
+extern const struct regmap_device_ops regmap__mmio_ops;
 extern const struct regmap_device_ops regmap__narrow_ops;
 extern const struct regmap_device_ops regmap__bitband_ops;
 extern const struct regmap_device_ops regmap__reversed_ops;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "memory.h"
 #include "registers_access.h"
 
 static uint64_t ones(unsigned bits)
@@ -234,14 +235,18 @@ int regmap_device_attach(struct regmap_device *device, const char *name,
 	to = find_attached(device, &place);
 	if (!to)
 		return -EINVAL;
+	err = model ? regmap__memory_leave_general(device->memory) : 0;
+	if (err)
+		return err;
 	attach(device->regs, to, model, ctx);
+	if (!model)
+		regmap__memory_enter_general(device->memory);
 	return 0;
 }
 
-int regmap_device_watch(struct regmap_device *device, regmap_watch_fn watch, void *ctx)
+static void set_watch(struct regs *r, regmap_watch_fn watch, void *ctx)
 {
 	struct hold hold __attribute__((cleanup(regmap__regs_unlock))) = NOT_HELD;
-	struct regs *r = device->regs;
 
 	regmap__regs_lock(r, &hold);
 	if (watch && !r->watch)
@@ -250,6 +255,17 @@ int regmap_device_watch(struct regmap_device *device, regmap_watch_fn watch, voi
 		atomic_fetch_sub(&r->attention, 1);
 	r->watch = watch;
 	r->watch_ctx = ctx;
+}
+
+int regmap_device_watch(struct regmap_device *device, regmap_watch_fn watch, void *ctx)
+{
+	int err = watch ? regmap__memory_leave_general(device->memory) : 0;
+
+	if (err)
+		return err;
+	set_watch(device->regs, watch, ctx);
+	if (!watch)
+		regmap__memory_enter_general(device->memory);
 	return 0;
 }
 

@@ -16,6 +16,7 @@
 
 #include "../arch/x86_64/syscall.h"
 #include "launch.h"
+#include "memory.h"
 #include "witness.h"
 
 enum { FAILED = 125 }; /* as that of `regmap run` itself */
@@ -112,7 +113,10 @@ static void make_and_map(struct witness *w)
 		         "REGMAP_DEVICE_OFFSET=%s is not a number: write 0x100000000", offset);
 		give_up(-EINVAL, &error);
 	}
+	regmap__memory_is_watched = wish("REGMAP_DEVICE_MEMORY");
 	err = regmap__launch(&launch, &w->device, &error);
+	if (!err && regmap__memory_is_watched)
+		err = regmap_signal_stacks(0); /* a stack may lie in it */
 	if (!err)
 		err = w->offset ? regmap_device_map(w->device, w->offset, &error) :
 		                  regmap_device_adopt(w->device, &error);

@@ -34,9 +34,17 @@ void regmap__regs_reset(struct regs *regs);
 
 /* A flash's program_if; regions without one: true. */
 bool regmap__regs_may_program(struct regs *regs, const struct regmap_region *region);
-/* It took @value at @address: rules "on program". */
+/* A write to a flash, and what was there. */
+struct programming {
+	uint64_t address, value, old;
+	unsigned width;
+};
+/* Rules "ignore program": it stays as it is. */
+bool regmap__regs_ignore_program(struct regs *regs, const struct regmap_region *region,
+                                 const struct programming *write);
+/* It took that: rules "on program". */
 void regmap__regs_programmed(struct regs *regs, const struct regmap_region *region,
-                             uint64_t address, unsigned width, uint64_t value);
+                             const struct programming *write);
 
 /* Accesses that ended as bus errors. */
 uint64_t regmap__regs_refused(const struct regs *regs);

@@ -8,6 +8,7 @@
 /* What a rule is run for. */
 struct occasion {
 	uint64_t value, old, address;
+	unsigned width; /* of a write to a flash */
 };
 
 /* --- places --- */
@@ -140,6 +141,7 @@ static bool look(struct machine *m, const struct rule_step *step)
 	case RULE_VALUE: push(m, m->occasion->value); return true;
 	case RULE_OLD: push(m, m->occasion->old); return true;
 	case RULE_ADDRESS: push(m, m->occasion->address); return true;
+	case RULE_WIDTH: push(m, m->occasion->width); return true;
 	case RULE_NOT: *m->top = !*m->top; return true;
 	case RULE_INVERT: *m->top = ~*m->top; return true;
 	case RULE_NEGATE: *m->top = -*m->top; return true;
@@ -261,6 +263,7 @@ static void wait_for(const struct machine *m, const struct rule_step *step)
 	w->value = m->occasion->value;
 	w->old = m->occasion->old;
 	w->address = m->occasion->address;
+	w->width = m->occasion->width;
 	if (!atomic_exchange(&w->is_on, true))
 		atomic_fetch_add(&m->regs->pending, 1);
 }
@@ -353,7 +356,7 @@ void regmap__rules_run_due(struct regs *r)
 		return;
 	for (size_t i = 0; i < s->wait_count; i++) {
 		struct wait *w = &s->waits[i];
-		const struct occasion then = {w->value, w->old, w->address};
+		const struct occasion then = {w->value, w->old, w->address, w->width};
 
 		if (w->left || !atomic_exchange(&w->is_on, false))
 			continue;
@@ -423,10 +426,18 @@ void regmap__rules_after_read(const struct bus_access *a, uint64_t old, uint64_t
 	}
 }
 
-/* What an access of some bits leaves of the others. */
-static uint64_t merged(uint64_t old, uint64_t value, uint64_t mask)
+/*
+ * What a write of some bits is as one of the whole: the others are written so that nothing comes of it.
+ * Without that, one byte written to a register of 1-to-clear bits would clear those beside it.
+ */
+static uint64_t whole(const struct cell *c, uint64_t old, uint64_t value, uint64_t mask)
 {
-	return (old & ~mask) | (value & mask);
+	const struct write_masks *m = &c->masks;
+	uint64_t ones = m->one_clears | m->one_sets | m->one_toggles;
+	uint64_t zeros = m->zero_clears | m->zero_sets | m->zero_toggles;
+	uint64_t quiet = (old & c->readable & ~ones) | zeros;
+
+	return (quiet & ~mask) | (value & mask);
 }
 
 int regmap__rules_before_write(const struct bus_access *a, uint64_t value, uint64_t *mask)
@@ -435,7 +446,7 @@ int regmap__rules_before_write(const struct bus_access *a, uint64_t value, uint6
 	struct regs *r = a->regs;
 	uint64_t old = atomic_load(c->stored), ignored = 0;
 
-	value = merged(old, value, a->mask);
+	value = whole(c, old, value, a->mask);
 	for (uint32_t i = 0; i < c->event_count; i++) {
 		const struct event *e = &c->events[i];
 		const struct linked *l = &r->rules->rules[e->rule];
@@ -485,7 +496,7 @@ void regmap__rules_after_write(const struct bus_access *a, uint64_t old, uint64_
 
 	regmap__rules_changed(r, a->cell, old ^ atomic_load(c->stored));
 	is = atomic_load(c->stored);
-	value = merged(old, value, mask);
+	value = whole(c, old, value, mask);
 	for (uint32_t i = 0; i < c->event_count; i++) {
 		const struct event *e = &c->events[i];
 		const struct linked *l = &r->rules->rules[e->rule];
@@ -548,23 +559,45 @@ bool regmap__regs_may_program(struct regs *r, const struct regmap_region *region
 	return !l->rule || evaluate(r, l, l->rule->body, &none);
 }
 
-void regmap__regs_programmed(struct regs *r, const struct regmap_region *region, uint64_t address,
-                             unsigned width, uint64_t value)
+/* Rules of one kind about a region that hold: are there any, and their steps if they have some. */
+static bool run_program_rules(struct regs *r, enum rule_kind kind,
+                              const struct regmap_region *region, const struct programming *write)
 {
-	const struct occasion o = {value, 0, address};
-	struct hold hold __attribute__((cleanup(regmap__regs_unlock))) = NOT_HELD;
+	const struct occasion o = {write->value, write->old, write->address, write->width};
+	bool is_any = false;
 
-	(void)width;
-	if (!r->rules)
-		return;
-	regmap__regs_lock(r, &hold);
 	for (size_t i = 0; i < r->rules->rule_count; i++) {
 		const struct linked *l = &r->rules->rules[i];
 
-		if (l->rule->kind == RULE_ON_PROGRAM &&
-		    (!l->rule->region || l->rule->region == region) && holds(r, l, &o))
-			run(r, l, l->rule->body, &o);
+		if (l->rule->kind != kind || (l->rule->region && l->rule->region != region) ||
+		    !holds(r, l, &o))
+			continue;
+		is_any = true;
+		run(r, l, l->rule->body, &o);
 	}
+	return is_any;
+}
+
+bool regmap__regs_ignore_program(struct regs *r, const struct regmap_region *region,
+                                 const struct programming *write)
+{
+	struct hold hold __attribute__((cleanup(regmap__regs_unlock))) = NOT_HELD;
+
+	if (!r->rules)
+		return false;
+	regmap__regs_lock(r, &hold);
+	return run_program_rules(r, RULE_IGNORE_PROGRAM, region, write);
+}
+
+void regmap__regs_programmed(struct regs *r, const struct regmap_region *region,
+                             const struct programming *write)
+{
+	struct hold hold __attribute__((cleanup(regmap__regs_unlock))) = NOT_HELD;
+
+	if (!r->rules)
+		return;
+	regmap__regs_lock(r, &hold);
+	run_program_rules(r, RULE_ON_PROGRAM, region, write);
 	regmap__regs_unlock(&hold);
 	regmap__models_told(r);
 }

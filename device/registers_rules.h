@@ -33,6 +33,7 @@ struct wait {
 	uint32_t left; /* accesses */
 	uint32_t rule, step;
 	uint64_t value, old, address;
+	unsigned width;
 	struct unit *unit; /* whose accesses count */
 };
 

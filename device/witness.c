@@ -30,32 +30,41 @@ static bool is_smaller(const struct thing *a, const struct thing *b)
 }
 
 /* Of things at the same distance the innermost counts: it says most. */
-static void consider(struct around *around, uint64_t guest, const struct thing *thing)
+static void consider(struct around *around, uint64_t address, const struct thing *thing)
 {
 	struct thing *below = &around->below, *above = &around->above;
 
-	if (thing->last < guest && (!below->name || thing->last > below->last ||
-	                            (thing->last == below->last && is_smaller(thing, below))))
+	if (thing->last < address && (!below->name || thing->last > below->last ||
+	                              (thing->last == below->last && is_smaller(thing, below))))
 		*below = *thing;
-	if (thing->first > guest && (!above->name || thing->first < above->first ||
-	                             (thing->first == above->first && is_smaller(thing, above))))
+	if (thing->first > address && (!above->name || thing->first < above->first ||
+	                               (thing->first == above->first && is_smaller(thing, above))))
 		*above = *thing;
 }
 
-static void look_around(const struct regmap_layout *layout, uint64_t guest, struct around *around)
+/* In addresses of the process. */
+static struct thing place_thing(const char *name, uint64_t first, uint64_t length)
 {
+	return (struct thing){name, first, first + (length - 1)};
+}
+
+static void look_around(const struct regmap_layout *layout, uint64_t offset, uint64_t address,
+                        struct around *around)
+{
+	struct thing thing;
+
 	memset(around, 0, sizeof(*around));
 	for (size_t i = 0; i < layout->region_count; i++) {
 		const struct regmap_region *r = layout->regions[i];
 
-		consider(around, guest,
-		         &(struct thing){r->name, r->address, r->address + (r->length - 1)});
+		thing = place_thing(r->name, r->address + offset, r->length);
+		consider(around, address, &thing);
 	}
 	for (size_t i = 0; i < layout->peripheral_count; i++) {
 		const struct regmap_peripheral *p = layout->peripherals[i];
 
-		consider(around, guest,
-		         &(struct thing){p->name, p->address, p->address + (p->length - 1)});
+		thing = place_thing(p->name, p->address + offset, p->length);
+		consider(around, address, &thing);
 	}
 }
 
@@ -73,15 +82,15 @@ static void put_size(struct text *t, uint64_t bytes)
 }
 
 static void put_nothing(struct text *t, const struct regmap_layout *layout, uint64_t offset,
-                        uint64_t guest)
+                        uint64_t address)
 {
 	struct around around;
 
-	look_around(layout, guest, &around);
+	look_around(layout, offset, address, &around);
 	put(t, " is nothing");
 	if (around.below.name) {
 		put(t, ": ");
-		put_hex(t, guest - around.below.last - 1);
+		put_hex(t, address - around.below.last - 1);
 		put(t, " behind ");
 		put(t, around.below.name);
 		put(t, "'s ");
@@ -91,7 +100,7 @@ static void put_nothing(struct text *t, const struct regmap_layout *layout, uint
 		put(t, around.below.name ? "; the next is " : ": the first is ");
 		put(t, around.above.name);
 		put(t, " at ");
-		put_address(t, around.above.first + offset);
+		put_address(t, around.above.first);
 	}
 }
 
@@ -116,29 +125,29 @@ void regmap__witness_describe(const struct regmap_layout *layout, uint64_t offse
 		put(&t, " is ");
 		put(&t, regmap_layout_describe(layout, guest, name, sizeof(name)));
 	} else {
-		put_nothing(&t, layout, offset, guest);
+		put_nothing(&t, layout, offset, address);
 	}
 	*t.at = 0;
 }
 
 /* --- what the trap asks --- */
 
-static bool is_near(uint64_t guest)
+static bool is_near(uint64_t address)
 {
-	const struct regmap_layout *layout = regmap__witness.layout;
+	const struct witness *w = &regmap__witness;
 	struct around around;
 
-	if (is_something(layout, guest))
+	if (is_something(w->layout, address - w->offset))
 		return true;
-	look_around(layout, guest, &around);
-	return (around.below.name && guest - around.below.last <= NEAR) ||
-	       (around.above.name && around.above.first - guest <= NEAR);
+	look_around(w->layout, w->offset, address, &around);
+	return (around.below.name && address - around.below.last <= NEAR) ||
+	       (around.above.name && around.above.first - address <= NEAR);
 }
 
 /* A program that handles faults far away from the device does that for reasons of its own. */
 static bool minds(uint64_t address, bool handled)
 {
-	return !handled || is_near(address - regmap__witness.offset);
+	return !handled || is_near(address);
 }
 
 static bool describe(uint64_t address, char *to, size_t size)
@@ -147,10 +156,25 @@ static bool describe(uint64_t address, char *to, size_t size)
 	return true;
 }
 
+/* The trace has it, too. */
+static void note(uint64_t rip, const struct em_range *range)
+{
+	const struct witness *w = &regmap__witness;
+	unsigned bytes = range->access ? (unsigned)range->length : 0;
+	char words[192];
+
+	if (!w->is_traced)
+		return;
+	describe(range->address, words, sizeof(words));
+	regmap__trace_stray(&w->trace, rip, range->address - w->offset, bytes,
+	                    range->access & EM_WRITE, words);
+}
+
 static const struct stray_expert expert = {
 	.label = "device",
 	.minds = minds,
 	.describe = describe,
+	.note = note,
 	.last_words = regmap__witness_end,
 };
 

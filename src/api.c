@@ -16,6 +16,7 @@
 #include "thread.h"
 #include "trap.h"
 #include "view.h"
+#include "window.h"
 #include "../emulator/emulator.h"
 
 enum {
@@ -383,6 +384,35 @@ int regmap_unmap(struct regmap_window *window)
 	regmap__maplock_release();
 	errno = saved;
 	return 0;
+}
+
+/* Whoever pins the window from here on finds the flags as they are now: a pin comes before the look. */
+static int change_general(struct regmap_window *w, bool general, struct pin *wait)
+{
+	uint8_t flags = (uint8_t)(w->flags & ~REGMAP_GENERAL);
+	int err = regmap__maplock_repair();
+
+	if (err)
+		return err;
+	if (!regmap__window_is_live(w) || window_ops(w) != &regmap__backing_device)
+		return -EINVAL;
+	if (!general && !regmap__drain_announce(wait, w))
+		return -EDEADLK;
+	__atomic_store_n(&w->flags, general ? flags | REGMAP_GENERAL : flags, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+int regmap__window_set_general(struct regmap_window *window, bool general)
+{
+	struct pin wait;
+	int err;
+
+	regmap__maplock_take();
+	err = change_general(window, general, &wait);
+	regmap__maplock_release();
+	if (!err && !general)
+		regmap__drain(&wait, window);
+	return err;
 }
 
 /* --- access without a fault --- */

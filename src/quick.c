@@ -231,6 +231,12 @@ static bool is_one_piece(uint64_t address, size_t size)
 	return !(size & (size - 1)) && !(address & (size - 1));
 }
 
+/* It may be changed: so by a window that is pinned. */
+static bool is_general(const struct regmap_window *w)
+{
+	return __atomic_load_n(&w->flags, __ATOMIC_RELAXED) & REGMAP_GENERAL;
+}
+
 /* What the access finds, pinned, is a device, if anything. */
 static enum quick on_device(const struct quick_access *q, struct access *at, unsigned how)
 {
@@ -240,7 +246,7 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
 	if (p->compiled.divides || !window_ops(at->window)->piece ||
 	    !is_one_piece(at->address, p->size))
 		return QUICK_NO;
-	if (how & QUICK_GENERAL && !(at->window->flags & REGMAP_GENERAL))
+	if (how & QUICK_GENERAL && !is_general(at->window))
 		return QUICK_VECTOR;
 	if (!(p->access & EM_WRITE))
 		return read_device(q, at);
@@ -705,7 +711,7 @@ enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane,
 		return on_memory(p, gpr, &frame->flags, &at, f);
 	if (!is_device_move(p, &at))
 		return QUICK_NO;
-	if (general_only != !!(at.window->flags & REGMAP_GENERAL))
+	if (general_only != is_general(at.window))
 		return general_only ? QUICK_VECTOR : QUICK_NO;
 	regmap__pin_note_origin_of(&at.pin, gpr[CPU_RSP], frame->rip, (uint32_t)lane->tid);
 	return call_device(p, gpr, &frame->flags, &at, lane->error, failure);

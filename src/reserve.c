@@ -42,6 +42,7 @@ struct range {
 	struct range *left, *right; /* right: the next free one, too */
 };
 
+atomic_uint regmap__reserve_silence;
 static struct range *ranges, *free_ranges;
 static unsigned count;
 static unsigned fresh; /* how many of the newest slab's ranges were never used */
@@ -496,7 +497,7 @@ int regmap__reserve_take(uint64_t start, uint64_t last, const char *name)
 		err = -EADDRINUSE;
 	else if (clip_to_user(&first, &to))
 		err = take_pages(first, to);
-	if (err)
+	if (err && !atomic_load(&regmap__reserve_silence))
 		report(start, last, name);
 	return err;
 }

@@ -12,6 +12,7 @@
 #ifndef SRC_RESERVE_H
 #define SRC_RESERVE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -22,6 +23,8 @@ enum { RESERVE_PAGE = 4096 };
  * the program has something there (said on stderr). On failure nothing more is owned than before.
  */
 int regmap__reserve_take(uint64_t start, uint64_t last, const char *name);
+/* Not 0: somebody calls who says it himself. */
+extern atomic_uint regmap__reserve_silence;
 /*
  * Give back those of these bytes' pages that no window in the table touches, and bridges beside
  * them.

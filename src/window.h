@@ -17,6 +17,12 @@
  */
 bool regmap__window_meets(uint64_t address, uint64_t length);
 
+/*
+ * REGMAP_GENERAL, changed afterwards. To take it away waits until no access of another thread relies on it. 0;
+ * -EINVAL not a device's window; -EDEADLK as regmap_unmap(), and it stays as it was. AS-Unsafe.
+ */
+int regmap__window_set_general(struct regmap_window *window, bool general);
+
 /* For reports: the window that holds the address, or the nearest below and above. AS-Safe. */
 struct window_info {
 	char name[40];

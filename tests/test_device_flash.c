@@ -214,6 +214,108 @@ static void test_flash_that_is_read_in_words(void **state)
 	regmap_device_free(d);
 }
 
+/* ---- a controller ---- */
+
+#define CR 0x40022010
+#define SR 0x4002200c
+#define AR 0x40022014
+
+enum { PG = 1, PER = 2, STRT = 0x40, EOP = 0x20 };
+
+/* What an STM32F1 does, as its description says it. */
+static struct regmap_device *controlled(void)
+{
+	static const struct regmap_flash_sector pages[] = {{KB, 64}};
+	static const struct regmap_field pg = {.name = "PG", .lsb = 0, .width = 1};
+	static const struct regmap_field per = {.name = "PER", .lsb = 1, .width = 1};
+	static const struct regmap_field strt = {.name = "STRT", .lsb = 6, .width = 1};
+	static const struct regmap_field eop = {.name = "EOP", .lsb = 5, .width = 1};
+	static const struct regmap_field *const cr_fields[] = {&pg, &per, &strt};
+	static const struct regmap_field *const sr_fields[] = {&eop};
+	static const struct regmap_register sr = {.name = "SR",
+	                                          .offset = 0xc,
+	                                          .width = 4,
+	                                          .fields = sr_fields,
+	                                          .field_count = 1};
+	static const struct regmap_register cr = {.name = "CR",
+	                                          .offset = 0x10,
+	                                          .width = 4,
+	                                          .fields = cr_fields,
+	                                          .field_count = 3};
+	static const struct regmap_register ar = {.name = "AR", .offset = 0x14, .width = 4};
+	static const struct regmap_register *const registers[] = {&sr, &cr, &ar};
+	static const struct regmap_peripheral flash = {.name = "FLASH",
+	                                               .address = 0x40022000,
+	                                               .length = KB,
+	                                               .registers = registers,
+	                                               .register_count = 3};
+	struct regmap_layout *layout = t_layout();
+
+	t_region(layout,
+	         &(struct regmap_region)T_REGION(FLASH, "Flash", FLASH, 64 * KB, T_R,
+	                                         .sectors = pages, .sector_count = 1,
+	                                         .flash_policy = REGMAP_FLASH_CONTROLLER,
+	                                         .program_if = "FLASH.CR.PG", .program_width = 2));
+	assert_int_equal(regmap_layout_add_peripheral(layout, &flash, NULL), 0);
+	assert_int_equal(regmap_layout_add_rule(
+				 layout, "FLASH",
+				 "on set CR.STRT: erase(CR.PER ? AR : 0x08000000); SR.EOP = 1; "
+				 "CR.STRT = 0",
+				 NULL),
+	                 0);
+	assert_int_equal(regmap_layout_add_rule(layout, "FLASH",
+	                                        "on program Flash: SR.EOP = 1; AR = address", NULL),
+	                 0);
+	return mapped(t_device(layout));
+}
+
+static void test_flash_is_programmed_while_its_controller_says_so(void **state)
+{
+	struct regmap_device *d = controlled();
+
+	(void)state;
+	assert_int_equal(fate_of_store(FLASH), SIGBUS);
+	assert_int_equal(regmap_device_write(d, FLASH, "ab", 2), -EIO);
+	*word(CR) = PG;
+	*half(FLASH + 6) = 0x1234;
+	assert_int_equal(*word(FLASH + 4), 0x1234ffff);
+	assert_int_equal(fate_of_store(FLASH), SIGBUS); /* not of 32 bits */
+	*word(CR) = 0;
+	assert_int_equal(fate_of_store(FLASH), SIGBUS);
+	regmap_device_free(d);
+}
+
+static void test_flash_tells_its_controller_what_it_took(void **state)
+{
+	struct regmap_device *d = controlled();
+
+	(void)state;
+	*word(CR) = PG;
+	assert_int_equal(*word(SR), 0);
+	*half(FLASH + 10) = 0;
+	assert_int_equal(*word(SR), EOP);
+	assert_int_equal(*word(AR), FLASH + 10);
+	regmap_device_free(d);
+}
+
+static void test_flash_is_erased_by_pages_through_its_controller(void **state)
+{
+	struct regmap_device *d = controlled();
+
+	(void)state;
+	fill(d, FLASH, 0, 64 * KB);
+	*word(CR) = PER;
+	*word(AR) = FLASH + 5 * KB + 4;
+	*word(CR) = PER | STRT;
+	assert_int_equal(*word(SR), EOP);
+	assert_int_equal(*word(CR), PER);
+	assert_int_equal(*word(FLASH + 5 * KB - 4), 0);
+	assert_int_equal(*word(FLASH + 5 * KB), 0xffffffff);
+	assert_int_equal(*word(FLASH + 6 * KB - 4), 0xffffffff);
+	assert_int_equal(*word(FLASH + 6 * KB), 0);
+	regmap_device_free(d);
+}
+
 /* ---- erasing ---- */
 
 static void test_flash_erases_ranges(void **state)
@@ -457,6 +559,9 @@ int main(void)
 		T(reads_are_free),
 		T(through_an_alias_is_programmed_alike),
 		T(that_is_read_in_words),
+		T(is_programmed_while_its_controller_says_so),
+		T(tells_its_controller_what_it_took),
+		T(is_erased_by_pages_through_its_controller),
 		T(erases_ranges),
 		T(erases_the_sector_of_an_address),
 		T(without_sectors_is_one),

@@ -51,7 +51,7 @@ static void clear(uint64_t at, uint32_t bits)
 static unsigned wait_for(uint64_t at, uint32_t mask, uint32_t value)
 {
 	for (unsigned i = 1; i <= POLLS; i++)
-		if ((in(at) & mask) == value)
+		if ((in(at)&mask) == value)
 			return i;
 	fail_msg("0x%llx never becomes 0x%x in 0x%x: it is 0x%x", (unsigned long long)at, value,
 	         mask, in(at));
@@ -135,7 +135,10 @@ static void test_f1_ready_bits_follow_their_enables_both_ways(void **state)
 	static const struct {
 		uint32_t at;
 		int on, ready;
-	} clocks[] = {{F1_RCC, 0, 1}, {F1_RCC, 16, 17}, {F1_RCC, 24, 25}, {F1_RCC + 0x20, 0, 1},
+	} clocks[] = {{F1_RCC, 0, 1},
+	              {F1_RCC, 16, 17},
+	              {F1_RCC, 24, 25},
+	              {F1_RCC + 0x20, 0, 1},
 	              {F1_RCC + 0x24, 0, 1}};
 
 	(void)state;
@@ -346,20 +349,21 @@ static void test_f1_flash_is_busy_and_tells_the_end(void **state)
 	wait_for(F1_FLASH + 0xc, 1 << 5 | 1, 1 << 5);
 }
 
-static void test_f1_flash_does_not_program_what_is_not_erased(void **state)
+static void test_f1_flash_programs_what_is_erased(void **state)
 {
 	(void)state;
 	f1_unlock();
 	f1_program(0x08000400, 0xff0f);
-	assert_int_equal(in(F1_FLASH + 0xc) & 1 << 2, 0);
+	assert_int_equal(in(F1_FLASH + 0xc), 1 << 5);
+	out(F1_FLASH + 0xc, 1 << 5);
 	f1_program(0x08000400, 0xf0f0);
-	assert_int_equal(half(0x08000400), 0xff0f);
-	assert_int_equal(in(F1_FLASH + 0xc) & 1 << 2, 1 << 2); /* PGERR */
+	assert_int_equal(half(0x08000400), 0xf000);   /* no bit is set again */
+	assert_int_equal(in(F1_FLASH + 0xc), 1 << 2); /* PGERR, and no EOP */
 	out(F1_FLASH + 0xc, 1 << 2);
-	assert_int_equal(in(F1_FLASH + 0xc) & 1 << 2, 0);
+	assert_int_equal(in(F1_FLASH + 0xc), 0);
 	f1_program(0x08000400, 0); /* zero always goes */
 	assert_int_equal(half(0x08000400), 0);
-	assert_int_equal(in(F1_FLASH + 0xc) & 1 << 2, 0);
+	assert_int_equal(in(F1_FLASH + 0xc), 1 << 5);
 }
 
 static void test_f1_flash_protected_pages_stay(void **state)
@@ -371,6 +375,10 @@ static void test_f1_flash_protected_pages_stay(void **state)
 	f1_erase(0x08001000);
 	assert_int_equal(half(0x08001000), 0x1234);
 	assert_int_equal(in(F1_FLASH + 0xc) & 1 << 4, 1 << 4); /* WRPRTERR */
+	out(F1_FLASH + 0xc, 1 << 5 | 1 << 4);
+	f1_program(0x08001002, 0x5678);
+	assert_int_equal(half(0x08001002), 0xffff);
+	assert_int_equal(in(F1_FLASH + 0xc), 1 << 4);
 	out(F1_FLASH + 0xc, 1 << 4);
 	f1_erase(0x08000000);
 	assert_int_equal(in(F1_FLASH + 0xc) & 1 << 4, 0);
@@ -418,9 +426,9 @@ static void f4_program(uint32_t at, uint32_t value)
 
 static void test_f4_flash_programs_words_and_erases_sectors(void **state)
 {
-	static const uint32_t starts[] = {0x00000, 0x04000, 0x08000, 0x0c000, 0x10000, 0x20000,
-	                                  0x40000, 0x60000, 0x80000, 0xa0000, 0xc0000, 0xe0000,
-	                                  0x100000};
+	static const uint32_t starts[] = {0x00000, 0x04000, 0x08000, 0x0c000, 0x10000,
+	                                  0x20000, 0x40000, 0x60000, 0x80000, 0xa0000,
+	                                  0xc0000, 0xe0000, 0x100000};
 
 	(void)state;
 	assert_int_equal(in(F4_FLASH + 0x10), 0x80000000);
@@ -452,6 +460,19 @@ static void test_f4_flash_end_is_told_if_asked_for(void **state)
 	assert_int_equal(in(F4_FLASH + 0xc), 0);
 }
 
+static void test_f4_flash_width_is_what_psize_says(void **state)
+{
+	(void)state;
+	f4_unlock();
+	for (unsigned psize = 0; psize < 4; psize++) {
+		out(F4_FLASH + 0x10, psize << 8 | 1);
+		out(0x08000000 + 4 * psize, psize);
+		wait_for(F4_FLASH + 0xc, 1 << 16, 0);
+		assert_int_equal(in(F4_FLASH + 0xc), psize < 2 ? 1 << 6 : 0); /* PGPERR */
+		out(F4_FLASH + 0xc, 1 << 6);
+	}
+}
+
 static void test_f4_flash_protected_sectors_stay(void **state)
 {
 	(void)state;
@@ -461,9 +482,17 @@ static void test_f4_flash_protected_sectors_stay(void **state)
 	out(F4_FLASH + 8, 0x4c5d6e7f);
 	assert_int_equal(in(F4_FLASH + 0x14) & 1, 0);
 	clear(F4_FLASH + 0x14, 1 << 17); /* sector 1 */
-	f4_erase(1);
+	out(F4_FLASH + 0x10, 1 << 16 | 1 << 3 | 1 << 1);
 	assert_int_equal(in(0x08004000), 0x12345678);
-	assert_int_equal(in(F4_FLASH + 0xc) & 1 << 4, 1 << 4);
+	assert_int_equal(in(F4_FLASH + 0xc), 1 << 4);
+	out(F4_FLASH + 0xc, 1 << 4);
+	f4_program(0x08007ffc, 0);
+	assert_int_equal(in(0x08007ffc), 0xffffffff);
+	assert_int_equal(in(F4_FLASH + 0xc), 1 << 4);
+	out(F4_FLASH + 0xc, 1 << 4);
+	f4_program(0x08008000, 0);
+	assert_int_equal(in(0x08008000), 0);
+	assert_int_equal(in(F4_FLASH + 0xc), 0);
 }
 
 static void test_f429_flash_has_two_banks(void **state)
@@ -590,7 +619,7 @@ static void uart_speaks(uint32_t uart, const char *name)
 	for (const char *c = "Hello"; *c; c++) {
 		wait_for(uart, 1 << 7, 1 << 7);
 		out(uart + 4, *c);
-		assert_int_equal(in(uart) & 0xc0, 0);
+		assert_int_equal(in(uart)&0xc0, 0);
 		assert_int_equal(in(uart + 4), *c);
 	}
 	wait_for(uart, 1 << 6, 1 << 6);
@@ -600,11 +629,11 @@ static void uart_speaks(uint32_t uart, const char *name)
 	poke(sr, 'x');
 	wait_for(uart, 1 << 5, 1 << 5);
 	assert_int_equal(in(uart + 4), 'x');
-	assert_int_equal(in(uart) & 1 << 5, 0);
+	assert_int_equal(in(uart)&1 << 5, 0);
 	clear(uart, 1 << 6);
-	assert_int_equal(in(uart) & 1 << 6, 0);
+	assert_int_equal(in(uart)&1 << 6, 0);
 	set(uart, 1 << 6); /* is not set by writing */
-	assert_int_equal(in(uart) & 1 << 6, 0);
+	assert_int_equal(in(uart)&1 << 6, 0);
 }
 
 static void test_f1_uarts_speak(void **state)
@@ -792,7 +821,7 @@ static void test_f1_adc_calibrates_and_converts(void **state)
 	set(adc + 8, 7 << 17 | 1 << 20 | 1 << 22); /* SWSTART */
 	wait_for(adc, 2, 2);
 	assert_int_equal(in(adc + 0x4c), 0x5a5);
-	assert_int_equal(in(adc) & 2, 0);
+	assert_int_equal(in(adc)&2, 0);
 	out(adc + 8, 1);
 	out(adc, 0);
 	assert_int_equal(in(adc), 0);
@@ -848,7 +877,7 @@ static void timer_counts(uint32_t timer, uint32_t arr)
 	out(timer, 1 | 1 << 3); /* one pulse */
 	out(timer + 0x10, 0);
 	wait_for(timer + 0x10, 1, 1);
-	assert_int_equal(in(timer) & 1, 0);
+	assert_int_equal(in(timer)&1, 0);
 }
 
 static void test_f1_timers_count(void **state)
@@ -892,7 +921,7 @@ static void test_systick_counts_and_its_flag_clears_on_read(void **state)
 	assert_true(now < last && now > 0);
 	for (unsigned ms = 0; ms < 10; ms++) {
 		wait_for(SYSTICK, 1 << 16, 1 << 16);
-		assert_int_equal(in(SYSTICK) & 1 << 16, 0);
+		assert_int_equal(in(SYSTICK)&1 << 16, 0);
 	}
 	while (in(SYSTICK + 8))
 		;
@@ -1193,12 +1222,13 @@ int main(void)
 		F1(f1_flash_programs_half_words_and_erases_pages),
 		F1(f1_flash_takes_half_words_alone),
 		F1(f1_flash_is_busy_and_tells_the_end),
-		F1(f1_flash_does_not_program_what_is_not_erased),
+		F1(f1_flash_programs_what_is_erased),
 		F1(f1_flash_protected_pages_stay),
 		F1(f1_option_bytes_have_their_keys),
 		F407(f4_flash_programs_words_and_erases_sectors),
 		F429(f4_flash_programs_words_and_erases_sectors),
 		F407(f4_flash_end_is_told_if_asked_for),
+		F407(f4_flash_width_is_what_psize_says),
 		F407(f4_flash_protected_sectors_stay),
 		F429(f429_flash_has_two_banks),
 		F1(f1_pins_set_clear_and_read_back),

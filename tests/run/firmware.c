@@ -23,7 +23,7 @@
 #define FLASH_ACR (*(volatile uint32_t *)0x40022000)
 #define SYSTICK_CTRL (*(volatile uint32_t *)0xE000E010)
 
-static int clock_init(void)
+__attribute__((noinline)) static int clock_init(void)
 {
 	RCC_CR |= 1u << 16;
 	while (!(RCC_CR & 1u << 17))
@@ -134,6 +134,7 @@ static void catch (int signo)
 /* Until a signal comes. */
 static int loop(void)
 {
+	RCC_UNKNOWN++;
 	puts("looping");
 	fflush(stdout);
 	while (!caught)
