@@ -63,7 +63,9 @@ struct cli_save {
 	const char *path;
 };
 
-/* What the options said. Options that may be repeated are lists of argc entries at most. */
+enum { CLI_REPEATS = 64 }; /* of an option */
+
+/* What the options said. */
 struct cli {
 	const struct cli_command *command;
 	bool json, color;
@@ -73,11 +75,11 @@ struct cli {
 	unsigned width; /* bytes; 0: not said */
 	const char *format, *to, *output, *svg;
 	unsigned columns; /* 0: as the terminal */
-	const char **overlays;
+	const char *overlays[CLI_REPEATS];
 	size_t overlay_count;
-	struct cli_image *images;
+	struct cli_image images[CLI_REPEATS];
 	size_t image_count;
-	struct cli_save *saves;
+	struct cli_save saves[CLI_REPEATS];
 	size_t save_count;
 	char **arguments; /* what is no option */
 	int argument_count;
