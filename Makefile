@@ -42,7 +42,7 @@ DEPS += libclang-rt-14-dev   # its sanitizers, and libFuzzer
 DEPS += clang-format         # format, format-check
 DEPS += clang-tidy           # tidy
 DEPS += mandoc               # docs: lints the man pages
-DEPS += python3              # bench-compare, plots
+DEPS += python3              # check-cli, bench-compare, plots
 DEPS += python3-jsonschema   # tests: devices/regmap.schema.json against the templates
 DEPS += jq                   # test-bench reads the benchmark's JSON with it
 DEPS += libunicorn-dev       # bench: another way to the same end, measured beside ours (so are
@@ -221,8 +221,8 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all lib programs check test check-run joy bench bench-compare plots sanitize soak fuzz fuzz-keep coverage format format-check \
 	tidy docs install uninstall dist clean help deps check-abi check-headers check-install \
-	check-sigsafe check-stack check-firmware check-readme check-run sigsafe-list check-static check-musl check-asan \
-	check-threads matrix matrix-quick \
+	check-sigsafe check-stack check-cli check-firmware check-readme check-run sigsafe-list check-static check-musl \
+	check-asan check-threads matrix matrix-quick \
 	results FORCE
 
 ## all: the library and the regmap command (default); lib: the library alone
@@ -462,7 +462,7 @@ RUN_CHECKS := run/check-abi run/check-headers run/check-install run/check-sigsaf
 	run/check-general run/check-binding run/check-stack run/test-hygiene run/test-bench run/preload run/check-static \
 	run/check-musl run/check-asan
 ifeq ($(DEVICES),1)
-RUN_CHECKS += run/check-firmware run/check-readme run/check-run
+RUN_CHECKS += run/check-cli run/check-firmware run/check-readme run/check-run
 endif
 .PHONY: $(RUN_TESTS) $(RUN_EXAMPLES) $(RUN_DEMOS) $(RUN_CHECKS)
 
@@ -559,6 +559,12 @@ check-install: lib
 run/check-install: lib | results
 	+@$(CASE) check-install -- env $(CHECK_INSTALL)
 
+## check-cli: the regmap command end to end, in a pipe and in a pseudo-terminal; golden outputs are tests/cli/*.out
+CHECK_CLI = python3 scripts/check-cli $(OUT)
+check-cli: all
+	@$(CHECK_CLI)
+run/check-cli: all | results
+	@$(CASE) check-cli -- $(CHECK_CLI)
 ## check-firmware: Arm sources by each compiler, standard and level of optimisation; check-readme: its commands
 CHECK_FIRMWARE = MAKE='$(MAKE)' CPPFLAGS='$(CPPFLAGS)' bash scripts/check-firmware $(OUT)
 CHECK_README = bash scripts/check-readme $(OUT) README.md

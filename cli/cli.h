@@ -63,7 +63,9 @@ struct cli_save {
 	const char *path;
 };
 
-/* What the options said. Options that may be repeated are lists of argc entries at most. */
+enum { CLI_REPEATS = 64 }; /* of an option */
+
+/* What the options said. */
 struct cli {
 	const struct cli_command *command;
 	bool json, color;
@@ -73,11 +75,11 @@ struct cli {
 	unsigned width; /* bytes; 0: not said */
 	const char *format, *to, *output, *svg;
 	unsigned columns; /* 0: as the terminal */
-	const char **overlays;
+	const char *overlays[CLI_REPEATS];
 	size_t overlay_count;
-	struct cli_image *images;
+	struct cli_image images[CLI_REPEATS];
 	size_t image_count;
-	struct cli_save *saves;
+	struct cli_save saves[CLI_REPEATS];
 	size_t save_count;
 	char **arguments; /* what is no option */
 	int argument_count;
@@ -110,6 +112,8 @@ _Noreturn void cli_usage(const struct cli *cli, const char *format, ...)
 void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* malloc() that doesn't fail. */
 void *cli_alloc(size_t size);
+/* Before all output: keeps what the system says of it. */
+void cli_start(void);
 /* What main() returns: notices a full disk. @code unless writing failed. */
 int cli_end(int code);
 
@@ -176,6 +180,8 @@ struct regmap_layout *cli_layout(const struct cli *cli, const char *name_or_file
 /* With the images. */
 struct regmap_device *cli_device(const struct cli *cli, const struct regmap_layout *layout);
 const char *const *cli_template_names(void); /* NULL at the end */
+/* Its name, or "(no name)". */
+const char *cli_layout_name(const struct regmap_layout *layout);
 /* With the overlays; @format is REGMAP_FORMAT_AUTO unless it must be that. */
 struct regmap_layout *cli_layout_of_template(const struct cli *cli, const char *name);
 struct regmap_layout *cli_layout_of_file(const struct cli *cli, const char *path,

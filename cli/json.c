@@ -71,7 +71,9 @@ static unsigned put_character(FILE *to, const unsigned char *s)
 		fputc(*s, to);
 	} else {
 		n = sequence(s);
-		if (n)
+		if (n == 2 && s[0] == 0xc2 && s[1] < 0xa0) /* terminals obey these */
+			fprintf(to, "\\u%04x", s[1]);
+		else if (n)
 			fwrite(s, 1, n, to);
 		else
 			fputs("\\ufffd", to);

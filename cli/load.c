@@ -88,6 +88,11 @@ struct regmap_layout *cli_layout(const struct cli *cli, const char *name_or_file
 	return cli_layout_of_file(cli, name_or_file, REGMAP_FORMAT_AUTO);
 }
 
+const char *cli_layout_name(const struct regmap_layout *layout)
+{
+	return *layout->name ? layout->name : "(no name)";
+}
+
 /* ---- devices --------------------------------------------------------------------------------------- */
 
 /* Where it isn't said, a raw image would go to 0, which nobody means. */
@@ -178,12 +183,16 @@ static _Noreturn void no_place(const struct cli *cli, const struct regmap_layout
 	}
 	if (found)
 		wrong = text + (dot - known) + 1;
-	perhaps = cli_suggest(wrong, names_in(layout, found ? &place : NULL));
+	else if (known)
+		known[strcspn(known, ".")] = 0;
+	perhaps = cli_suggest(found || !known ? wrong : known,
+	                      names_in(layout, found ? &place : NULL));
 	if (perhaps)
-		cli_die(cli, CLI_WRONG, "%s has no '%s': did you mean %.*s%s?", layout->name, text,
-		        (int)(wrong - text), text, perhaps);
+		cli_die(cli, CLI_WRONG, "%s has no '%s': did you mean %.*s%s%s?",
+		        cli_layout_name(layout), text, (int)(wrong - text), text, perhaps,
+		        found ? "" : text + strcspn(text, "."));
 	cli_die(cli, CLI_WRONG, "%s has no '%s': `regmap show --names` lists all that it has",
-	        layout->name, text);
+	        cli_layout_name(layout), text);
 }
 
 static void place_at(const struct regmap_layout *layout, uint64_t address,

@@ -2,7 +2,6 @@
 /* regmap: what can be done with described devices, from the command line. */
 #define _GNU_SOURCE
 #include <locale.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -168,6 +167,7 @@ static int help(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	setlocale(LC_CTYPE, "");
+	cli_start();
 	if (argc < 2) {
 		overview(stderr);
 		return CLI_USAGE;

@@ -15,10 +15,12 @@ enum {
 	LEFT = 150, /* of the bars: addresses come before */
 	ROW = 20,   /* a thing inside of another */
 	INNER_GAP = 9,
-	LEAST = 30,      /* a region */
-	LEAST_FULL = 66, /* one with something inside: room for its name, type and size */
-	STRIP = 190,     /* a region's own name beside what lies inside of it */
-	LETTER = 7,
+	LEAST = 30,       /* a region */
+	LEAST_FULL = 66,  /* one with something inside: room for its name, type and size */
+	LEAST_INNER = 44, /* the same inside of another: name and address */
+	STRIP = 190,      /* a region's own name beside what lies inside of it */
+	LETTER = 7,       /* width of one, on the average */
+	SMALL_LETTER = 6,
 	NAMES = 150, /* what rows have for a name */
 };
 
@@ -100,8 +102,10 @@ static void put_text(FILE *to, const char *s, unsigned most)
 static void label(const struct drawing *d, const char *classes, unsigned x, unsigned y,
                   unsigned height, const char *text, unsigned room)
 {
+	unsigned most = room / (classes[0] == 's' ? SMALL_LETTER : LETTER);
+
 	fprintf(d->to, "<text class=\"%s\" x=\"%u\" y=\"%u\">", classes, x, y + height / 2 + 4);
-	put_text(d->to, text, room / LETTER > 1 ? room / LETTER : 1);
+	put_text(d->to, text, most > 1 ? most : 1);
 	fputs("</text>\n", d->to);
 }
 
@@ -157,6 +161,8 @@ static unsigned bits_of(uint64_t length)
 	return 63 - __builtin_clzll(length | 1);
 }
 
+static unsigned inner_height(const struct map_node *node);
+
 static unsigned height_inside(const struct map_node *node)
 {
 	unsigned height = 0;
@@ -167,11 +173,18 @@ static unsigned height_inside(const struct map_node *node)
 		if (child->kind == MAP_GAP)
 			height += INNER_GAP;
 		else if (child->child_count)
-			height += height_inside(child);
+			height += inner_height(child);
 		else
 			height += ROW;
 	}
 	return height + (node->child_count ? 8 : 0);
+}
+
+static unsigned inner_height(const struct map_node *node)
+{
+	unsigned inside = height_inside(node);
+
+	return inside > LEAST_INNER ? inside : LEAST_INNER;
 }
 
 static unsigned height_of(const struct map_node *node)
@@ -207,9 +220,10 @@ static void rect(const struct drawing *d, const char *class, unsigned x, unsigne
 	        class, x, y, width, height - 1);
 }
 
-static void draw_row(const struct drawing *d, const struct map_node *node, unsigned x, unsigned y)
+static void draw_row(const struct drawing *d, const struct map_node *node, unsigned x, unsigned y,
+                     unsigned right)
 {
-	unsigned right = WIDTH - MARGIN - 4, name = x + 8 + 8 * (d->digits + 4);
+	unsigned name = x + 8 + 8 * (d->digits + 4);
 	unsigned about = name + NAMES, end = right - 90;
 	char size[24];
 
@@ -228,35 +242,35 @@ static void draw_row(const struct drawing *d, const struct map_node *node, unsig
 }
 
 static void draw_inner_gap(const struct drawing *d, const struct map_node *node, unsigned x,
-                           unsigned y)
+                           unsigned y, unsigned right)
 {
 	fputs("<g>", d->to);
 	put_title(d, node);
-	rect(d, "gap", x, y, WIDTH - MARGIN - 4 - x, INNER_GAP);
+	rect(d, "gap", x, y, right - x, INNER_GAP);
 	fprintf(d->to, "<path class=\"hole\" d=\"M%u %uH%u\"/></g>\n", x + 8, y + INNER_GAP / 2,
-	        WIDTH - MARGIN - 12);
+	        right - 8);
 }
 
 static void draw_bar(const struct drawing *d, const struct map_node *node, unsigned x, unsigned y,
                      unsigned height, unsigned right);
 
 static void draw_inside(const struct drawing *d, const struct map_node *node, unsigned x,
-                        unsigned y)
+                        unsigned y, unsigned right)
 {
 	y += 4;
 	for (size_t i = 0; i < node->child_count; i++) {
 		const struct map_node *child = &node->children[i];
 
 		if (child->kind == MAP_GAP) {
-			draw_inner_gap(d, child, x, y);
+			draw_inner_gap(d, child, x, y, right);
 			y += INNER_GAP;
 		} else if (child->child_count) {
-			unsigned height = height_inside(child);
+			unsigned height = inner_height(child);
 
-			draw_bar(d, child, x, y, height - 1, WIDTH - MARGIN - 4);
+			draw_bar(d, child, x, y, height - 1, right);
 			y += height;
 		} else {
-			draw_row(d, child, x, y);
+			draw_row(d, child, x, y, right);
 			y += ROW;
 		}
 	}
@@ -268,34 +282,53 @@ static unsigned strip_at(unsigned x)
 	return x < LEFT + STRIP ? STRIP : x < LEFT + 2 * STRIP ? STRIP - 60 : 24;
 }
 
+/* Beside what lies inside: the name, and as many lines of the rest as there is room for. */
+static void label_strip(const struct drawing *d, const struct map_node *node, unsigned x,
+                        unsigned y, unsigned height, const char *name, const char *kind)
+{
+	unsigned line = y + 22, room = strip_at(x) - 16;
+	char size[24];
+
+	label(d, "n", x + 10, y + 5, 18, name, room);
+	if (room < 60)
+		return;
+	if (x > LEFT) {
+		address_label(d, "a", x + 10, line, 18, node->address);
+		line += 16;
+	}
+	if (*kind && line + 20 < y + height) {
+		label(d, "s", x + 10, line, 18, kind, room);
+		line += 16;
+	}
+	if (line + 20 < y + height)
+		label(d, "s", x + 10, line, 18, cli_size(cli_map_length(node), size), room);
+}
+
 static void draw_bar(const struct drawing *d, const struct map_node *node, unsigned x, unsigned y,
                      unsigned height, unsigned right)
 {
-	unsigned room = node->child_count ? strip_at(x) - 16 : right - x - 320;
-	char size[24], permissions[4], target[200], text[256], where[240] = "";
+	char size[24], permissions[4], target[200], name[512], kind[64] = "";
 	const struct regmap_region *r = node->region;
-	unsigned line = node->child_count ? 18 : height;
 
 	fputs("<g>", d->to);
 	put_title(d, node);
 	rect(d, class_of(node), x, y, right - x, height);
+	snprintf(name, sizeof(name), "%s", cli_map_name(node));
 	if (cli_map_target(d->layout, node, target))
-		snprintf(where, sizeof(where), " → %s", target);
-	snprintf(text, sizeof(text), "%s%s", cli_map_name(node), where);
-	label(d, "n", x + 10, y + (node->child_count ? 5 : 0), line, text, room);
-	snprintf(text, sizeof(text), "%s%s%s", r ? cli_region_type(r->type) : "", r ? ", " : "",
-	         r ? cli_permissions(r->permissions, permissions) : "");
-	cli_size(cli_map_length(node), size);
-	if (!node->child_count) {
-		label(d, "s r", right - 120, y, line, text, 300);
-		label(d, "s r", right - 14, y, line, size, 200);
-	} else if (height >= 60 && room > 60) {
-		label(d, "s", x + 10, y + 22, line, text, 300);
-		label(d, "s", x + 10, y + 38, line, size, 200);
+		snprintf(name, sizeof(name), "%s → %s", cli_map_name(node), target);
+	if (r)
+		snprintf(kind, sizeof(kind), "%s, %s", cli_region_type(r->type),
+		         cli_permissions(r->permissions, permissions));
+	if (node->child_count) {
+		label_strip(d, node, x, y, height, name, kind);
+	} else {
+		label(d, "n", x + 10, y, height, name, right - x - 320);
+		label(d, "s r", right - 120, y, height, kind, 300);
+		label(d, "s r", right - 14, y, height, cli_size(cli_map_length(node), size), 200);
 	}
 	fputs("</g>\n", d->to);
 	if (node->child_count)
-		draw_inside(d, node, x + strip_at(x), y);
+		draw_inside(d, node, x + strip_at(x), y, right - 4);
 }
 
 static void draw_gap(const struct drawing *d, const struct map_node *node, unsigned y,
@@ -402,10 +435,10 @@ void cli_map_svg(FILE *to, const struct cli *cli, const struct regmap_layout *la
 	        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%u\" height=\"%u\" "
 	        "viewBox=\"0 0 %u %u\" role=\"img\">\n<title>",
 	        WIDTH, height, WIDTH, height);
-	put_text(to, layout->name, 200);
+	put_text(to, cli_layout_name(layout), 200);
 	fprintf(to, ": address space</title>\n<style>\n%s</style>\n", style);
 	fprintf(to, "<rect class=\"bg\" width=\"%u\" height=\"%u\"/>\n", WIDTH, height);
-	label(&d, "h", MARGIN, 20, 24, layout->name, 900);
+	label(&d, "h", MARGIN, 20, 24, cli_layout_name(layout), 900);
 	label(&d, "d", MARGIN, 44, 20, layout->description, 1000);
 	legend(&d, 70);
 	draw_all(&d, root, top, true);

@@ -237,7 +237,8 @@ void cli_map_print(const struct cli *cli, const struct regmap_layout *layout,
 	p.g = cli_has_utf8() ? &lines : &ascii;
 	p.digits = cli_digits(layout, cli->offset);
 	p.inner = cli_columns(cli) - p.digits - 5;
-	printf("%s%s%s", cli_style(cli, CLI_BOLD), layout->name, cli_style(cli, CLI_PLAIN));
+	printf("%s%s%s", cli_style(cli, CLI_BOLD), cli_layout_name(layout),
+	       cli_style(cli, CLI_PLAIN));
 	fputs(*layout->description ? "  " : "", stdout);
 	cli_put_text(stdout, layout->description);
 	putchar('\n');

@@ -201,13 +201,26 @@ static _Noreturn void unknown_option(const struct cli *cli, const char *said)
 	cli_usage(cli, "there is no option %s", said);
 }
 
+static void want_room(const struct cli *cli, size_t count, const char *name)
+{
+	if (count == CLI_REPEATS)
+		cli_usage(cli, "--%s more than %d times", name, CLI_REPEATS);
+}
+
+static void add_overlay(struct cli *cli, const char *path)
+{
+	want_room(cli, cli->overlay_count, "overlay");
+	cli->overlays[cli->overlay_count++] = path;
+}
+
 /* "AT=FILE"; a file whose name has a '=' can be given as "./a=b". */
 static void add_image(struct cli *cli, const char *text)
 {
-	struct cli_image *image = &cli->images[cli->image_count++];
+	struct cli_image *image = &cli->images[cli->image_count];
 	const char *sign = strchr(text, '=');
 	char *at;
 
+	want_room(cli, cli->image_count++, "image");
 	*image = (struct cli_image){.path = text};
 	if (!sign || memchr(text, '/', sign - text))
 		return;
@@ -222,9 +235,10 @@ static void add_image(struct cli *cli, const char *text)
 
 static void add_save(struct cli *cli, char *text)
 {
-	struct cli_save *save = &cli->saves[cli->save_count++];
+	struct cli_save *save = &cli->saves[cli->save_count];
 	char *sign = strchr(text, '=');
 
+	want_room(cli, cli->save_count++, "save");
 	*save = (struct cli_save){NULL, text};
 	if (!sign || memchr(text, '/', sign - text))
 		return;
@@ -273,7 +287,7 @@ static void take(struct cli *cli, char letter, char *argument)
 		want_one_of(cli, "color", argument, whens);
 		cli->color = cli_wants_color(argument);
 		break;
-	case 'O': cli->overlays[cli->overlay_count++] = argument; break;
+	case 'O': add_overlay(cli, argument); break;
 	case 'f': cli->offset = cli_want_number(cli, "the offset", argument); break;
 	case 'a': cli->allocate = true; break;
 	case 'p': cli->print = true; break;
@@ -362,9 +376,6 @@ void cli_options(struct cli *cli, int argc, char **argv)
 	int got;
 
 	*cli = (struct cli){.command = command, .color = cli_wants_color("auto")};
-	cli->overlays = cli_alloc(argc * sizeof(*cli->overlays));
-	cli->images = cli_alloc(argc * sizeof(*cli->images));
-	cli->saves = cli_alloc(argc * sizeof(*cli->saves));
 	/* So that a mistake before it is told as JSON, too. */
 	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
 		cli->json |= strchr(command->options, 'j') && !strcmp(argv[i], "--json");

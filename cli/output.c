@@ -15,6 +15,31 @@
 
 /* ---- ends ------------------------------------------------------------------------------------------ */
 
+static int output_errno; /* what the first write that failed said; stdio forgets it */
+
+static ssize_t write_stdout(void *cookie, const char *bytes, size_t length)
+{
+	ssize_t n;
+
+	(void)cookie;
+	do
+		n = write(STDOUT_FILENO, bytes, length);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && !output_errno)
+		output_errno = errno;
+	return n < 0 ? 0 : n;
+}
+
+void cli_start(void)
+{
+	FILE *to = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_stdout});
+
+	if (!to)
+		return;
+	setvbuf(to, NULL, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF, 1 << 14);
+	stdout = to;
+}
+
 /* Nobody is told that a pipe was closed at the other end: that is how `| head` ends things. */
 static int output_failed(int err)
 {
@@ -25,11 +50,12 @@ static int output_failed(int err)
 
 int cli_end(int code)
 {
-	bool failed = ferror(stdout);
+	bool failed = fflush(stdout) || ferror(stdout);
 
-	errno = 0;
-	if (fflush(stdout) || failed || (close(STDOUT_FILENO) && errno != EBADF))
-		return output_failed(errno ? errno : EIO);
+	if (failed)
+		return output_failed(output_errno ? output_errno : EIO);
+	if (close(STDOUT_FILENO))
+		return output_failed(errno);
 	return code;
 }
 

@@ -82,7 +82,8 @@ static void say(const struct cli *cli, const struct regmap_layout *layout,
 	struct counts n = count(layout);
 	char size[24];
 
-	printf("%s%s%s: ", cli_style(cli, CLI_NAME), layout->name, cli_style(cli, CLI_PLAIN));
+	printf("%s%s%s: ", cli_style(cli, CLI_NAME), cli_layout_name(layout),
+	       cli_style(cli, CLI_PLAIN));
 	if (*layout->description) {
 		cli_put_text(stdout, layout->description);
 		fputs(": ", stdout);

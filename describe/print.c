@@ -61,11 +61,15 @@ static int depth_of(const struct layout_region *r)
 	return depth;
 }
 
-/* What files say in free text may have newlines, and worse. */
+/* What files say in free text may have newlines, and worse: terminals obey U+0080 to U+009F, too. */
 static void put_clean(FILE *to, const char *text)
 {
-	for (; *text; text++)
-		fputc((unsigned char)*text < ' ' || *text == 0x7f ? ' ' : *text, to);
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+		if (*c == 0xc2 && (c[1] & 0xe0) == 0x80)
+			c++, fputc(' ', to);
+		else
+			fputc(*c < ' ' || *c == 0x7f ? ' ' : *c, to);
+	}
 }
 
 /* At the right end: nothing is padded that nothing comes behind. */

@@ -10,6 +10,11 @@
 
 static unsigned failures;
 
+/* What DMA is to reach. */
+static struct {
+	uint8_t from[16], to[16];
+} buffers __attribute__((section(".sram"))) = {.from = "in SRAM"};
+
 static void expect(const char *what, int ok)
 {
 	if (!ok) {
@@ -51,6 +56,17 @@ static void try_pins(void)
 	expect("gpio lock", gpio_lock(GPIOC, 1u << 13) == 0);
 }
 
+static void try_dma(void)
+{
+	uint32_t from = (uint32_t)(uintptr_t)buffers.from, to = (uint32_t)(uintptr_t)buffers.to;
+
+	expect("buffers in SRAM", from == SRAM_BASE && memcmp(buffers.from, "in SRAM", 8) == 0);
+	expect("dma", dma_copy(to, from, sizeof(buffers.to)) == 0);
+	expect("dma addresses", DMA1_Channel1->CMAR == from && DMA1_Channel1->CPAR == to);
+	*(volatile uint8_t *)(uintptr_t)from = 'I';
+	expect("SRAM by address", buffers.from[0] == 'I');
+}
+
 static void try_core(void)
 {
 	static volatile uint32_t counter;
@@ -78,6 +94,7 @@ int main(void)
 	expect("systick", systick_init(72000) == 0);
 	expect("delay", systick_delay(3) == 0);
 	try_flash();
+	try_dma();
 	try_core();
 	printf("firmware: %u failures at %lu Hz\n", failures, (unsigned long)clock_frequency());
 	return failures != 0;

@@ -5,7 +5,7 @@
  */
 #include <stdio.h>
 
-#include <regmap/device.h>
+#include <regmap/firmware.h>
 
 int firmware_main(void);
 
@@ -30,7 +30,7 @@ int main(int argc, char **argv)
 
 	out = argc > 2 ? fopen(argv[2], "w") : stdout;
 	if (!out || argc < 2 || regmap_device_from_template(argv[1], &device, &error) ||
-	    regmap_device_map(device, 0, &error)) {
+	    regmap_device_adopt(device, &error)) {
 		fprintf(stderr, "trace: %s\n", argc < 2 ? "which template?" : error.text);
 		return 2;
 	}
