@@ -32,7 +32,6 @@ struct cli_command {
 	const char *summary;
 	const char *options; /* letters of what options.c has */
 	const char *help;    /* what it does, and examples */
-	bool only_long;      /* its options have no short forms */
 };
 
 const struct cli_command *cli_command_named(const char *name);
@@ -48,13 +47,12 @@ int cli_translate(int argc, char **argv);
 int cli_read(int argc, char **argv);
 int cli_write(int argc, char **argv);
 int cli_convert(int argc, char **argv);
-int cli_run(int argc, char **argv); /* reads its options itself */
+int cli_run(int argc, char **argv); /* reads its options itself, and has its own help */
 
 /* ---- options --------------------------------------------------------------------------------------- */
 
 struct cli_image {
-	uint64_t at;
-	bool has_at;
+	const char *at; /* a place; NULL: not said */
 	const char *path;
 };
 
@@ -63,7 +61,9 @@ struct cli_save {
 	const char *path;
 };
 
-/* What the options said. Options that may be repeated are lists of argc entries at most. */
+enum { CLI_REPEATS = 64 }; /* of an option */
+
+/* What the options said. */
 struct cli {
 	const struct cli_command *command;
 	bool json, color;
@@ -73,11 +73,11 @@ struct cli {
 	unsigned width; /* bytes; 0: not said */
 	const char *format, *to, *output, *svg;
 	unsigned columns; /* 0: as the terminal */
-	const char **overlays;
+	const char *overlays[CLI_REPEATS];
 	size_t overlay_count;
-	struct cli_image *images;
+	struct cli_image images[CLI_REPEATS];
 	size_t image_count;
-	struct cli_save *saves;
+	struct cli_save saves[CLI_REPEATS];
 	size_t save_count;
 	char **arguments; /* what is no option */
 	int argument_count;
