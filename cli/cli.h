@@ -32,7 +32,6 @@ struct cli_command {
 	const char *summary;
 	const char *options; /* letters of what options.c has */
 	const char *help;    /* what it does, and examples */
-	bool only_long;      /* its options have no short forms */
 };
 
 const struct cli_command *cli_command_named(const char *name);
@@ -48,13 +47,12 @@ int cli_translate(int argc, char **argv);
 int cli_read(int argc, char **argv);
 int cli_write(int argc, char **argv);
 int cli_convert(int argc, char **argv);
-int cli_run(int argc, char **argv); /* reads its options itself */
+int cli_run(int argc, char **argv); /* reads its options itself, and has its own help */
 
 /* ---- options --------------------------------------------------------------------------------------- */
 
 struct cli_image {
-	uint64_t at;
-	bool has_at;
+	const char *at; /* a place; NULL: not said */
 	const char *path;
 };
 

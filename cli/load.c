@@ -114,6 +114,27 @@ static void want_address(const struct cli *cli, const struct cli_image *image)
 	free(file);
 }
 
+static void load_image(const struct cli *cli, const struct regmap_layout *layout,
+                       struct regmap_device *device, const struct cli_image *image)
+{
+	struct regmap_error error = {0};
+	struct regmap_place place = {0};
+	uint64_t added;
+	int err;
+
+	if (!image->at)
+		want_address(cli, image);
+	/* Nothing need be there: to the addresses of the other formats it is added. */
+	else if (cli_number(image->at, &added))
+		place.address = added - cli->offset;
+	else
+		cli_place(cli, layout, image->at, &place);
+	err = regmap_device_load_file(device, place.address, image->path, REGMAP_IMAGE_AUTO, NULL,
+	                              &error);
+	if (err)
+		cli_fail(cli, err, &error);
+}
+
 struct regmap_device *cli_device(const struct cli *cli, const struct regmap_layout *layout)
 {
 	struct regmap_error error = {0};
@@ -122,16 +143,8 @@ struct regmap_device *cli_device(const struct cli *cli, const struct regmap_layo
 
 	if (err)
 		cli_fail(cli, err, &error);
-	for (size_t i = 0; i < cli->image_count; i++) {
-		const struct cli_image *image = &cli->images[i];
-
-		if (!image->has_at)
-			want_address(cli, image);
-		err = regmap_device_load_file(device, image->at - (image->has_at ? cli->offset : 0),
-		                              image->path, REGMAP_IMAGE_AUTO, NULL, &error);
-		if (err)
-			cli_fail(cli, err, &error);
-	}
+	for (size_t i = 0; i < cli->image_count; i++)
+		load_image(cli, layout, device, &cli->images[i]);
 	return device;
 }
 

@@ -82,18 +82,8 @@ static const struct cli_command commands[] = {
          "  regmap convert STM32F103 --to yaml\n"
          "  regmap convert firmware.elf firmware.hex\n"
          "  regmap convert --at=0x08000000 firmware.bin firmware.s19"},
-	{"run", cli_run, "NAME|FILE -- PROGRAM [ARGUMENT]...", "run a program on a device",
-         "jOfi1234",
-         "Runs a program, as it is, with the device's addresses in place: its pointers reach memory and\n"
-         "registers of the device. The program is linked dynamically; libregmap.so is preloaded. What\n"
-         "accesses nothing is reported with what is nearest.\n\n"
-         "It ends as the program does; 125: the device can't be put in place, 126: the program can't be\n"
-         "run, 127: there is none.\n\n"
-         "Examples:\n"
-         "  regmap run STM32F103 -- ./driver-test --verbose\n"
-         "  regmap run --image=0x08000000=fw.bin --trace=trace.txt STM32F103 -- ./driver-test\n"
-         "  regmap run --stats --json board.toml -- ./driver-test",
-         true},
+	{"run", cli_run, "NAME|FILE [OPTION]... -- PROGRAM [ARGUMENT]...",
+         "run a program on a device", "", ""},
 	{"help", help, "[COMMAND]", "this, or more about a command", "", "Shows help."},
 };
 

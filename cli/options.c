@@ -20,7 +20,7 @@ static const struct option_text options[] = {
 	{'j', 'j', "json", NULL, "print JSON (documented in regmap(1))"},
 	{'c', 0, "color", "WHEN", "auto, always or never; auto honours NO_COLOR"},
 	{'O', 'O', "overlay", "FILE", "lay a description over it; may be repeated"},
-	{'f', 0, "offset", "N", "guest addresses are N higher, as in regmap_device_map()"},
+	{'f', 'f', "offset", "N", "guest addresses are N higher, as in regmap_device_map()"},
 	{'a', 'a', "allocate", NULL, "take all of its memory now, and say how much that is"},
 	{'p', 'p', "print", NULL, "print the map"},
 	{'t', 't', "text", NULL, "print the description itself, as TOML"},
@@ -37,10 +37,6 @@ static const struct option_text options[] = {
 	{'T', 't', "to", "FORMAT", "toml, yaml, json; hex, srec, raw"},
 	{'A', 0, "at", "ADDRESS", "where a raw image goes"},
 	{'o', 'o', "output", "FILE", "write there instead of to stdout"},
-	{'1', 0, "trace", "[FILE]", "log each access, with the names of register and fields"},
-	{'2', 0, "trace-format", "FORMAT", "text, or json (an object in each line)"},
-	{'3', 0, "stats", "[FILE]", "say at the end what was accessed how often"},
-	{'4', 0, "patch", NULL, "patch instructions that access often: they go faster"},
 };
 
 enum { OPTIONS = sizeof(options) / sizeof(options[0]) };
@@ -213,37 +209,33 @@ static void add_overlay(struct cli *cli, const char *path)
 	cli->overlays[cli->overlay_count++] = path;
 }
 
-/* "AT=FILE"; a file whose name has a '=' can be given as "./a=b". */
-static void add_image(struct cli *cli, const char *text)
+/* "PLACE=FILE"; a file whose name has a '=' can be given as "./a=b". */
+static char *split(char *text, char **place)
 {
-	struct cli_image *image = &cli->images[cli->image_count];
-	const char *sign = strchr(text, '=');
-	char *at;
+	char *sign = strchr(text, '=');
 
-	want_room(cli, cli->image_count++, "image");
-	*image = (struct cli_image){.path = text};
+	*place = NULL;
 	if (!sign || memchr(text, '/', sign - text))
-		return;
-	at = strndup(text, sign - text);
-	if (!at)
-		cli_die(cli, CLI_SYSTEM, "no memory");
-	image->at = cli_want_number(cli, "the address of --image", at);
-	image->has_at = true;
-	image->path = sign + 1;
-	free(at);
+		return text;
+	*sign = 0;
+	*place = text;
+	return sign + 1;
+}
+
+static void add_image(struct cli *cli, char *text)
+{
+	char *at, *path = split(text, &at);
+
+	want_room(cli, cli->image_count, "image");
+	cli->images[cli->image_count++] = (struct cli_image){at, path};
 }
 
 static void add_save(struct cli *cli, char *text)
 {
-	struct cli_save *save = &cli->saves[cli->save_count];
-	char *sign = strchr(text, '=');
+	char *place, *path = split(text, &place);
 
-	want_room(cli, cli->save_count++, "save");
-	*save = (struct cli_save){NULL, text};
-	if (!sign || memchr(text, '/', sign - text))
-		return;
-	*sign = 0;
-	*save = (struct cli_save){text, sign + 1};
+	want_room(cli, cli->save_count, "save");
+	cli->saves[cli->save_count++] = (struct cli_save){place, path};
 }
 
 static unsigned want_width(const struct cli *cli, const char *text)
@@ -407,15 +399,13 @@ static void put_options(FILE *to, const struct cli_command *command)
 {
 	for (size_t i = 0; i < OPTIONS; i++) {
 		const struct option_text *o = &options[i];
-		char names[48], brief = command->only_long ? 0 : o->brief;
-		bool optional = o->argument && o->argument[0] == '[' && !strchr(o->argument, '=');
+		char names[48];
 
 		if (!has_option(command, o))
 			continue;
-		snprintf(names, sizeof(names), "%c%c%c --%s%s%s%s", brief ? '-' : ' ',
-		         brief ? brief : ' ', brief ? ',' : ' ', o->name,
-		         o->argument && !optional ? "=" : "", optional ? "[=" : "",
-		         o->argument ? o->argument + optional : "");
+		snprintf(names, sizeof(names), "%c%c%c --%s%s%s", o->brief ? '-' : ' ',
+		         o->brief ? o->brief : ' ', o->brief ? ',' : ' ', o->name,
+		         o->argument ? "=" : "", o->argument ? o->argument : "");
 		fprintf(to, "  %-24s %s%s\n", names,
 		        strlen(names) > 24 ? "\n                           " : "", o->help);
 	}
