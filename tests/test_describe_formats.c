@@ -521,7 +521,7 @@ static void test_describe_formats_wrong_types_are_told(void **state)
 		"t:2:8: type: \"qqqqqqqq\" is unknown: write one of ram, flash, rom, mmio, storage, "
 		"alias, bit-band, reversed-alias, external");
 	t_describe_wrong(TOML, "[[regions]]\nwidths = [12]\n", -EINVAL,
-	                 "t:2:11: item: a width is 8, 16, 32 or 64 bits, not 12");
+	                 "t:2:11: widths: a width is 8, 16, 32 or 64 bits, not 12");
 	t_describe_wrong(TOML, "[[regions]]\nerased = 256\n", -EINVAL,
 	                 "t:2:10: erased: 256 is more than 255");
 }
