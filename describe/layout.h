@@ -94,6 +94,12 @@ static inline uint64_t peripheral_last(const struct regmap_peripheral *p)
 	return p->address + (p->length - 1);
 }
 
+/* All bits of a register or field of so many. */
+static inline uint64_t layout_ones(unsigned bits)
+{
+	return bits >= 64 ? UINT64_MAX : ((uint64_t)1 << bits) - 1;
+}
+
 static inline bool same_range(const struct regmap_peripheral *a, const struct regmap_peripheral *b)
 {
 	return a->address == b->address && a->length == b->length;
