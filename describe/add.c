@@ -578,13 +578,14 @@ static const struct regmap_region *crossed(const struct regmap_layout *layout,
 	const struct layout_region *at;
 	size_t i;
 
+	/* Outwards they only grow. */
 	at = region_of(regmap__layout_region_at(layout, first, &end));
-	for (; at; at = at->parent)
-		if (at->pub.address < first && region_last(&at->pub) < last)
+	for (; at && region_last(&at->pub) < last; at = at->parent)
+		if (at->pub.address < first)
 			return &at->pub;
 	at = region_of(regmap__layout_region_at(layout, last, &end));
-	for (; at; at = at->parent)
-		if (at->pub.address > first && region_last(&at->pub) > last)
+	for (; at && at->pub.address > first; at = at->parent)
+		if (region_last(&at->pub) > last)
 			return &at->pub;
 	i = regmap__layout_region_from(layout, first);
 	for (; i < layout->region_count && layout->regions[i]->address == first; i++)

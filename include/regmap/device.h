@@ -136,9 +136,8 @@ struct regmap_register {
 	enum regmap_read_action read_action;
 	enum regmap_write_action write_action;
 	uint64_t reset_value;
-	uint64_t
-		reset_mask; /* bits outside of it are 0 after a reset; 0 with a value: all are in it */
-	unsigned widths;    /* allowed, 1|2|4|8 in bytes; 0: as the peripheral */
+	uint64_t reset_mask; /* other bits are 0 after a reset; 0 with a value: all are in it */
+	unsigned widths;     /* allowed, 1|2|4|8 in bytes; 0: as the peripheral */
 	enum regmap_width_policy width_policy;
 	const char
 		*alternate; /* another register at the same offset that this is a second view of */
