@@ -20,8 +20,10 @@ static int check_width(const struct part *part, unsigned width)
 	bool any = !r->widths || r->width_policy == REGMAP_WIDTH_WARN ||
 	           r->width_policy == REGMAP_WIDTH_ALLOW;
 
-	/* calls have no width of their own */
-	return any || r->widths & width || !regmap__current_site() ? 0 : -EIO;
+	/* calls have no width of their own: what is too wide goes in pieces */
+	if (any || r->widths & width)
+		return 0;
+	return !regmap__current_site() && width > (r->widths & -r->widths) ? 0 : -EIO;
 }
 
 /* ---- bit-band ---- */

@@ -233,6 +233,12 @@ static void settle(struct regs *r)
 	}
 }
 
+void regmap__rules_settle_all(struct regs *r)
+{
+	mark_everything(r->rules);
+	settle(r);
+}
+
 bool regmap__rules_erase(const struct regs *r)
 {
 	return r->rules && r->rules->erases;
@@ -536,8 +542,7 @@ void regmap__rules_reset(struct regs *r, struct unit *unit)
 	struct ruleset *s = r->rules;
 
 	forget(r, unit);
-	mark_everything(s);
-	settle(r);
+	regmap__rules_settle_all(r);
 	for (size_t i = 0; i < s->rule_count; i++) {
 		const struct linked *l = &s->rules[i];
 

@@ -628,6 +628,14 @@ static void test_device_registers_rules_see_changes_of_single_bits(void **state)
 
 /* --- flash --- */
 
+static void program(struct t_regs *t, const struct regmap_region *region, uint64_t address,
+                    uint64_t value)
+{
+	const struct programming write = {.address = address, .value = value, .width = 2};
+
+	regmap__regs_programmed(t->device.regs, region, &write);
+}
+
 static void test_device_registers_rules_know_of_programming(void **state)
 {
 	struct regmap_region region = {.name = "Flash 1",
@@ -660,11 +668,11 @@ static void test_device_registers_rules_know_of_programming(void **state)
 	assert_true(regmap__regs_may_program(t.device.regs, t.region));
 	put(&t, CR, 1);
 	assert_true(regmap__regs_may_program(t.device.regs, first));
-	regmap__regs_programmed(t.device.regs, first, 0x8000010, 2, 0x55aa);
+	program(&t, first, 0x8000010, 0x55aa);
 	assert_int_equal(get(&t, OUT), 0x8000010);
 	assert_int_equal(get(&t, AR), 0x55aa);
-	regmap__regs_programmed(t.device.regs, second, 0x9000010, 2, 0x1111);
-	regmap__regs_programmed(t.device.regs, second, 0x9000010, 2, 0);
+	program(&t, second, 0x9000010, 0x1111);
+	program(&t, second, 0x9000010, 0);
 	assert_int_equal(get(&t, OUT), 0x8000010);
 	assert_int_equal(get(&t, SR), 2);
 	t_end(&t);
