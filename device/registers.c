@@ -123,6 +123,7 @@ uint64_t regmap__cell_read_effect(struct cell *c, uint64_t mask)
 void regmap__regs_count(const struct bus_access *a)
 {
 	uint64_t left = a->mask;
+	struct unit *unit;
 	struct reg *reg;
 
 	count(a->is_write ? &a->area->counts.writes : &a->area->counts.reads);
@@ -130,8 +131,11 @@ void regmap__regs_count(const struct bus_access *a)
 		count(a->is_write ? &reg->counts->writes : &reg->counts->reads);
 		left &= ~reg->mask;
 	}
-	if (left == a->mask && a->unit)
-		count(a->is_write ? &a->unit->rest.writes : &a->unit->rest.reads);
+	if (left != a->mask)
+		return;
+	unit = a->unit ? a->unit : regmap__regs_unit_at(a->regs, a->address);
+	if (unit)
+		count(a->is_write ? &unit->rest.writes : &unit->rest.reads);
 }
 
 static bool is_plain(const struct bus_access *a)

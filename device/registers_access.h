@@ -123,6 +123,8 @@ void regmap__rules_run_due(struct regs *regs);
 void regmap__regs_reset_values(struct regs *regs, struct unit *unit);
 /* These bits of the cell have been changed from inside: what follows them, follows. */
 void regmap__rules_changed(struct regs *regs, struct cell *cell, uint64_t mask);
+/* All that follows is computed anew. */
+void regmap__rules_settle_all(struct regs *regs);
 /* The lock was not to be had: somebody is in the middle of what this thread goes into. */
 void regmap__rules_disturb(struct regs *regs);
 /* Values are as after a reset; of one unit, or (NULL) all. */

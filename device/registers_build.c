@@ -468,6 +468,17 @@ static void make_reg(struct regs *r, struct reg *to, const struct piece *p)
 	};
 }
 
+/* NULL: not all of a cell is one unit's. */
+static struct unit *unit_around(const struct regs *r, uint64_t address)
+{
+	struct unit *unit = regmap__regs_unit_at(r, address);
+
+	for (unsigned i = 1; i < CELL; i++)
+		if (regmap__regs_unit_at(r, address + i) != unit)
+			return NULL;
+	return unit;
+}
+
 static void make_cell(struct regs *r, const struct piece *first, size_t count, struct reg *regs)
 {
 	uint32_t i = (uint32_t)r->cell_count++;
@@ -477,7 +488,7 @@ static void make_cell(struct regs *r, const struct piece *first, size_t count, s
 
 	c->address = first->cell * CELL;
 	c->stored = stored_at(area, c->address);
-	c->unit = first->unit;
+	c->unit = unit_around(r, c->address);
 	c->regs = regs;
 	c->reg_count = (unsigned)count;
 	c->readable = c->masks.modify = ~0ull;

@@ -38,7 +38,7 @@ struct cell {
 	uint8_t widths;    /* that all of them allow */
 	bool has_rules;    /* rules read or write it, or wait for it: under the lock */
 	bool is_plain;     /* writes are modify, all of them */
-	struct unit *unit; /* of its first register */
+	struct unit *unit; /* that has all of it; NULL: it depends on the address */
 	struct write_masks masks;
 	uint64_t once;              /* bits that are written once */
 	_Atomic uint64_t written;   /* of these, those that were */

@@ -208,7 +208,7 @@ struct regmap_space {
 struct regmap_rule {
 	const char *text; /* the rule language: docs/devices.md */
 	const char *
-		scope; /* "", "PERIPHERAL" or "PERIPHERAL.REGISTER": where names are looked up first */
+		scope; /* "", "PERIPHERAL", "PERIPHERAL.REGISTER" or with a field: where names are looked up first */
 	struct regmap_source source;
 };
 
@@ -378,7 +378,14 @@ enum { REGMAP_DEVICES = 64 };
  * Memory is there when it is touched, so that size costs nothing; with allocate_at_once it is all
  * taken by regmap_device_allocate().
  *
- * Return: 0; -EINVAL a wrong layout (rules are compiled here); -EMFILE there are REGMAP_DEVICES; -ENOMEM.
+ * Addresses are those below 2^56. Memory that isn't zero at first (erased flash, storage) comes in
+ * blocks of 256 KB where a region has more than 4 MB, each filled when it is first touched.
+ *
+ * Memory is shared with child processes, as that of windows is (REGMAP_RAM): both see what either
+ * writes, but for blocks that neither had touched before the fork. Registers are each one's own.
+ *
+ * Return: 0; -EINVAL a wrong layout (rules are compiled here), or an address of 2^56 and more;
+ *         -EMFILE there are REGMAP_DEVICES; -ENOMEM; what regmap_device_load_file() says of a region's content.
  */
 REGMAP_API int regmap_device_from_layout(const struct regmap_layout *layout,
                                          struct regmap_device **out,
@@ -387,14 +394,16 @@ REGMAP_API int regmap_device_from_template(const char *name, struct regmap_devic
                                            struct regmap_error *error) REGMAP_MUST_CHECK;
 REGMAP_API int regmap_device_from_config(const char *path, struct regmap_device **out,
                                          struct regmap_error *error) REGMAP_MUST_CHECK;
-/** Unmaps it, and waits for accesses under way. NULL does nothing. */
+/** Unmaps it, and waits for accesses under way in other threads. NULL does nothing. */
 REGMAP_API void regmap_device_free(struct regmap_device *device);
 
 /**
  * regmap_device_allocate() - Take all memory now: -ENOMEM comes here rather than later.
  *
- * Regions beyond the layout's allocate_at_once (false: none) stay lazy. Idempotent. regmap_device_read() and its kin
- * work without it.
+ * Where the layout's allocate_at_once is false, all stay lazy, and this does nothing. Idempotent.
+ * regmap_device_read() and its kin work without it.
+ *
+ * Return: 0; -ENOMEM the system has less than that free: the device works as before.
  */
 REGMAP_API int regmap_device_allocate(struct regmap_device *device,
                                       struct regmap_error *error) REGMAP_MUST_CHECK;
@@ -403,13 +412,14 @@ REGMAP_API int regmap_device_allocate(struct regmap_device *device,
  * regmap_device_map() - Lay windows: guest address + @offset becomes dereferenceable in this process.
  *
  * RAM is mapped there where that can be, and costs nothing; flash and ROM are free to read; registers fault,
- * and are answered by the device. May be called again with another offset.
+ * and are answered by the device. May be called again with another offset. Guest address + @offset is
+ * taken modulo 2^64, so that an address space of the device can be moved down, too. Page 0 can be mapped.
  *
  * Return: 0; -EADDRINUSE, -EEXIST a range is taken: @error says which and by what; nothing is left mapped; -ENOMEM.
  */
 REGMAP_API int regmap_device_map(struct regmap_device *device, uint64_t offset,
                                  struct regmap_error *error) REGMAP_MUST_CHECK;
-/** One region, or (@name a space's) one address space, alone. */
+/** One region with those inside of it, or (@name a space's) one address space, alone. -ENOENT no such name. */
 REGMAP_API int regmap_device_map_one(struct regmap_device *device, const char *name,
                                      uint64_t offset, struct regmap_error *error) REGMAP_MUST_CHECK;
 /** Takes all of its windows away again. */
@@ -460,8 +470,13 @@ REGMAP_API int regmap_device_poke(struct regmap_device *device, const char *name
                                   uint64_t value) REGMAP_MUST_CHECK;
 
 /**
- * regmap_device_translate() - Host memory behind a guest address, good up to the end of its region.
- * Return: 0; -EFAULT nothing there; -ENODEV registers. AS-Safe.
+ * regmap_device_translate() - Host memory behind a guest address, good up to the end of its region, or a region inside of that.
+ *
+ * Of flash and storage of more than 4 MB that is erased to another byte than 0, up to the next multiple of
+ * 256 KB. What is written there goes past permissions, flash rules and widths.
+ *
+ * Return: 0; -EFAULT nothing there; -ENODEV registers, a bit-band, words that are reversed, or nothing
+ *         connected; -ENOMEM. AS-Safe.
  */
 REGMAP_API int regmap_device_translate(struct regmap_device *device, uint64_t guest,
                                        void **host) REGMAP_MUST_CHECK;
@@ -477,10 +492,17 @@ REGMAP_API const struct regmap_region *regmap_device_region_named(
 	const struct regmap_device *device, const char *name);
 REGMAP_API const struct regmap_region *regmap_device_region_at(const struct regmap_device *device,
                                                                uint64_t guest);
-/** The map, with where each region is mapped and how much memory it has taken. */
+/** The map, with where each region is mapped and how much memory it has taken. -EINVAL. */
 REGMAP_API int regmap_device_print_map(const struct regmap_device *device, FILE *to);
 
-/** Registers as after a reset; RAM and flash keep what they have. With @memory, they are as when it was made. */
+/**
+ * regmap_device_reset() - Registers as after a reset; RAM and flash keep what they have.
+ *
+ * With @memory, they are as when the device was made: first content is read from its file again.
+ * Pointers to memory stay good. Not while other threads write to it.
+ *
+ * Return: 0; what regmap_device_load_file() says.
+ */
 REGMAP_API int regmap_device_reset(struct regmap_device *device, bool memory);
 
 /* ---- models --------------------------------------------------------------------------------------- */
@@ -557,7 +579,12 @@ REGMAP_API int regmap_device_load_file(struct regmap_device *device, uint64_t gu
                                        const char *path, enum regmap_image_format format,
                                        uint64_t *entry,
                                        struct regmap_error *error) REGMAP_MUST_CHECK;
-/** regmap_device_save_file() - Write @length bytes at @guest to a file. */
+/**
+ * regmap_device_save_file() - Write @length bytes of memory at @guest to a file.
+ *
+ * Return: 0; -EFAULT a byte lies in no memory; -EINVAL an ELF file; what open() and write() say: then a
+ *         regular file is removed.
+ */
 REGMAP_API int regmap_device_save_file(struct regmap_device *device, uint64_t guest,
                                        uint64_t length, const char *path,
                                        enum regmap_image_format format,
