@@ -398,8 +398,12 @@ char *cli_get_file(const struct cli *cli, const char *path, size_t *length)
 		if (have == room - 1)
 			bytes = realloc(bytes, room *= 2);
 	}
-	if (n < 0 || !bytes)
-		cannot_read(cli, path, bytes ? errno : ENOMEM);
+	if (n < 0 || !bytes) {
+		int err = bytes ? errno : ENOMEM;
+
+		free(bytes);
+		cannot_read(cli, path, err);
+	}
 	if (fd != STDIN_FILENO)
 		close(fd);
 	bytes[have] = 0;
