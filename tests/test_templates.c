@@ -586,6 +586,38 @@ static void test_templates_live_together(void **state)
 		regmap_device_free(devices[n]);
 }
 
+/* The program's own pointers reach all that can be read and written. */
+static void test_templates_are_dereferenced_where_they_are_mapped(void **state)
+{
+	const uint64_t far = 0x600000000000;
+
+	(void)state;
+	for (unsigned n = 0; n < COUNT(names); n++) {
+		struct regmap_device *device = device_of(names[n]);
+		struct regmap_error error = {.text = ""};
+
+		if (regmap_device_map(device, far, &error))
+			fail_msg("%s: %s", names[n], error.text);
+		for (size_t i = 0; i < regmap_device_region_count(device); i++) {
+			const struct regmap_region *r = regmap_device_region(device, i);
+			volatile uint32_t *first = (volatile uint32_t *)(far + r->address);
+
+			if (r->length < 4 || r->address % 4)
+				continue;
+			if (is_writable_memory(r)) {
+				*first = (uint32_t)(0x1000 * n + i);
+				assert_int_equal(word(device, r->address), 0x1000 * n + i);
+			} else if (r->type == TYPE(FLASH)) {
+				assert_int_equal(*first, 0xffffffff);
+			} else if (r->type == TYPE(ROM)) {
+				assert_int_equal(*first, 0);
+			}
+		}
+		assert_int_equal(regmap_device_unmap(device), 0);
+		regmap_device_free(device);
+	}
+}
+
 static void load_word(struct regmap_device *device, uint64_t at, uint32_t value)
 {
 	void *host;
@@ -878,7 +910,7 @@ static void test_templates_are_included_by_boards(void **state)
 				   "name = 'IDR'\n"
 				   "reset = 0x8000\n";
 	struct regmap_error error = {.text = ""};
-	struct regmap_device *device;
+	struct regmap_device *device = NULL;
 	struct regmap_layout *layout;
 	uint32_t value = 0;
 
@@ -942,7 +974,7 @@ static void test_templates_are_the_same_in_every_format(void **state)
 	for (unsigned n = 0; n < COUNT(names); n++)
 		for (unsigned f = 0; f < COUNT(formats); f++) {
 			struct regmap_error error = {.text = ""};
-			struct regmap_layout *again;
+			struct regmap_layout *again = NULL;
 			size_t length;
 			char *text;
 
@@ -971,6 +1003,7 @@ int main(void)
 		cmocka_unit_test(test_templates_registers_lie_inside_their_peripherals),
 		cmocka_unit_test(test_templates_allocate_and_read_back),
 		cmocka_unit_test(test_templates_live_together),
+		cmocka_unit_test(test_templates_are_dereferenced_where_they_are_mapped),
 		cmocka_unit_test(test_templates_boot_alias_shows_the_flash),
 		cmocka_unit_test(test_templates_bit_band),
 		cmocka_unit_test(test_templates_esp32_sram1_is_reversed),
