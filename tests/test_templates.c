@@ -589,7 +589,7 @@ static void test_templates_live_together(void **state)
 /* The program's own pointers reach all that can be read and written. */
 static void test_templates_are_dereferenced_where_they_are_mapped(void **state)
 {
-	const uint64_t far = 0x600000000000;
+	const uint64_t far = 0x400000000000;
 
 	(void)state;
 	for (unsigned n = 0; n < COUNT(names); n++) {

@@ -117,6 +117,7 @@ struct regmap_enum_value {
 	unsigned usage;  /* enum regmap_access: for reads, writes, or both */
 };
 
+/** Access, read and write actions that are 0 (read-write, plain, modify) are those of the register. */
 struct regmap_field {
 	const char *name, *description;
 	unsigned lsb, width; /* bits; within the register */
