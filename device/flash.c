@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../src/pin.h"
 #include "bytes.h"
 #include "memory.h"
 #include "registers.h"
@@ -54,8 +55,8 @@ static bool tells(const struct regmap_region *r)
 	return r->type == REGMAP_REGION_FLASH && r->flash_policy != REGMAP_FLASH_IGNORE;
 }
 
-int regmap__flash_take(struct part *part, uint64_t address, uint8_t *host, unsigned width,
-                       uint64_t value)
+static int take_piece(struct part *part, uint64_t address, uint8_t *host, unsigned width,
+                      uint64_t value)
 {
 	const struct programming write = {address, value, bytes_load(host, width), width};
 	struct regs *regs = part->device->regs;
@@ -64,6 +65,27 @@ int regmap__flash_take(struct part *part, uint64_t address, uint8_t *host, unsig
 	if (!err && tells(part->region))
 		regmap__regs_programmed(regs, part->region, &write);
 	regmap__regs_note(regs, part->region, address, width, value, true, err);
+	return err;
+}
+
+/* Calls have no width of their own: what is too wide goes in pieces. */
+static unsigned piece_of(const struct regmap_region *r, unsigned width)
+{
+	bool is_wide = r->type == REGMAP_REGION_FLASH && r->program_width &&
+	               width > r->program_width;
+
+	return is_wide && !regmap__current_site() ? r->program_width : width;
+}
+
+int regmap__flash_take(struct part *part, uint64_t address, uint8_t *host, unsigned width,
+                       uint64_t value)
+{
+	unsigned piece = piece_of(part->region, width);
+	int err = 0;
+
+	for (unsigned i = 0; i < width && !err; i += piece)
+		err = take_piece(part, address + i, host + i, piece,
+		                 value >> 8 * i & ~0ull >> (64 - 8 * piece));
 	return err;
 }
 

@@ -171,6 +171,9 @@ static void test_flash_takes_its_program_width_only(void **state)
 	assert_int_equal(fate_of_store(FLASH + 4), SIGBUS);
 	assert_int_equal(*word(FLASH + 4), 0xffffffff);
 	assert_int_equal(regmap_device_write(d, FLASH + 4, "x", 1), -EIO);
+	/* a call has no width of its own */
+	assert_int_equal(regmap_device_write(d, FLASH + 8, "abcdefghij", 10), 0);
+	assert_memory_equal((const void *)(FAR + FLASH + 8), "abcdefghij", 10);
 	regmap_device_free(d);
 }
 
