@@ -458,8 +458,8 @@ static void test_describe_formats_toml_errors_have_their_place(void **state)
 		"representable in 64 bits: write numbers of 2^63 and more as strings");
 }
 
-/* Its parser had an assertion that this broke. */
-static void test_describe_formats_toml_brackets_end_nothing(void **state)
+/* Its parser takes it for granted that these don't come. */
+static void test_describe_formats_toml_has_its_surprises(void **state)
 {
 	(void)state;
 	t_describe_wrong(
@@ -699,7 +699,7 @@ int main(void)
 		cmocka_unit_test(test_describe_formats_json_is_strict),
 		cmocka_unit_test(test_describe_formats_json_ends_at_a_nul),
 		cmocka_unit_test(test_describe_formats_toml_errors_have_their_place),
-		cmocka_unit_test(test_describe_formats_toml_brackets_end_nothing),
+		cmocka_unit_test(test_describe_formats_toml_has_its_surprises),
 		cmocka_unit_test(test_describe_formats_columns_count_bytes),
 		cmocka_unit_test(test_describe_formats_unknown_keys_are_told_with_what_is_near),
 		cmocka_unit_test(test_describe_formats_wrong_types_are_told),
