@@ -43,6 +43,7 @@ DEPS += clang-format         # format, format-check
 DEPS += clang-tidy           # tidy
 DEPS += mandoc               # docs: lints the man pages
 DEPS += python3              # bench-compare, plots
+DEPS += python3-jsonschema   # tests: devices/regmap.schema.json against the templates
 DEPS += jq                   # test-bench reads the benchmark's JSON with it
 DEPS += libunicorn-dev       # bench: another way to the same end, measured beside ours (so are
                              # libsigsegv-dev's and ptrace()'s)
@@ -120,7 +121,9 @@ LIB_FLAGS := -Iinclude -fvisibility=hidden -fno-plt $(WARN)
 EXCEPTIONS := -fexceptions
 LIB_NEEDS := -fno-stack-protector -fasynchronous-unwind-tables $(EXCEPTIONS) -ftls-model=initial-exec
 LIB_CFLAGS = -std=gnu11 $(LIB_FLAGS) $(CPPFLAGS) $(CFLAGS) $(MODE_CFLAGS_$(MODE)) $(LIB_NEEDS)
-LIB_CXXFLAGS = -std=gnu++17 -fno-rtti -fno-exceptions $(LIB_FLAGS) $(CPPFLAGS) $(CXXFLAGS) $(MODE_CFLAGS_$(MODE)) -fno-stack-protector
+# Programs in C that have parsers in C++ are linked by the C compiler, which has no C++ run-time library of Clang's sanitizers.
+LIB_CXXFLAGS = -std=gnu++17 -fno-rtti -fno-exceptions $(LIB_FLAGS) $(CPPFLAGS) $(CXXFLAGS) $(MODE_CFLAGS_$(MODE)) -fno-stack-protector \
+	$(if $(findstring clang,$(CXX)),-fno-sanitize=function)
 LIB_ASFLAGS = -Iinclude -Wa,--noexecstack $(CPPFLAGS) -g
 
 # Sanitizers watch the library, not the programs: those do what sanitizers dislike on purpose. With
@@ -191,7 +194,7 @@ linker = $(if $(filter %.c,$(1)),$(CC),$(CXX))
 TEST_SRC := $(call sources,tests/test_* tests/regress_*)
 SO_TEST_SRC := $(call sources,tests/so_*)
 EXAMPLE_SRC := $(call sources,examples/*)
-BENCH_SRC := $(call sources,bench/*)
+BENCH_SRC := $(filter-out $(if $(filter 1,$(DEVICES)),,bench/devices.c),$(call sources,bench/*))
 FUZZ_SRC := $(call sources,fuzz/*)
 SOAK_SRC := $(call sources,soak/*)
 CLI_SRC := $(if $(filter 1,$(DEVICES)),$(call sources,cli/*))

@@ -73,6 +73,9 @@ extern struct bench_part bench_patched, bench_patched_windows, bench_patched_thr
 	bench_patched_sites, bench_slot, bench_zlib, bench_sqlite, bench_crypto;
 extern struct bench_part bench_access, bench_strings, bench_direct, bench_calls, bench_start,
 	bench_windows, bench_threads, bench_sites, bench_syscalls;
+/* Without DEVICES, they aren't there. */
+extern struct bench_part bench_devices __attribute__((weak)),
+	bench_devices_patched __attribute__((weak));
 extern struct bench_part bench_peer_regmap, bench_peer_sigsegv, bench_peer_unicorn,
 	bench_peer_ptrace, bench_peer_uffd;
 
@@ -192,7 +195,10 @@ uint64_t bench_scrambled(uint64_t *state, uint64_t below);
 	X(general_load) \
 	X(general_store) \
 	X(device_load) \
-	X(device_store)
+	X(device_store) \
+	X(register_load) \
+	X(rule_load) \
+	X(rule_store)
 #define BENCH_DECLARE(name) extern const struct bench_insn bench_##name, bench_hot_##name;
 BENCH_INSNS(BENCH_DECLARE)
 

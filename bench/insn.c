@@ -48,6 +48,10 @@ INSN(general_load, "mov (%rdi), %rax");
 INSN(general_store, "mov %rax, (%rdi)");
 INSN(device_load, "mov (%rdi), %rax");
 INSN(device_store, "mov %rax, (%rdi)");
+/* For registers of described devices, which are of 32 bits. */
+INSN(register_load, "mov (%rdi), %eax");
+INSN(rule_load, "mov (%rdi), %eax");
+INSN(rule_store, "mov %eax, (%rdi)");
 /* The carry flag lives. */
 LOOP(live_load, "mov (%rdi), %rax", "adc $0, %r8d");
 LOOP(hot_live_load, "mov (%rdi), %rax", "adc $0, %r8d");

@@ -37,6 +37,8 @@ static struct bench_area areas[] = {
 	{"sqlite", "SQLite on windows", {&bench_sqlite}},
 	{"crypto", "libcrypto on windows", {&bench_crypto}},
 	{"syscalls", "system calls on windows", {&bench_syscalls}},
+	{"devices", "described devices", {&bench_devices}},
+	{"devices-patched", "described devices, patched", {&bench_devices_patched}},
 	/* What libsigsegv installs is to be there before libregmap's first window. */
 	{"peers",
          "what else there is",

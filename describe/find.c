@@ -189,6 +189,28 @@ static bool find_register(const struct regmap_layout *layout, const char *name, 
 	return place->field;
 }
 
+/*
+ * Registers of some vendors begin with their peripheral's name ("ADC.ADC_CR"), and people leave that out or
+ * add it.
+ */
+static bool find_prefixed(const struct regmap_layout *layout, const char *name,
+                          struct regmap_place *place)
+{
+	const char *has = place->peripheral->name;
+	size_t length = strlen(has), rest = strlen(name);
+	char longer[256];
+
+	if (strncasecmp(name, has, length) == 0 && name[length] == '_' &&
+	    find_register(layout, name + length + 1, false, place))
+		return true;
+	if (length + 1 + rest >= sizeof(longer))
+		return false;
+	memcpy(longer, has, length);
+	longer[length] = '_';
+	memcpy(longer + length + 1, name, rest + 1);
+	return find_register(layout, longer, false, place);
+}
+
 static bool find_name(const struct regmap_layout *layout, const char *name, bool exactly,
                       struct regmap_place *place)
 {
@@ -205,7 +227,10 @@ static bool find_name(const struct regmap_layout *layout, const char *name, bool
 		return false;
 	place->peripheral = named(layout, NAME_PERIPHERAL, NULL, name, (size_t)(dot - name),
 	                          exactly);
-	return place->peripheral && find_register(layout, dot + 1, exactly, place);
+	if (!place->peripheral)
+		return false;
+	return find_register(layout, dot + 1, exactly, place) ||
+	       (!exactly && find_prefixed(layout, dot + 1, place));
 }
 
 int regmap_layout_find(const struct regmap_layout *layout, const char *name,

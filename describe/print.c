@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The map of a layout as a table for people. */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "layout.h"
@@ -13,6 +15,7 @@ struct printer {
 	void *ctx;
 	int digits; /* of an address */
 	int width;  /* of the longest name, with what it is moved in by */
+	bool failed;
 	const char *space;
 };
 
@@ -105,32 +108,39 @@ static void put_space(struct printer *p, const struct regmap_region *r)
 	fprintf(p->to, " at 0x%" PRIx64 "\n", offset);
 }
 
-static void put_notes(const struct printer *p, const struct regmap_region *r, size_t registers)
+static void put_notes(const struct printer *p, const struct regmap_region *r, size_t registers,
+                      FILE *to)
 {
 	if (regmap__region_has_target(r))
-		fprintf(p->to, "  of 0x%0*" PRIx64, p->digits, r->target);
+		fprintf(to, "  of 0x%0*" PRIx64, p->digits, r->target);
 	if (r->detached)
-		fprintf(p->to, "  not connected");
-	put_registers(p->to, registers);
+		fprintf(to, "  not connected");
+	put_registers(to, registers);
 	if (p->more)
-		p->more(p->ctx, r, p->to);
+		p->more(p->ctx, r, to);
 }
 
 static void put_region(struct printer *p, const struct regmap_region *r)
 {
 	const struct regmap_peripheral *same = same_peripheral(p, r);
-	size_t registers = same ? same->register_count : 0;
-	bool has_notes = regmap__region_has_target(r) || r->detached || registers || p->more;
+	char *notes = NULL;
+	size_t length = 0;
+	FILE *kept = open_memstream(&notes, &length);
 
+	p->failed |= !kept;
+	if (kept) {
+		put_notes(p, r, same ? same->register_count : 0, kept);
+		fclose(kept);
+	}
 	put_space(p, r);
 	put_range(p, r->address, r->length);
 	fprintf(p->to, "  %c%c%c  %-14s  ", r->permissions & REGMAP_PERMIT_READ ? 'r' : '-',
 	        r->permissions & REGMAP_PERMIT_WRITE ? 'w' : '-',
 	        r->permissions & REGMAP_PERMIT_EXECUTE ? 'x' : '-',
 	        regmap__region_type_name(r->type));
-	put_name(p, depth_of(region_of(r)) - 1, r->name, !has_notes);
-	put_notes(p, r, registers);
-	fputc('\n', p->to);
+	put_name(p, depth_of(region_of(r)) - 1, r->name, !length);
+	fprintf(p->to, "%s\n", notes ? notes : "");
+	free(notes);
 }
 
 static int peripheral_depth(const struct printer *p, const struct regmap_peripheral *peripheral)
@@ -204,9 +214,10 @@ static int digits_for(const struct regmap_layout *layout)
 int regmap__layout_print(const struct regmap_layout *layout, FILE *to, regmap_print_fn more,
                          void *ctx)
 {
-	struct printer p = {layout, to, more, ctx, digits_for(layout), 0, NULL};
+	struct printer p = {.layout = layout, .to = to, .more = more, .ctx = ctx};
 	size_t peripheral = 0;
 
+	p.digits = digits_for(layout);
 	p.width = width_for(&p);
 	put_head(layout, to);
 	for (size_t i = 0; i < layout->region_count; i++) {
@@ -217,6 +228,8 @@ int regmap__layout_print(const struct regmap_layout *layout, FILE *to, regmap_pr
 	}
 	while (peripheral < layout->peripheral_count)
 		put_peripheral(&p, layout->peripherals[peripheral++]);
+	if (p.failed)
+		return -ENOMEM;
 	return ferror(to) ? -EIO : 0;
 }
 

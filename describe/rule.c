@@ -159,6 +159,17 @@ static bool is_keyword(struct rule_compiler *c, const char *spelling)
 	return !regmap__rule_is(&ahead, "=") && !regmap__rule_is(&ahead, ".");
 }
 
+static bool is_call(struct rule_compiler *c, const char *spelling)
+{
+	struct rule_compiler ahead = *c;
+
+	if (!regmap__rule_is(c, spelling))
+		return false;
+	ahead.error = NULL;
+	regmap__rule_next(&ahead);
+	return regmap__rule_is(&ahead, "(");
+}
+
 static bool is_about_writes(enum rule_kind kind)
 {
 	return kind == RULE_ON_WRITE || kind == RULE_ON_SET || kind == RULE_ON_CLEAR ||
@@ -210,10 +221,25 @@ static bool compile_argument(struct rule_compiler *c)
 	return true;
 }
 
+/* `byte(ADDRESS)`, its address alone. */
+static void compile_byte_address(struct rule_compiler *c)
+{
+	c->rule->erases = true;
+	regmap__rule_next(c);
+	expect(c, "(", "\"(\"");
+	compile_expression(c);
+	expect(c, ")", "\")\"");
+}
+
 static void compile_name(struct rule_compiler *c)
 {
 	struct rule_place place;
 
+	if (is_call(c, "byte")) {
+		compile_byte_address(c);
+		pop(c, RULE_BYTE, 0, 0);
+		return;
+	}
 	if (!compile_argument(c) && regmap__rule_find_place(c, &place, false))
 		push(c, RULE_PLACE, add_place(c, &place), 0);
 }
@@ -398,6 +424,28 @@ static void compile_erase(struct rule_compiler *c)
 	expect(c, ")", "\")\"");
 }
 
+static void compile_set_byte(struct rule_compiler *c)
+{
+	compile_byte_address(c);
+	expect(c, "=", "\"=\"");
+	compile_expression(c);
+	pop(c, RULE_SET_BYTE, 0, 2);
+}
+
+static void compile_copy(struct rule_compiler *c)
+{
+	c->rule->erases = true;
+	regmap__rule_next(c);
+	expect(c, "(", "\"(\"");
+	compile_expression(c);
+	expect(c, ",", "\",\"");
+	compile_expression(c);
+	expect(c, ",", "\",\"");
+	compile_expression(c);
+	expect(c, ")", "\")\"");
+	pop(c, RULE_COPY, 0, 3);
+}
+
 static void compile_reset(struct rule_compiler *c)
 {
 	const struct regmap_peripheral *p = c->peripheral;
@@ -447,6 +495,10 @@ static void compile_steps(struct rule_compiler *c)
 		}
 		if (is_keyword(c, "erase"))
 			compile_erase(c);
+		else if (is_call(c, "byte"))
+			compile_set_byte(c);
+		else if (is_call(c, "copy"))
+			compile_copy(c);
 		else if (is_keyword(c, "reset"))
 			compile_reset(c);
 		else

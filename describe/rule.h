@@ -40,6 +40,7 @@ enum rule_code {
 	RULE_OLD,
 	RULE_ADDRESS,
 	RULE_WIDTH,
+	RULE_BYTE, /* pop an address, push the byte there */
 	RULE_NOT,
 	RULE_INVERT,
 	RULE_NEGATE,
@@ -67,6 +68,8 @@ enum rule_code {
 	RULE_AFTER, /* what comes behind it comes number accesses later; which: counts the rule's */
 	RULE_ERASE_SECTOR, /* pop the address */
 	RULE_ERASE,        /* pop the length, then the address */
+	RULE_SET_BYTE,     /* pop the byte, then the address */
+	RULE_COPY,         /* pop the length, where from, where to */
 	RULE_RESET,        /* peripherals[which] */
 	RULE_RESET_DEVICE,
 };

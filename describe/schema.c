@@ -208,6 +208,7 @@ static const struct key device_keys[] = {
 static const struct schema device = {"[device]", device_keys};
 
 static const struct key root_keys[] = {
+	KEY("$schema", STRING), /* for editors */
 	KEY("schema", NUMBER),
 	KEY("include", STRINGS),
 	KEY("overlay", BOOLEAN),

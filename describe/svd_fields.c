@@ -137,7 +137,44 @@ static int read_values(struct svd_build *b, struct svd_node *node, struct regmap
 
 /* ---- fields ---- */
 
-/* bitRange, lsb and msb, or bitOffset and bitWidth: what it says itself counts before what it is derived from. */
+/* <lsb> and <msb>, in either order; some have an <lsb> and a <bitWidth>. */
+static int read_ends(struct svd_build *b, const struct svd_node *node, const struct svd_node *low,
+                     uint64_t *lsb, uint64_t *width)
+{
+	const struct svd_node *high = regmap__svd_child(node, SVD_MSB);
+	uint64_t msb = 0;
+	int err = regmap__svd_number(low, false, lsb, b->error);
+
+	*width = 1;
+	if (err || !high)
+		return err ? err : regmap__svd_child_number(b, node, SVD_BIT_WIDTH, width);
+	err = regmap__svd_number(high, false, &msb, b->error);
+	*width = (msb > *lsb ? msb - *lsb : *lsb - msb) + 1;
+	*lsb = msb < *lsb ? msb : *lsb;
+	return err;
+}
+
+static int read_range(struct svd_build *b, const struct svd_node *range, uint64_t *lsb,
+                      uint64_t *width)
+{
+	unsigned first = 0, count = 0;
+	int err = regmap__svd_bits(range, &first, &count, b->error);
+
+	*lsb = first;
+	*width = count;
+	return err;
+}
+
+static int read_offset(struct svd_build *b, const struct svd_node *node,
+                       const struct svd_node *offset, uint64_t *lsb, uint64_t *width)
+{
+	int err = regmap__svd_number(offset, false, lsb, b->error);
+
+	*width = 1;
+	return err ? err : regmap__svd_child_number(b, node, SVD_BIT_WIDTH, width);
+}
+
+/* What it says itself counts before what it is derived from. */
 static int read_bits(struct svd_build *b, const struct svd_node *node, uint64_t *lsb,
                      uint64_t *width)
 {
@@ -145,30 +182,13 @@ static int read_bits(struct svd_build *b, const struct svd_node *node, uint64_t 
 		const struct svd_node *range = regmap__svd_own(n, SVD_BIT_RANGE),
 				      *low = regmap__svd_own(n, SVD_LSB),
 				      *offset = regmap__svd_own(n, SVD_BIT_OFFSET);
-		unsigned first, count;
-		uint64_t msb = 0;
-		int err;
 
-		if (range) {
-			err = regmap__svd_bits(range, &first, &count, b->error);
-			*lsb = err ? 0 : first;
-			*width = err ? 0 : count;
-			return err;
-		}
-		if (low) {
-			err = regmap__svd_number(low, false, lsb, b->error);
-			msb = *lsb;
-			if (!err)
-				err = regmap__svd_child_number(b, node, SVD_MSB, &msb);
-			*width = (msb > *lsb ? msb - *lsb : *lsb - msb) + 1;
-			*lsb = msb < *lsb ? msb : *lsb;
-			return err;
-		}
-		if (offset) {
-			*width = 1;
-			err = regmap__svd_number(offset, false, lsb, b->error);
-			return err ? err : regmap__svd_child_number(b, node, SVD_BIT_WIDTH, width);
-		}
+		if (range)
+			return read_range(b, range, lsb, width);
+		if (low)
+			return read_ends(b, node, low, lsb, width);
+		if (offset)
+			return read_offset(b, node, offset, lsb, width);
 	}
 	return SVD_WRONG(b, node,
 	                 "field \"%s\" has no bits: give it a <bitRange>, an <lsb> and <msb>, or "

@@ -417,11 +417,17 @@ void regmap__svd_tree_free(struct svd_tree *tree)
 	memset(tree, 0, sizeof(*tree));
 }
 
+/* <access/> says as much as no <access>. */
+static bool is_empty(const struct svd_node *n)
+{
+	return !n->text[0] && !n->property && !n->member;
+}
+
 struct svd_node *regmap__svd_own(const struct svd_node *node, enum svd_tag tag)
 {
 	struct svd_node *n = is_member(tag) ? node->member : node->property;
 
-	while (n && n->tag != tag)
+	while (n && (n->tag != tag || (!is_member(tag) && is_empty(n))))
 		n = n->next;
 	return n;
 }

@@ -51,6 +51,24 @@ static unsigned scale_of(char c)
 	}
 }
 
+/* Past digits, which may be in groups: "0x4000_0000". */
+static const char *past_digits(const char *s, unsigned base)
+{
+	const char *first = s;
+
+	while (digit_of(*s) < (int)base || (*s == '_' && s > first))
+		s++;
+	return s;
+}
+
+/* Some write them as in C. */
+static bool is_suffix(const char *s)
+{
+	while ((*s | 0x20) == 'u' || (*s | 0x20) == 'l')
+		s++;
+	return !*s;
+}
+
 /* Digits up to @end; false: too many bits. */
 static bool digits(const char *s, const char *end, unsigned base, uint64_t *value)
 {
@@ -58,6 +76,8 @@ static bool digits(const char *s, const char *end, unsigned base, uint64_t *valu
 
 	*value = 0;
 	for (; s < end; s++) {
+		if (*s == '_')
+			continue;
 		fits &= !__builtin_mul_overflow(*value, base, value);
 		fits &= !__builtin_add_overflow(*value, (uint64_t)digit_of(*s), value);
 	}
@@ -68,13 +88,11 @@ int regmap__svd_number(const struct svd_node *node, bool wraps, uint64_t *value,
                        struct regmap_error *error)
 {
 	unsigned base, scale;
-	const char *s = prefix(node->text, &base), *end = s;
+	const char *s = prefix(node->text, &base), *end = past_digits(s, base);
 	bool fits;
 
-	while (*end && digit_of(*end) < (int)base)
-		end++;
 	scale = scale_of(*end);
-	if (end == s || (*end && (!scale || end[1])))
+	if (end == s || !is_suffix(end + (scale > 0)))
 		return say_wrong(node, "that is no number; they look like 12, 0x1F, #101", error);
 	fits = digits(s, end, base, value);
 	if (scale) {

@@ -138,6 +138,13 @@ int regmap__memory_host(const struct memory *memory, uint64_t address, uint8_t *
 int regmap__memory_look(const struct memory *memory, uint64_t address, uint8_t **host,
                         uint64_t *run, struct part **part);
 
+/* What rules do with memory, whatever its rules: memory_rules.c. Where none is, 0, and nothing. AS-Safe. */
+uint8_t regmap__memory_get_byte(const struct memory *memory, uint64_t address);
+void regmap__memory_set_byte(const struct memory *memory, uint64_t address, uint8_t value);
+/* Upwards, byte by byte, at most REGMAP__COPY_MOST. */
+enum { REGMAP__COPY_MOST = 1 << 20 };
+void regmap__memory_copy(const struct memory *memory, uint64_t to, uint64_t from, uint64_t length);
+
 /* The files that regions have for their first content: images.c. */
 int regmap__content_load(struct regmap_device *device, struct regmap_error *error);
 

@@ -126,6 +126,14 @@ static uint64_t pop(struct machine *m)
 	return *m->top--;
 }
 
+/* Registers alone, as in tests of them, have no memory. */
+static uint64_t get_byte(const struct machine *m, uint64_t address)
+{
+	const struct memory *memory = m->regs->device->memory;
+
+	return memory ? regmap__memory_get_byte(memory, address) : 0;
+}
+
 /* What only looks; false: it is a step, or the end. */
 static bool look(struct machine *m, const struct rule_step *step)
 {
@@ -142,6 +150,7 @@ static bool look(struct machine *m, const struct rule_step *step)
 	case RULE_OLD: push(m, m->occasion->old); return true;
 	case RULE_ADDRESS: push(m, m->occasion->address); return true;
 	case RULE_WIDTH: push(m, m->occasion->width); return true;
+	case RULE_BYTE: *m->top = get_byte(m, *m->top); return true;
 	case RULE_NOT: *m->top = !*m->top; return true;
 	case RULE_INVERT: *m->top = ~*m->top; return true;
 	case RULE_NEGATE: *m->top = -*m->top; return true;
@@ -298,6 +307,14 @@ static void reset(struct machine *m, struct unit *unit)
 		atomic_fetch_add(&m->regs->resets, 1);
 }
 
+static void copy(struct machine *m)
+{
+	uint64_t length = pop(m), from = pop(m), to = pop(m);
+
+	if (m->regs->device->memory)
+		regmap__memory_copy(m->regs->device->memory, to, from, length);
+}
+
 /* False: the rest comes later, or never. */
 static bool step(struct machine *m, const struct rule_step *at)
 {
@@ -317,6 +334,13 @@ static bool step(struct machine *m, const struct rule_step *at)
 			erase(m, *m->top, value);
 		pop(m);
 		return true;
+	case RULE_SET_BYTE:
+		value = pop(m);
+		if (m->regs->device->memory)
+			regmap__memory_set_byte(m->regs->device->memory, *m->top, (uint8_t)value);
+		pop(m);
+		return true;
+	case RULE_COPY: copy(m); return true;
 	case RULE_RESET: reset(m, l->units[at->which]); return true;
 	case RULE_RESET_DEVICE: reset(m, NULL); return true;
 	default: return false;

@@ -270,7 +270,11 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
 struct found {
 	uint64_t first, last; /* it holds for these addresses */
 	struct regmap_window *window;
-	uint64_t delta;  /* what those are away from host memory that stays where it is */
+	/*
+	 * What those are away from host memory that stays where it is; without rights, from the
+	 * window's own addresses: a device behind aliases.
+	 */
+	uint64_t delta;
 	uint64_t rights; /* what may be done there so; 0: ask the window */
 };
 struct hint {
@@ -404,13 +408,49 @@ static inline bool is_good(const struct hint *hint, uint64_t address, size_t siz
 	       address <= hint->found.last && hint->found.last - address >= size - 1;
 }
 
-static void note_host(struct found *f, const struct backing_ops *ops)
+static void note_host(struct found *f, const struct regmap_window *w, const struct backing_ops *ops)
 {
 	f->rights = f->delta = 0;
 	if (ops != &regmap__backing_host)
 		return;
-	f->rights = f->window->access & RIGHTS;
-	f->delta = window_place(f->window, 0);
+	f->rights = w->access & RIGHTS;
+	f->delta = window_place(w, 0);
+}
+
+static bool is_plain_alias(const struct regmap_window *w)
+{
+	return window_ops(w)->forward && (w->access & RIGHTS) == RIGHTS;
+}
+
+/* One alias on: the answer holds for what is the same there. False: nothing is there, or it has changed. */
+static bool follow(uint64_t address, struct table_hit *hit, struct found *f)
+{
+	uint64_t from = address + f->delta, to = window_place(hit->window, from), reach;
+	uint64_t version = hit->version;
+
+	regmap__table_find(to, hit);
+	if (!hit->window || hit->version != version)
+		return false;
+	reach = hit->last - to;
+	if (f->last - address > reach)
+		f->last = address + reach;
+	reach = to - regmap__table_piece_first(to, hit->window);
+	if (address - f->first > reach)
+		f->first = address - reach;
+	f->delta = to - address;
+	return true;
+}
+
+/* Through aliases that allow everything, to a device. */
+static bool follow_all(uint64_t address, struct table_hit *hit, struct found *f)
+{
+	unsigned depth = 0;
+
+	f->delta = 0;
+	while (is_plain_alias(hit->window))
+		if (depth++ == MAX_ALIASES || !follow(address, hit, f))
+			return false;
+	return window_ops(hit->window) == &regmap__backing_device;
 }
 
 /* What is read of the window before it is pinned, holds if the version does afterwards. */
@@ -422,13 +462,18 @@ static bool look_up(uint64_t address, uint64_t *version, struct found *f)
 	regmap__fork_notice();
 	regmap__table_find(address, &hit);
 	ops = hit.window ? window_ops(hit.window) : NULL;
-	if (!ops || ops->claims || ops->forward)
+	if (!ops || ops->claims)
 		return false;
-	*version = hit.version;
-	f->window = hit.window;
 	f->last = hit.last;
 	f->first = regmap__table_piece_first(address, hit.window);
-	note_host(f, ops);
+	if (!ops->forward)
+		note_host(f, hit.window, ops);
+	else if (!follow_all(address, &hit, f))
+		return false;
+	else
+		f->rights = 0;
+	*version = hit.version;
+	f->window = hit.window;
 	if (regmap__table_unchanged(hit.version))
 		remember(address, hit.version, f);
 	else
@@ -487,10 +532,17 @@ __attribute__((always_inline)) static inline const struct found *begin_by(
 	return NULL;
 }
 
+/* Not through an alias. */
 static inline bool begin(uint64_t address, size_t size, unsigned access, struct access *at,
                          uint64_t *version)
 {
-	return begin_by(regmap__thread_key(), address, size, access, at, version) != NULL;
+	const struct found *f = begin_by(regmap__thread_key(), address, size, access, at, version);
+
+	if (f && !f->rights && f->delta) {
+		pin_release_home(&at->pin);
+		return false;
+	}
+	return f;
 }
 
 static inline void *host_of(const struct access *at, const struct plan *p, uint64_t address)
@@ -641,17 +693,20 @@ static inline uint64_t to_be_stored(const struct plan *p, uint64_t gpr[16], uint
 }
 
 __attribute__((noinline, cold)) static enum quick move_failed(const struct plan *p,
-                                                              struct access *at, int err,
+                                                              struct access *at, uint64_t guest,
+                                                              int err,
                                                               struct quick_failure *failure)
 {
 	at->length = p->size;
-	failure->status = regmap__window_bus_error(&failure->fault, at, at->address, p->access,
+	failure->status = regmap__window_bus_error(&failure->fault, at, guest, p->access,
 	                                           device_error(err));
 	return QUICK_FAILED;
 }
 
+/* @guest: where the program accesses it. */
 static enum quick call_device(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
-                              struct access *at, int *error, struct quick_failure *failure)
+                              struct access *at, uint64_t guest, int *error,
+                              struct quick_failure *failure)
 {
 	const struct regmap_device_ops *ops = at->window->device.ops;
 	uint64_t offset = at->address - window_start(at->window), value = 0;
@@ -669,7 +724,7 @@ static enum quick call_device(const struct plan *p, uint64_t gpr[16], uint64_t *
 	}
 	put_back(error, saved);
 	if (__builtin_expect(err != 0, 0))
-		return move_failed(p, at, err, failure);
+		return move_failed(p, at, guest, err, failure);
 	end_device(at);
 	if (!(p->access & EM_WRITE))
 		put_loaded(p, gpr, flags, value);
@@ -696,17 +751,19 @@ enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane,
 	const struct plan *p = frame->cell->plan;
 	uint64_t *gpr = frame->gpr;
 	const struct found *f;
-	uint64_t version;
+	uint64_t version, guest;
 
 	at.pin.slot = NULL;
 	if (!is_simple(p, frame->flags))
 		return QUICK_NO;
-	at.address = address_in(p, gpr, frame->rip);
-	if (at.address < PAGE_0_END)
+	guest = at.address = address_in(p, gpr, frame->rip);
+	if (guest < PAGE_0_END)
 		return QUICK_NO;
-	f = begin_by(atomic_load(&lane->key), at.address, p->size, p->access, &at, &version);
+	f = begin_by(atomic_load(&lane->key), guest, p->size, p->access, &at, &version);
 	if (!f)
 		return QUICK_NO;
+	if (!f->rights)
+		at.address += f->delta;
 	if (f->rights || window_ops(at.window) != &regmap__backing_device)
 		return on_memory(p, gpr, &frame->flags, &at, f);
 	if (!is_device_move(p, &at))
@@ -714,7 +771,7 @@ enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane,
 	if (general_only != is_general(at.window))
 		return general_only ? QUICK_VECTOR : QUICK_NO;
 	regmap__pin_note_origin_of(&at.pin, gpr[CPU_RSP], frame->rip, (uint32_t)lane->tid);
-	return call_device(p, gpr, &frame->flags, &at, lane->error, failure);
+	return call_device(p, gpr, &frame->flags, &at, guest, lane->error, failure);
 }
 
 /* --- all together --- */

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
@@ -167,6 +168,117 @@ static void test_patched_watches_may_use_vector_registers(void **state)
 	regmap_device_free(d);
 }
 
+/* ---- through the alias that mapping lays ---- */
+
+static sigjmp_buf back;
+static void *volatile fault_at;
+static volatile int fault_signal;
+
+static void on_fault(int signo, siginfo_t *info, void *context)
+{
+	(void)context;
+	fault_signal = signo;
+	fault_at = info->si_addr;
+	siglongjmp(back, 1);
+}
+
+/* What the program sees of a load that fails. */
+static void load_to_fail(int signo)
+{
+	struct sigaction act = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO}, old[2];
+	uint32_t value;
+
+	sigaction(SIGBUS, &act, &old[0]);
+	sigaction(SIGSEGV, &act, &old[1]);
+	fault_signal = 0;
+	if (!sigsetjmp(back, 1))
+		load(&value);
+	sigaction(SIGBUS, &old[0], NULL);
+	sigaction(SIGSEGV, &old[1], NULL);
+	assert_int_equal(fault_signal, signo);
+	assert_ptr_equal(fault_at, (void *)(FAR + APB + 0x10));
+}
+
+static int refuse_read(void *ctx, struct regmap_device *device, const struct regmap_register *reg,
+                       uint64_t offset, unsigned width, uint64_t *value)
+{
+	(void)ctx;
+	(void)device;
+	(void)reg;
+	(void)offset;
+	(void)width;
+	(void)value;
+	return -EIO;
+}
+
+static void test_patched_bus_errors_name_the_address_that_was_accessed(void **state)
+{
+	static const struct regmap_model refuses = {.size = sizeof(refuses), .read = refuse_read};
+	struct regmap_device *d = chip();
+	uint32_t value;
+
+	(void)state;
+	if (regmap_patch(1))
+		skip();
+	load_until_patched();
+	assert_int_equal(regmap_device_attach(d, "P.CR", &refuses, NULL), 0);
+	load_to_fail(SIGBUS);
+	assert_int_equal(regmap_device_attach(d, "P.CR", NULL, NULL), 0);
+	assert_true(load(&value));
+	assert_int_equal(value, 5);
+	regmap_device_free(d);
+}
+
+static void test_patched_sites_see_what_is_mapped_now(void **state)
+{
+	struct regmap_device *d = chip(), *e;
+	uint32_t value;
+
+	(void)state;
+	if (regmap_patch(1))
+		skip();
+	load_until_patched();
+	assert_int_equal(regmap_device_unmap(d), 0);
+	load_to_fail(SIGSEGV);
+	e = chip();
+	assert_int_equal(t_put(e, APB + 0x10, 6), 0);
+	assert_true(load(&value));
+	assert_int_equal(value, 6);
+	regmap_device_free(e);
+	load_to_fail(SIGSEGV);
+	assert_int_equal(regmap_device_map(d, FAR, NULL), 0);
+	assert_true(load(&value));
+	assert_int_equal(value, 5);
+	regmap_device_free(d);
+}
+
+/* A window of the program's between the alias's beginning and its end. */
+static void test_patched_sites_see_windows_inside(void **state)
+{
+	static uint32_t own[4] = {41, 42, 43, 44};
+	struct regmap_config c = {.size = sizeof(c),
+	                          .guest = FAR + APB + 0xc,
+	                          .length = sizeof(own),
+	                          .access = REGMAP_READ,
+	                          .backing = REGMAP_HOST,
+	                          .host = own};
+	struct regmap_device *d = chip();
+	struct regmap_window *w;
+	uint32_t value;
+
+	(void)state;
+	if (regmap_patch(1))
+		skip();
+	load_until_patched();
+	assert_int_equal(regmap_map(&c, &w), 0);
+	assert_true(load(&value));
+	assert_int_equal(value, 42);
+	assert_int_equal(regmap_unmap(w), 0);
+	assert_true(load(&value));
+	assert_int_equal(value, 5);
+	regmap_device_free(d);
+}
+
 /* ---- while others access it ---- */
 
 static atomic_bool stop;
@@ -214,6 +326,9 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_patched_models_may_use_vector_registers),
 		cmocka_unit_test(test_patched_watches_may_use_vector_registers),
+		cmocka_unit_test(test_patched_bus_errors_name_the_address_that_was_accessed),
+		cmocka_unit_test(test_patched_sites_see_what_is_mapped_now),
+		cmocka_unit_test(test_patched_sites_see_windows_inside),
 		cmocka_unit_test(test_patched_models_come_and_go_while_others_access),
 	};
 

@@ -22,6 +22,11 @@ static const char text[] =
 	"type = 'flash'\n"
 	"permissions = 'RW'\n"
 	"flash = { program_if = 'C.CR', sectors = [{ size = 1024, count = 4 }] }\n"
+	"[[regions]]\n"
+	"name = 'RAM'\n"
+	"guest_address = 0x8000\n"
+	"size = 256\n"
+	"type = 'ram'\n"
 	"[[peripherals]]\n"
 	"name = 'C'\n"
 	"address = 0x4000\n"
@@ -32,6 +37,8 @@ static const char text[] =
 	"  'on write SEEN: GOT = value',\n"
 	"  'on write MIXED: GOT = value',\n"
 	"  'on write ONLY: GOT = value',\n"
+	"  'on write TO: copy(TO, FROM, LENGTH)',\n"
+	"  'on write AT: GOT = byte(AT); byte(AT + 1) = GOT + 1',\n"
 	"]\n"
 	"registers = [\n"
 	"  { name = 'CR', offset = 0 },\n"
@@ -48,6 +55,10 @@ static const char text[] =
 	"  ] },\n"
 	"  { name = 'ONLY', offset = 40, access = 'write-only' },\n"
 	"  { name = 'GOT', offset = 44 },\n"
+	"  { name = 'TO', offset = 48 },\n"
+	"  { name = 'FROM', offset = 52 },\n"
+	"  { name = 'LENGTH', offset = 56 },\n"
+	"  { name = 'AT', offset = 60 },\n"
 	"]\n";
 
 static struct regmap_device *chip;
@@ -144,6 +155,45 @@ static void test_device_program_narrow_writes_are_quiet_beside(void **state)
 	assert_int_equal(get("C.GOT"), 0xbeef0000);
 }
 
+static void copy(uint32_t to, uint32_t from, uint32_t length)
+{
+	assert_int_equal(put(0x4034, 4, from), 0);
+	assert_int_equal(put(0x4038, 4, length), 0);
+	assert_int_equal(put(0x4030, 4, to), 0);
+}
+
+static void test_device_program_rules_copy_memory(void **state)
+{
+	(void)state;
+	assert_int_equal(put(0x8000, 8, 0x1122334455667788), 0);
+	copy(0x8011, 0x8001, 5);
+	assert_int_equal(memory(0x8010, 8), 0x0000334455667700);
+	copy(0x1000, 0x8000, 4); /* whatever a flash's rules */
+	assert_int_equal(memory(0x1000, 8), 0xffffffff55667788);
+	copy(0x8001, 0x8000, 7); /* upwards */
+	assert_int_equal(memory(0x8000, 8), 0x8888888888888888);
+	copy(0x8000, 0x1ffc, 8); /* nothing is behind the flash */
+	assert_int_equal(memory(0x8000, 8), 0x00000000ffffffff);
+	copy(0x4020, 0x8000, 4); /* registers are no memory */
+	assert_int_equal(get("C.SEEN"), 0x11223344);
+	copy(0x80f8, 0x8000, 0xffffffff); /* ends, and does nothing beyond */
+	assert_int_equal(memory(0x80f8, 8), 0x00000000ffffffff);
+}
+
+static void test_device_program_rules_see_and_set_bytes(void **state)
+{
+	(void)state;
+	assert_int_equal(put(0x8000, 4, 0x11223344), 0);
+	assert_int_equal(put(0x403c, 4, 0x8001), 0);
+	assert_int_equal(get("C.GOT"), 0x33);
+	assert_int_equal(memory(0x8000, 4), 0x11343344);
+	assert_int_equal(put(0x403c, 4, 0x1fff), 0); /* erased; nothing behind */
+	assert_int_equal(get("C.GOT"), 0xff);
+	assert_int_equal(put(0x403c, 4, 0x4020), 0);
+	assert_int_equal(get("C.GOT"), 0);
+	assert_int_equal(get("C.SEEN"), 0x11223344);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(test_device_program_##name, open_chip, close_chip)
 
 int main(void)
@@ -152,6 +202,8 @@ int main(void)
 		T(rules_see_the_write),
 		T(is_ignored),
 		T(narrow_writes_are_quiet_beside),
+		T(rules_copy_memory),
+		T(rules_see_and_set_bytes),
 	};
 
 	return cmocka_run_group_tests_name("device_program", tests, NULL, NULL);

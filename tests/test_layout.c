@@ -938,6 +938,32 @@ static void test_layout_finds_elements_of_clusters(void **state)
 	regmap_layout_free(l);
 }
 
+/* Whether the register's name begins with its peripheral's or not. */
+static void test_layout_finds_names_with_prefix(void **state)
+{
+	struct regmap_layout *l = new_layout();
+	struct regmap_place p;
+
+	(void)state;
+	add_peripheral(l, "ADC", 0x1000, 0x100);
+	add_register(l, "ADC", "ADC_CR", 0, 4);
+	add_register(l, "ADC", "SR", 4, 4);
+	add_register(l, "ADC", "ADC_SR", 8, 4);
+	assert_int_equal(regmap_layout_find(l, "ADC.CR", &p), 0);
+	assert_string_equal(p.reg->name, "ADC_CR");
+	assert_int_equal(regmap_layout_find(l, "adc.adc_cr", &p), 0);
+	assert_string_equal(p.reg->name, "ADC_CR");
+	assert_int_equal(regmap_layout_find(l, "ADC.SR", &p), 0);
+	assert_int_equal(p.address, 0x1004);
+	assert_int_equal(regmap_layout_find(l, "ADC.ADC_SR", &p), 0);
+	assert_int_equal(p.address, 0x1008);
+	add_register(l, "ADC", "DR", 12, 4);
+	assert_int_equal(regmap_layout_find(l, "ADC.ADC_DR", &p), 0);
+	assert_int_equal(p.address, 0x100c);
+	assert_int_equal(regmap_layout_find(l, "ADC.ADC_", &p), -ENOENT);
+	regmap_layout_free(l);
+}
+
 static void test_layout_finds_no_other_names(void **state)
 {
 	static const char *const names[] = {"",
@@ -1489,6 +1515,7 @@ int main(void)
 		T(finds_names),
 		T(case_matters_only_if_it_can),
 		T(finds_elements_of_clusters),
+		T(finds_names_with_prefix),
 		T(finds_no_other_names),
 		T(finds_addresses),
 		T(finds_registers_in_registers),

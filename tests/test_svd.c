@@ -447,6 +447,7 @@ static void test_svd_names_get_prefix_and_suffix(void **state)
 {
 	(void)state;
 	assert_int_equal(find(all, "PORTC.P_LOCK_R").address, 0x48000804);
+	assert_int_equal(reg(all, "PORTC.P_LOCK_R")->offset, 4);
 	assert_false(has(all, "PORTC.LOCK"));
 }
 
@@ -551,14 +552,16 @@ static void test_svd_numbers_have_many_forms(void **state)
 	assert_int_equal(number("4k"), 4096);
 	assert_int_equal(number("0x2M"), 2 << 20);
 	assert_int_equal(number("1G"), 1 << 30);
+	assert_int_equal(number("0x4000_0000"), 0x40000000);
+	assert_int_equal(number("0x10UL"), 16);
 	assert_int_equal(number("0xFFFFFFFFFFFFFFFF"), UINT64_MAX);
 	assert_int_equal(number("0x1FFFFFFFFFFFFFFFE"), UINT64_MAX - 1); /* wider than it is */
 }
 
 static void test_svd_wrong_numbers_are_refused(void **state)
 {
-	static const char *const wrong[] = {"",   "x",   "0x",    "#",   "#2",
-	                                    "-1", "1 2", "0x1G2", "4kk", "1.5"};
+	static const char *const wrong[] = {"x",     "0x",  "#",   "#2", "-1", "1 2",
+	                                    "0x1G2", "4kk", "1.5", "_1", "5ux"};
 	char text[200], says[300];
 
 	(void)state;
@@ -671,6 +674,39 @@ static void test_svd_other_views_must_be_there(void **state)
 	assert_string_equal(reg(quirks, "NOBLOCK.OUT")->alternate, "IN");
 	assert_string_equal(reg(quirks, "NOBLOCK.LOST")->alternate, "");
 	assert_int_equal(find(quirks, "NOBLOCK").peripheral->interrupts[0]->number, -14);
+}
+
+/* An element with nothing in it is as none. */
+static void test_svd_empty_elements_say_nothing(void **state)
+{
+	struct regmap_layout *l = load_registers(
+		"<register><name>R</name><description/><addressOffset>8</addressOffset><size/>"
+		"<access></access><resetValue> </resetValue><fields><field><name>F</name><bitRange/>"
+		"<lsb>4</lsb><bitWidth>3</bitWidth><enumeratedValues/></field></fields></register>");
+
+	(void)state;
+	assert_int_equal(reg(l, "P.R")->width, 4);
+	assert_int_equal(reg(l, "P.R")->access, REGMAP_READ_WRITE);
+	assert_bits(l, "P.R.F", 4, 3);
+	regmap_layout_free(l);
+	assert_registers_refused("<register><name>R</name><addressOffset/></register>", -EINVAL,
+	                         "t.svd:4:1: register \"R\" has no <addressOffset>");
+}
+
+/* Two lists are one, of what can be there but once the first counts. */
+static void test_svd_repeated_elements_dont_confuse(void **state)
+{
+	struct regmap_layout *l = load_device(
+		"<peripheral><name>P</name><name>Q</name><baseAddress>16</baseAddress>"
+		"<baseAddress>x</baseAddress><registers><register><name>A</name>"
+		"<addressOffset>0</addressOffset></register></registers><registers><register><name>B"
+		"</name><addressOffset>4</addressOffset></register></registers></peripheral>");
+
+	(void)state;
+	assert_int_equal(find(l, "P.A").address, 16);
+	assert_int_equal(find(l, "P.B").address, 20);
+	assert_false(has(l, "Q"));
+	regmap_layout_free(l);
 }
 
 /* Files in other code pages, and in UTF-16, are read as well. */
@@ -1068,6 +1104,8 @@ int main(void)
 		QUIRK(overlapping_blocks_are_one_region),
 		QUIRK(registers_outside_of_blocks_are_reached),
 		QUIRK(other_views_must_be_there),
+		T(empty_elements_say_nothing),
+		T(repeated_elements_dont_confuse),
 		T(reads_other_encodings),
 		T(text_may_be_cdata_and_escaped),
 		T(refuses_what_is_no_svd),

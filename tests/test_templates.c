@@ -13,6 +13,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <regmap/device.h>
@@ -585,6 +586,38 @@ static void test_templates_live_together(void **state)
 		regmap_device_free(devices[n]);
 }
 
+/* The program's own pointers reach all that can be read and written. */
+static void test_templates_are_dereferenced_where_they_are_mapped(void **state)
+{
+	const uint64_t far = 0x400000000000;
+
+	(void)state;
+	for (unsigned n = 0; n < COUNT(names); n++) {
+		struct regmap_device *device = device_of(names[n]);
+		struct regmap_error error = {.text = ""};
+
+		if (regmap_device_map(device, far, &error))
+			fail_msg("%s: %s", names[n], error.text);
+		for (size_t i = 0; i < regmap_device_region_count(device); i++) {
+			const struct regmap_region *r = regmap_device_region(device, i);
+			volatile uint32_t *first = (volatile uint32_t *)(far + r->address);
+
+			if (r->length < 4 || r->address % 4)
+				continue;
+			if (is_writable_memory(r)) {
+				*first = (uint32_t)(0x1000 * n + i);
+				assert_int_equal(word(device, r->address), 0x1000 * n + i);
+			} else if (r->type == TYPE(FLASH)) {
+				assert_int_equal(*first, 0xffffffff);
+			} else if (r->type == TYPE(ROM)) {
+				assert_int_equal(*first, 0);
+			}
+		}
+		assert_int_equal(regmap_device_unmap(device), 0);
+		regmap_device_free(device);
+	}
+}
+
 static void load_word(struct regmap_device *device, uint64_t at, uint32_t value)
 {
 	void *host;
@@ -857,6 +890,105 @@ static void test_templates_stm32_otp(void **state)
 	regmap_device_free(device);
 }
 
+/* ---- boards, and other formats --------------------------------------------------------------------------- */
+
+static void test_templates_are_included_by_boards(void **state)
+{
+	static const char text[] = "include = ['template:stm32f407']\n"
+				   "[device]\n"
+				   "name = 'Board'\n"
+				   "[[regions]]\n"
+				   "name = 'FSMC bank 4'\n"
+				   "attached = false\n"
+				   "[[peripherals]]\n"
+				   "name = 'DISPLAY'\n"
+				   "address = 0x60000000\n"
+				   "size = 4\n"
+				   "[[peripherals]]\n"
+				   "name = 'GPIO?'\n"
+				   "[[peripherals.registers]]\n"
+				   "name = 'IDR'\n"
+				   "reset = 0x8000\n";
+	struct regmap_error error = {.text = ""};
+	struct regmap_device *device = NULL;
+	struct regmap_layout *layout;
+	uint32_t value = 0;
+
+	(void)state;
+	if (regmap_layout_from_string(text, sizeof(text) - 1, REGMAP_FORMAT_TOML, NULL, &layout,
+	                              &error) ||
+	    regmap_device_from_layout(layout, &device, &error))
+		fail_msg("%s", error.text);
+	assert_string_equal(layout->name, "Board");
+	assert_int_equal(regmap_device_write(device, 0x90000000, &value, 4), -EIO);
+	assert_int_equal(regmap_device_write(device, 0x70000000, &value, 4), 0);
+	assert_string_equal(regmap_device_region_at(device, 0x60000000)->name, "DISPLAY");
+	for (uint64_t port = 0x40020010; port < 0x40022400; port += 0x400)
+		assert_int_equal(word(device, port), 0x8000);
+	regmap_device_free(device);
+	regmap_layout_free(layout);
+}
+
+static void check_same(const struct regmap_layout *a, const struct regmap_layout *b)
+{
+	assert_string_equal(a->name, b->name);
+	assert_int_equal(a->max_memory, b->max_memory);
+	assert_int_equal(a->space_count, b->space_count);
+	assert_int_equal(a->region_count, b->region_count);
+	assert_int_equal(a->peripheral_count, b->peripheral_count);
+	assert_int_equal(a->rule_count, b->rule_count);
+	for (size_t i = 0; i < a->region_count; i++) {
+		assert_string_equal(a->regions[i]->name, b->regions[i]->name);
+		assert_int_equal(a->regions[i]->address, b->regions[i]->address);
+		assert_int_equal(a->regions[i]->length, b->regions[i]->length);
+		assert_int_equal(a->regions[i]->type, b->regions[i]->type);
+		assert_int_equal(a->regions[i]->target, b->regions[i]->target);
+		assert_int_equal(a->regions[i]->sector_count, b->regions[i]->sector_count);
+	}
+	for (size_t i = 0; i < a->peripheral_count; i++) {
+		const struct regmap_peripheral *p = a->peripherals[i], *q = b->peripherals[i];
+
+		assert_string_equal(p->name, q->name);
+		assert_int_equal(p->address, q->address);
+		assert_int_equal(p->register_count, q->register_count);
+		for (size_t j = 0; j < p->register_count; j++) {
+			assert_string_equal(p->registers[j]->name, q->registers[j]->name);
+			assert_int_equal(p->registers[j]->reset_value,
+			                 q->registers[j]->reset_value);
+			assert_int_equal(p->registers[j]->field_count,
+			                 q->registers[j]->field_count);
+		}
+	}
+	for (size_t i = 0; i < a->rule_count; i++) {
+		assert_string_equal(a->rules[i]->text, b->rules[i]->text);
+		assert_string_equal(a->rules[i]->scope, b->rules[i]->scope);
+	}
+}
+
+static void test_templates_are_the_same_in_every_format(void **state)
+{
+	static const enum regmap_format formats[] = {REGMAP_FORMAT_TOML, REGMAP_FORMAT_YAML,
+	                                             REGMAP_FORMAT_JSON};
+
+	(void)state;
+	for (unsigned n = 0; n < COUNT(names); n++)
+		for (unsigned f = 0; f < COUNT(formats); f++) {
+			struct regmap_error error = {.text = ""};
+			struct regmap_layout *again = NULL;
+			size_t length;
+			char *text;
+
+			if (regmap_layout_save(layout_of(names[n]), formats[f], &text, &length,
+			                       &error) ||
+			    regmap_layout_from_string(text, length, formats[f], NULL, &again,
+			                              &error))
+				fail_msg("%s: %s", names[n], error.text);
+			check_same(layout_of(names[n]), again);
+			regmap_layout_free(again);
+			free(text);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -871,6 +1003,7 @@ int main(void)
 		cmocka_unit_test(test_templates_registers_lie_inside_their_peripherals),
 		cmocka_unit_test(test_templates_allocate_and_read_back),
 		cmocka_unit_test(test_templates_live_together),
+		cmocka_unit_test(test_templates_are_dereferenced_where_they_are_mapped),
 		cmocka_unit_test(test_templates_boot_alias_shows_the_flash),
 		cmocka_unit_test(test_templates_bit_band),
 		cmocka_unit_test(test_templates_esp32_sram1_is_reversed),
@@ -882,6 +1015,8 @@ int main(void)
 		cmocka_unit_test(test_templates_have_true_reset_values),
 		cmocka_unit_test(test_templates_stm32_signatures),
 		cmocka_unit_test(test_templates_stm32_otp),
+		cmocka_unit_test(test_templates_are_included_by_boards),
+		cmocka_unit_test(test_templates_are_the_same_in_every_format),
 	};
 
 	return cmocka_run_group_tests_name("templates", tests, load_all, free_all);

@@ -180,12 +180,45 @@ static void test_avr_spi_transfers(void **state)
 	assert_int_equal(in8(DATA + 0x4d) & 0x80, 0);
 }
 
-static void test_avr_eeprom_and_flash_programming_end(void **state)
+static void eeprom_write(uint16_t at, uint8_t value)
+{
+	wait_for8(DATA + 0x3f, 0x02, 0);
+	assert_int_equal(regmap_device_write(chip, DATA + 0x41, &at, 2), 0);
+	out8(DATA + 0x40, value);
+	out8(DATA + 0x3f, in8(DATA + 0x3f) | 0x04); /* EEMPE */
+	out8(DATA + 0x3f, in8(DATA + 0x3f) | 0x02); /* EEPE */
+	assert_int_equal(in8(DATA + 0x3f) & 0x02, 0x02);
+	wait_for8(DATA + 0x3f, 0x06, 0);
+}
+
+static uint8_t eeprom_read(uint16_t at)
+{
+	assert_int_equal(regmap_device_write(chip, DATA + 0x41, &at, 2), 0);
+	out8(DATA + 0x3f, in8(DATA + 0x3f) | 0x01); /* EERE */
+	return in8(DATA + 0x40);
+}
+
+static void test_avr_eeprom_is_written_and_read(void **state)
 {
 	(void)state;
-	out8(DATA + 0x3f, 0x04); /* EEMPE */
-	out8(DATA + 0x3f, 0x06); /* EEPE */
-	wait_for8(DATA + 0x3f, 0x06, 0);
+	assert_int_equal(eeprom_read(0x3ff), 0xff);
+	eeprom_write(0x3ff, 0x5a);
+	eeprom_write(0x3fe, 0xa5);
+	assert_int_equal(eeprom_read(0x3ff), 0x5a);
+	assert_int_equal(eeprom_read(0x3fe), 0xa5);
+	assert_int_equal(in8(0x8103ff), 0x5a); /* in its own address space */
+	out8(DATA + 0x3f, 0x20);               /* EEPM: write alone */
+	eeprom_write(0x3fe, 0x0f);
+	assert_int_equal(in8(0x8103fe), 0x05);
+	out8(DATA + 0x40, 0);
+	out8(DATA + 0x3f, 0x02); /* without EEMPE */
+	assert_int_equal(in8(DATA + 0x3f) & 0x02, 0);
+	assert_int_equal(in8(0x8103fe), 0x05);
+}
+
+static void test_avr_self_programming_ends(void **state)
+{
+	(void)state;
 	out8(DATA + 0x57, 0x03); /* SPMCSR */
 	wait_for8(DATA + 0x57, 0x01, 0);
 }
@@ -368,8 +401,10 @@ int main(void)
 		T(avr_adc_converts, m2560),
 		T(avr_spi_transfers, m328),
 		T(avr_spi_transfers, m2560),
-		T(avr_eeprom_and_flash_programming_end, m328),
-		T(avr_eeprom_and_flash_programming_end, m2560),
+		T(avr_eeprom_is_written_and_read, m328),
+		T(avr_eeprom_is_written_and_read, m2560),
+		T(avr_self_programming_ends, m328),
+		T(avr_self_programming_ends, m2560),
 		T(avr_timers_count, m328),
 		T(avr_timers_count, m2560),
 		T(avr_twi_talks_to_a_device, m328),

@@ -1004,6 +1004,44 @@ static void test_f4_dma_completes(void **state)
 	}
 }
 
+static void fill(uint32_t at, unsigned words)
+{
+	for (unsigned i = 0; i < words; i++)
+		out(at + 4 * i, 0x01010101 * (i + 1));
+}
+
+static void test_f1_dma_copies_memory(void **state)
+{
+	const uint32_t dma = 0x40020000;
+
+	(void)state;
+	fill(0x20000100, 16);
+	out(dma + 0xc, 16);
+	out(dma + 0x10, 0x20000100);
+	out(dma + 0x14, 0x20000800);
+	out(dma + 8, 1 << 14 | 2 << 10 | 2 << 8 | 3 << 6 | 1);
+	wait_for(dma, 2, 2);
+	for (unsigned i = 0; i < 16; i++)
+		assert_int_equal(in(0x20000800 + 4 * i), 0x01010101 * (i + 1));
+	assert_int_equal(in(0x20000840), 0);
+}
+
+static void test_f4_dma_copies_memory(void **state)
+{
+	const uint32_t dma = 0x40026400;
+
+	(void)state;
+	fill(0x2001bfe0, 16); /* from SRAM1 on into SRAM2 */
+	out(dma + 0x14, 64);
+	out(dma + 0x18, 0x2001bfe0);
+	out(dma + 0x1c, 0x20000800);
+	out(dma + 0x10, 2 << 6 | 3 << 9 | 1);
+	wait_for(dma, 1 << 5, 1 << 5);
+	for (unsigned i = 0; i < 16; i++)
+		assert_int_equal(in(0x20000800 + 4 * i), 0x01010101 * (i + 1));
+	assert_int_equal(in(0x20000840), 0);
+}
+
 static uint32_t crc_of(uint32_t crc, uint32_t word)
 {
 	crc ^= word;
@@ -1258,6 +1296,8 @@ int main(void)
 		F1(f1_watchdog),
 		F1(f1_dma_completes),
 		F407(f4_dma_completes),
+		F1(f1_dma_copies_memory),
+		F407(f4_dma_copies_memory),
 		F1(crc_calculates),
 		F407(crc_calculates),
 		F1(f1_backup_registers_are_protected),

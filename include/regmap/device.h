@@ -209,7 +209,7 @@ struct regmap_space {
 struct regmap_rule {
 	const char *text; /* the rule language: docs/devices.md */
 	const char *
-		scope; /* "", "PERIPHERAL" or "PERIPHERAL.REGISTER": where names are looked up first */
+		scope; /* "", "PERIPHERAL", "PERIPHERAL.REGISTER" or with a field: where names are looked up first */
 	struct regmap_source source;
 };
 
