@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* CFLAGS: -Wno-parentheses -Wno-int-in-bool-context -Wno-bool-compare */
+/* CFLAGS: -Wno-parentheses -Wno-int-in-bool-context -Wno-unknown-warning-option -Wno-bool-compare */
 /* The rule language: what it says, and what it says to those who get it wrong. */
 #include <errno.h>
 #include <stdarg.h>
