@@ -255,7 +255,8 @@ int regmap_layout_find(const struct regmap_layout *layout, const char *name,
 {
 	uint64_t last;
 
-	if (!find_name(layout, name, true, place) && !find_name(layout, name, false, place)) {
+	if (!name ||
+	    (!find_name(layout, name, true, place) && !find_name(layout, name, false, place))) {
 		memset(place, 0, sizeof(*place));
 		return -ENOENT;
 	}

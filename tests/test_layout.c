@@ -981,6 +981,7 @@ static void test_layout_finds_no_other_names(void **state)
 	struct regmap_place p;
 
 	(void)state;
+	assert_int_equal(regmap_layout_find(l, NULL, &p), -ENOENT);
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		memset(&p, 0x55, sizeof(p));
 		assert_int_equal(regmap_layout_find(l, names[i], &p), -ENOENT);
