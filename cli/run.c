@@ -136,13 +136,13 @@ static const char help[] =
 	"addresses in place, by LD_PRELOAD of libregmap.so. What it accesses where nothing is, is\n"
 	"reported, with what is near; and then it gets its SIGSEGV.\n\n"
 	"Options:\n"
-	"  -i, --image AT=FILE   load an image first: raw, Intel HEX, S-record or ELF. AT is an\n"
+	"  -i, --image=AT=FILE   load an image first: raw, Intel HEX, S-record or ELF. AT is an\n"
 	"                        address or a region's name; without AT=, where the file says\n"
-	"  -O, --overlay FILE    lay a description over the device's\n"
-	"  -f, --offset N        map it N bytes higher up\n"
+	"  -O, --overlay=FILE    lay a description over the device's\n"
+	"  -f, --offset=N        map it N bytes higher up\n"
 	"      --trace[=FILE]    a line for each access to registers, on stderr or to FILE\n"
 	"      --memory          accesses to memory, too, are traced and counted; they are slow then\n"
-	"      --trace-format F  text (the default) or json\n"
+	"      --trace-format=F  text (the default) or json\n"
 	"      --stats[=FILE]    at the end: how often what was read and written\n"
 	"  -j, --json            trace, statistics and errors as JSON\n"
 	"      --patch           sites that access registers often become jumps: faster\n"
@@ -268,33 +268,34 @@ static const char *prepare_file(const struct run *run, const char *what, const c
 
 /* --- the library --- */
 
-static char *beside_command(void)
+/* Where the command is, in the build tree and wherever it was installed to; NULL: it is nowhere there. */
+static char *near_command(void)
 {
+	static const char *const from_there[] = {"", "../lib/", "../lib64/",
+	                                         "../lib/x86_64-linux-gnu/"};
 	char exe[PATH_MAX], *slash, *path;
 	ssize_t length = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 
-	if (length <= 0)
-		return NULL;
-	exe[length] = 0;
+	exe[length > 0 ? length : 0] = 0;
 	slash = strrchr(exe, '/');
-	if (!slash || asprintf(&path, "%.*s/libregmap.so", (int)(slash - exe), exe) < 0)
-		return NULL;
-	return path;
+	for (unsigned i = 0; slash && i < sizeof(from_there) / sizeof(from_there[0]); i++) {
+		if (asprintf(&path, "%.*s/%slibregmap.so", (int)(slash - exe), exe, from_there[i]) <
+		    0)
+			return NULL;
+		if (!access(path, R_OK))
+			return path;
+		free(path);
+	}
+	return NULL;
 }
 
 /* LD_PRELOAD is a list with blanks and colons between its entries. */
 static char *find_library(const struct run *run)
 {
 	const char *wish = getenv("REGMAP_LIBRARY");
-	char *path = wish && *wish ? absolute(wish) : beside_command();
+	char *path = wish && *wish ? absolute(wish) : near_command();
 
-	if (!wish || !*wish) {
-		if (path && access(path, R_OK)) {
-			free(path);
-			path = NULL;
-		}
-		path = path ? path : absolute(REGMAP_LIBDIR "/libregmap.so");
-	}
+	path = path ? path : absolute(REGMAP_LIBDIR "/libregmap.so");
 	if (access(path, R_OK))
 		cli_die(&run->cli, CLI_SYSTEM,
 		        "%s: %s: install libregmap, or say where it is in REGMAP_LIBRARY", path,

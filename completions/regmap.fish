@@ -69,3 +69,8 @@ complete -c regmap -n '__regmap_behind 0 show template config svd map translate 
 complete -c regmap -n '__regmap_behind 0 template config svd read write run' -s i -l image -r -F
 complete -c regmap -n '__regmap_behind 0 read convert' -s o -l output -r -F
 complete -c regmap -n '__regmap_behind 0 map' -l svg -r -F
+complete -c regmap -n '__regmap_behind 0 run' -l trace -d 'a line for each access'
+complete -c regmap -n '__regmap_behind 0 run' -l trace-format -x -a 'text json'
+complete -c regmap -n '__regmap_behind 0 run' -l stats -d 'counts at the end'
+complete -c regmap -n '__regmap_behind 0 run' -l memory -d 'trace and count memory, too'
+complete -c regmap -n '__regmap_behind 0 run' -l patch -d 'make accesses faster'

@@ -174,12 +174,6 @@ static int check_region(const struct regmap_region *r, struct regmap_error *erro
 	return err ? err : check_geometry(r, error);
 }
 
-/* All bits of a register or field of so many. */
-static uint64_t ones(unsigned bits)
-{
-	return bits >= 64 ? UINT64_MAX : ((uint64_t)1 << bits) - 1;
-}
-
 static bool are_actions(unsigned access, unsigned read, unsigned write)
 {
 	return access <= REGMAP_READ_WRITE_ONCE && read <= REGMAP_READ_MODIFY_EXTERNAL &&
@@ -194,7 +188,7 @@ static int check_values(const struct regmap_field *f, struct regmap_error *error
 		if (!v->name || !v->name[0])
 			return WRONG(error, &f->source, "field \"%s\": a value has no name",
 			             f->name);
-		if (!v->is_default && v->value > ones(f->width))
+		if (!v->is_default && v->value > layout_ones(f->width))
 			return WRONG(error, &f->source,
 			             "field \"%s\" has %u bits: its value \"%s\" is 0x%" PRIx64
 			             " and doesn't fit",
@@ -237,7 +231,7 @@ static int check_register(const struct regmap_peripheral *p, const struct regmap
 		             "register \"%s.%s\" at 0x%" PRIx64 " ends behind its peripheral, "
 		             "which has a size of 0x%" PRIx64,
 		             p->name, r->name, r->offset, p->length);
-	if (r->reset_value > ones(8 * r->width))
+	if (r->reset_value > layout_ones(8 * r->width))
 		return WRONG(error, &r->source,
 		             "register \"%s.%s\" has %u bits: its reset value 0x%" PRIx64
 		             " doesn't fit",
@@ -310,7 +304,7 @@ static struct regmap_register *copy_register(struct layout *l, const struct regm
 	*r = *from;
 	r->fields = fields;
 	if (!r->reset_mask && r->reset_value)
-		r->reset_mask = ones(8 * r->width);
+		r->reset_mask = layout_ones(8 * r->width);
 	for (size_t i = 0; i < r->field_count; i++)
 		if (!(fields[i] = copy_field(l, from->fields[i])))
 			return NULL;
@@ -584,13 +578,14 @@ static const struct regmap_region *crossed(const struct regmap_layout *layout,
 	const struct layout_region *at;
 	size_t i;
 
+	/* Outwards they only grow. */
 	at = region_of(regmap__layout_region_at(layout, first, &end));
-	for (; at; at = at->parent)
-		if (at->pub.address < first && region_last(&at->pub) < last)
+	for (; at && region_last(&at->pub) < last; at = at->parent)
+		if (at->pub.address < first)
 			return &at->pub;
 	at = region_of(regmap__layout_region_at(layout, last, &end));
-	for (; at; at = at->parent)
-		if (at->pub.address > first && region_last(&at->pub) > last)
+	for (; at && at->pub.address > first; at = at->parent)
+		if (region_last(&at->pub) > last)
 			return &at->pub;
 	i = regmap__layout_region_from(layout, first);
 	for (; i < layout->region_count && layout->regions[i]->address == first; i++)

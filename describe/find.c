@@ -35,8 +35,26 @@ static size_t regions_up_to(const struct regmap_layout *layout, uint64_t address
 	                               regmap__layout_region_from(layout, address + 1);
 }
 
-const struct regmap_region *regmap__layout_region_at(const struct regmap_layout *layout,
-                                                     uint64_t address, uint64_t *last)
+/* What is innermost at @address; @last: up to where. */
+static const void *span_at(const struct layout_spans *spans, uint64_t address, uint64_t *last)
+{
+	size_t low = 0, high = spans->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (spans->at[middle].start > address)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	*last = low < spans->count ? spans->at[low].start - 1 : UINT64_MAX;
+	return low ? spans->at[low - 1].thing : NULL;
+}
+
+/* While it isn't finished: outwards from the last that begins before it. */
+static const struct regmap_region *region_slowly(const struct regmap_layout *layout,
+                                                 uint64_t address, uint64_t *last)
 {
 	size_t next = regions_up_to(layout, address);
 	const struct layout_region *r = next ? region_of(layout->regions[next - 1]) : NULL;
@@ -47,6 +65,14 @@ const struct regmap_region *regmap__layout_region_at(const struct regmap_layout 
 	if (r && region_last(&r->pub) < *last)
 		*last = region_last(&r->pub);
 	return r ? &r->pub : NULL;
+}
+
+const struct regmap_region *regmap__layout_region_at(const struct regmap_layout *layout,
+                                                     uint64_t address, uint64_t *last)
+{
+	if (layout_of(layout)->has_spans)
+		return span_at(&layout_of(layout)->region_spans, address, last);
+	return region_slowly(layout, address, last);
 }
 
 static bool is_inside(const struct regmap_peripheral *p, uint64_t address)
@@ -93,19 +119,10 @@ static const struct regmap_peripheral *peripheral_slowly(const struct layout *l,
 
 static const struct regmap_peripheral *peripheral_at(const struct layout *l, uint64_t address)
 {
-	size_t low = 0, high = l->span_count;
+	uint64_t last;
 
-	if (!l->is_finished)
-		return peripheral_slowly(l, address);
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (l->spans[middle].start > address)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low ? l->spans[low - 1].peripheral : NULL;
+	return l->is_finished ? span_at(&l->peripheral_spans, address, &last) :
+	                        peripheral_slowly(l, address);
 }
 
 /* Where peripherals overlap, and the innermost has no register there, another one that has. */

@@ -124,7 +124,7 @@ void regmap__layout_unfinish(struct layout *l)
 {
 	size_t kept = 0;
 
-	l->is_finished = false;
+	l->is_finished = l->has_spans = false;
 	if (!l->made)
 		return;
 	regmap__names_cut(&l->names, l->names.count - l->made);
@@ -365,57 +365,90 @@ static int check_regions(const struct layout *l, struct regmap_error *error)
 	return err;
 }
 
-/* ---- which peripheral an address is of ---- */
+/* ---- what an address is of ---- */
 
-/* Where peripherals overlap, it is the one that began last, of those the shortest, of those the first. */
-static void span_from(struct layout *l, uint64_t start, const struct regmap_peripheral *p)
+static int new_spans(struct layout_spans *spans, size_t things)
 {
-	struct layout_span *last = l->span_count ? &l->spans[l->span_count - 1] : NULL;
+	free(spans->at);
+	spans->count = 0;
+	spans->at = calloc(2 * things + 1, sizeof(*spans->at));
+	return spans->at ? 0 : -ENOMEM;
+}
+
+static void span_from(struct layout_spans *spans, uint64_t start, const void *thing)
+{
+	struct layout_span *last = spans->count ? &spans->at[spans->count - 1] : NULL;
 
 	if (last && last->start == start)
-		last->peripheral = p;
+		last->thing = thing;
 	else
-		l->spans[l->span_count++] = (struct layout_span){start, p};
+		spans->at[spans->count++] = (struct layout_span){start, thing};
+}
+
+/* @open and those that it lies in end where they end before @start. */
+static void end_regions(struct layout_spans *spans, const struct layout_region *open,
+                        uint64_t start)
+{
+	for (; open && region_last(&open->pub) < start; open = open->parent)
+		span_from(spans, region_last(&open->pub) + 1, open->parent);
+}
+
+static int index_regions(struct layout *l)
+{
+	const struct layout_region *open = NULL;
+
+	if (new_spans(&l->region_spans, l->regions.count))
+		return -ENOMEM;
+	for (size_t i = 0; i < l->regions.count; i++) {
+		struct layout_region *r = (struct layout_region *)l->regions.at[i];
+
+		end_regions(&l->region_spans, open, r->pub.address);
+		span_from(&l->region_spans, r->pub.address, r);
+		r->depth = r->parent ? r->parent->depth + 1 : 1;
+		open = r;
+	}
+	end_regions(&l->region_spans, open, UINT64_MAX);
+	l->has_spans = true;
+	return 0;
 }
 
 /* Drop from the stack what ended before @start; those below it go on. */
-static size_t end_before(struct layout *l, const struct regmap_peripheral **open, size_t depth,
-                         uint64_t start)
+static size_t end_before(struct layout_spans *spans, const struct regmap_peripheral **open,
+                         size_t depth, uint64_t start)
 {
 	while (depth && peripheral_last(open[depth - 1]) < start) {
 		uint64_t last = peripheral_last(open[--depth]);
 
 		while (depth && peripheral_last(open[depth - 1]) <= last)
 			depth--;
-		span_from(l, last + 1, depth ? open[depth - 1] : NULL);
+		span_from(spans, last + 1, depth ? open[depth - 1] : NULL);
 	}
 	return depth;
 }
 
+/*
+ * Where peripherals overlap, it is the one that began last, of those the shortest, of those the first.
+ */
 static int index_peripherals(struct layout *l)
 {
 	size_t count = l->pub.peripheral_count, depth = 0;
 	const struct regmap_peripheral **open = calloc(count + 1, sizeof(*open));
-	struct layout_span *spans = calloc(2 * count + 1, sizeof(*spans));
+	struct layout_spans *spans = &l->peripheral_spans;
 
-	if (!open || !spans) {
+	if (!open || new_spans(spans, count)) {
 		free(open);
-		free(spans);
 		return -ENOMEM;
 	}
-	free(l->spans);
-	l->spans = spans;
-	l->span_count = 0;
 	for (size_t i = 0; i < count; i++) {
 		const struct regmap_peripheral *p = l->pub.peripherals[i];
 
-		depth = end_before(l, open, depth, p->address);
+		depth = end_before(spans, open, depth, p->address);
 		if (depth && same_range(p, open[depth - 1]))
 			continue;
-		span_from(l, p->address, p);
+		span_from(spans, p->address, p);
 		open[depth++] = p;
 	}
-	end_before(l, open, depth, UINT64_MAX);
+	end_before(spans, open, depth, UINT64_MAX);
 	free(open);
 	return 0;
 }
@@ -426,17 +459,15 @@ static int check_all(struct layout *l, struct regmap_error *error)
 {
 	int err = make_regions(l, error);
 
+	if (!err && (index_regions(l) || index_peripherals(l)))
+		err = regmap__layout_wrong(error, -ENOMEM, NULL, "out of memory");
 	if (!err)
 		err = check_regions(l, error);
 	for (size_t i = 0; i < l->pub.peripheral_count && !err; i++)
 		err = check_registers(l, l->pub.peripherals[i], error);
 	if (!err)
 		err = check_circles(l, error);
-	if (!err)
-		err = check_memory(l, error);
-	if (!err && index_peripherals(l))
-		err = regmap__layout_wrong(error, -ENOMEM, NULL, "out of memory");
-	return err;
+	return err ? err : check_memory(l, error);
 }
 
 int regmap__layout_finish(struct layout *l, struct regmap_error *error)

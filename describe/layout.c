@@ -132,7 +132,8 @@ void regmap_layout_free(struct regmap_layout *layout)
 	}
 	free(l->names.entries);
 	free(l->names.slots);
-	free(l->spans);
+	free(l->region_spans.at);
+	free(l->peripheral_spans.at);
 	free(l);
 }
 

@@ -42,16 +42,23 @@ struct names {
 	size_t count, capacity, slot_count;
 };
 
-/* Where one peripheral is the innermost; up to where the next begins. */
+/* Where one region or peripheral is the innermost, or none; up to where the next begins. */
 struct layout_span {
 	uint64_t start;
-	const struct regmap_peripheral *peripheral; /* NULL: none */
+	const void *thing; /* NULL: none */
+};
+
+/* By start; malloc()ed. */
+struct layout_spans {
+	struct layout_span *at;
+	size_t count;
 };
 
 struct layout_region {
 	struct regmap_region pub;
 	const struct layout_region *parent; /* the smallest that it lies in */
 	bool is_made;                       /* for a peripheral that lay in none */
+	unsigned depth;                     /* 1: in none. Known when finished */
 	unsigned char mark;                 /* of the search for circles */
 };
 
@@ -66,10 +73,10 @@ struct layout {
 	struct layout_arena *arena;
 	struct layout_list spaces, regions, peripherals, rules;
 	struct names names;
-	const char *file;          /* the last that a thing was described in */
-	size_t made;               /* regions made by finish: the last names are theirs */
-	struct layout_span *spans; /* by start; malloc()ed */
-	size_t span_count;
+	const char *file; /* the last that a thing was described in */
+	size_t made;      /* regions made by finish: the last names are theirs */
+	struct layout_spans region_spans, peripheral_spans; /* as of when it was finished */
+	bool has_spans;   /* of regions: these don't change any more */
 	bool is_finished; /* since then nothing was added */
 	bool is_overlay;  /* said `overlay = true` */
 };
@@ -92,6 +99,12 @@ static inline uint64_t region_last(const struct regmap_region *r)
 static inline uint64_t peripheral_last(const struct regmap_peripheral *p)
 {
 	return p->address + (p->length - 1);
+}
+
+/* All bits of a register or field of so many. */
+static inline uint64_t layout_ones(unsigned bits)
+{
+	return bits >= 64 ? UINT64_MAX : ((uint64_t)1 << bits) - 1;
 }
 
 static inline bool same_range(const struct regmap_peripheral *a, const struct regmap_peripheral *b)

@@ -52,10 +52,12 @@ static void put_range(const struct printer *p, uint64_t address, uint64_t length
 	        address + (length - 1), size);
 }
 
-static int depth_of(const struct layout_region *r)
+static int depth_of(const struct printer *p, const struct layout_region *r)
 {
 	int depth = 0;
 
+	if (r && layout_of(p->layout)->is_finished)
+		return (int)r->depth;
 	for (; r; r = r->parent)
 		depth++;
 	return depth;
@@ -142,7 +144,7 @@ static void put_region(struct printer *p, const struct regmap_region *r)
 	        r->permissions & REGMAP_PERMIT_WRITE ? 'w' : '-',
 	        r->permissions & REGMAP_PERMIT_EXECUTE ? 'x' : '-',
 	        regmap__region_type_name(r->type));
-	put_name(p, depth_of(region_of(r)) - 1, r->name, !length);
+	put_name(p, depth_of(p, region_of(r)) - 1, r->name, !length);
 	fprintf(p->to, "%s\n", notes ? notes : "");
 	free(notes);
 }
@@ -153,7 +155,7 @@ static int peripheral_depth(const struct printer *p, const struct regmap_periphe
 	const struct regmap_region *r = regmap__layout_region_at(p->layout, peripheral->address,
 	                                                         &last);
 
-	return depth_of(r ? region_of(r) : NULL);
+	return depth_of(p, r ? region_of(r) : NULL);
 }
 
 static void put_peripheral(const struct printer *p, const struct regmap_peripheral *peripheral)
@@ -179,7 +181,7 @@ static int width_for(const struct printer *p)
 	for (size_t i = 0; i < p->layout->region_count; i++) {
 		const struct regmap_region *r = p->layout->regions[i];
 
-		width = (int)strnlen(r->name, 64) + 2 * (depth_of(region_of(r)) - 1);
+		width = (int)strnlen(r->name, 64) + 2 * (depth_of(p, region_of(r)) - 1);
 		most = width > most && width <= 40 ? width : most;
 	}
 	for (size_t i = 0; i < p->layout->peripheral_count; i++) {

@@ -16,11 +16,6 @@ struct svd_values {
 	unsigned width; /* that they have been cut to */
 };
 
-static uint64_t ones(unsigned bits)
-{
-	return bits >= 64 ? UINT64_MAX : ((uint64_t)1 << bits) - 1;
-}
-
 /* ---- enumerated values ---- */
 
 static int add_value(struct svd_build *b, const struct svd_node *node, struct layout_list *list,
@@ -45,9 +40,9 @@ static int add_pattern(struct svd_build *b, const struct svd_node *node, struct 
 	uint64_t fixed = value->value, part = 0;
 	int err = 0;
 
-	if (fixed > ones(width))
+	if (fixed > layout_ones(width))
 		return 0;
-	any &= ones(width);
+	any &= layout_ones(width);
 	if (__builtin_popcountll(any) > 6)
 		any = 0;
 	do {

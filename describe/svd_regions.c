@@ -63,62 +63,64 @@ static void merge(struct svd_blocks *blocks)
 	blocks->count = kept;
 }
 
-static bool is_near(const struct svd_block *block, uint64_t at)
+/* How many begin at or before @at. */
+static size_t up_to(const struct svd_blocks *blocks, uint64_t at)
 {
-	return block && at - block->last - 1 <= NEAR;
+	size_t low = 0, high = blocks->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (blocks->at[middle].start > at)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
 }
 
-/*
- * @from: those that begin no later than @stray. What these and the next have of it is taken away; the
- * rest makes one longer, or @extra.
- */
-static int place_stray(struct svd_build *b, struct svd_blocks *blocks, size_t from,
-                       struct svd_block stray, struct svd_blocks *extra)
+/* Of both the one that begins last, but not behind @at; they don't overlap. */
+static struct svd_block *last_before(struct svd_blocks *blocks, struct svd_blocks *extra,
+                                     uint64_t at)
 {
-	for (size_t i = from;; i++) {
-		struct svd_block *before = i ? &blocks->at[i - 1] : NULL,
-				 *own = extra->count ? &extra->at[extra->count - 1] : NULL;
-		uint64_t end = stray.last;
+	size_t i = up_to(blocks, at), k = up_to(extra, at);
+	struct svd_block *block = i ? &blocks->at[i - 1] : NULL;
+	struct svd_block *own = k ? &extra->at[k - 1] : NULL;
+
+	return !block || (own && own->start > block->start) ? own : block;
+}
+
+/* What no block has of it makes the one before longer, or one of @extra. */
+static int place_stray(struct svd_build *b, const struct svd_block *stray, struct svd_blocks *extra)
+{
+	struct svd_block piece = *stray, *before;
+
+	for (;; piece.start = piece.last + 1) {
+		size_t next = up_to(&b->blocks, piece.start);
 		int err = 0;
 
-		if (before && before->last >= stray.last)
-			return 0;
-		if (before && before->last >= stray.start)
-			stray.start = before->last + 1;
-		if (own && own->last >= stray.last)
-			return 0;
-		if (own && own->last >= stray.start)
-			stray.start = own->last + 1;
-		if (i < blocks->count && blocks->at[i].start <= end)
-			end = blocks->at[i].start - 1;
-		if (own && before && own->start < before->start)
-			own = NULL;
-		if (stray.start > end)
-			continue;
-		if (own && is_near(own, stray.start))
-			own->last = end;
-		else if (!own && is_near(before, stray.start))
-			before->last = end;
+		piece.last = stray->last;
+		if (next < b->blocks.count && b->blocks.at[next].start <= piece.last)
+			piece.last = b->blocks.at[next].start - 1;
+		before = last_before(&b->blocks, extra, piece.start);
+		if (before && before->last >= piece.start)
+			piece.last = before->last;
+		else if (before && piece.start - before->last - 1 <= NEAR)
+			before->last = piece.last;
 		else
-			err = regmap__svd_block_add(b, extra,
-			                            (struct svd_block){stray.start, end, stray.name,
-			                                               stray.source});
-		if (err || end == stray.last)
+			err = regmap__svd_block_add(b, extra, piece);
+		if (err || piece.last >= stray->last)
 			return err;
 	}
 }
 
 static int place_strays(struct svd_build *b, struct svd_blocks *extra)
 {
-	size_t from = 0;
 	int err = 0;
 
 	sort(&b->strays);
-	for (size_t i = 0; i < b->strays.count && !err; i++) {
-		while (from < b->blocks.count && b->blocks.at[from].start <= b->strays.at[i].start)
-			from++;
-		err = place_stray(b, &b->blocks, from, b->strays.at[i], extra);
-	}
+	for (size_t i = 0; i < b->strays.count && !err; i++)
+		err = place_stray(b, &b->strays.at[i], extra);
 	return err;
 }
 

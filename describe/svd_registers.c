@@ -38,11 +38,6 @@ static int own_offset(struct svd_build *b, const struct svd_node *node, uint64_t
 
 /* ---- registers ---- */
 
-static uint64_t ones(unsigned bits)
-{
-	return bits >= 64 ? UINT64_MAX : ((uint64_t)1 << bits) - 1;
-}
-
 /* The least that can be accessed at once: 24 bits are read as 32. */
 static unsigned bytes_for(unsigned bits)
 {
@@ -107,7 +102,7 @@ static int add_pieces(struct svd_build *b, const struct svd_node *node,
 		unsigned left = bits - 8 * WIDEST * i;
 
 		r.width = bytes_for(left);
-		r.reset_mask = i ? 0 : like->reset_mask & ones(left);
+		r.reset_mask = i ? 0 : like->reset_mask & layout_ones(left);
 		r.reset_value = i ? 0 : like->reset_value & r.reset_mask;
 		err = add_register(b, node, &r, path, name, i);
 	}

@@ -289,7 +289,7 @@ bool regmap__tree_lines(const struct tree_input *in, struct tree_lines *lines)
 	while (at) {
 		lines->starts[lines->count++] = at;
 		at = memchr(at, '\n', end - at);
-		at += !!at;
+		at = at ? at + 1 : NULL;
 	}
 	return true;
 }

@@ -148,6 +148,8 @@ static const char *shown(const struct tree *node, char *to, size_t size)
 
 static const char *key_of(const struct tree *node)
 {
+	if (!node->key && node->parent && node->parent->key)
+		return node->parent->key;
 	return node->key ? node->key : "item";
 }
 

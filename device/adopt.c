@@ -82,6 +82,40 @@ static int protection_of(const ElfW(Phdr) * segment)
 	       (segment->p_flags & PF_X ? PROT_EXEC : 0);
 }
 
+/* Code, and what it needs while this one runs: the dynamic linker's tables, thread-local data. */
+static bool is_vital(const ElfW(Phdr) * segment)
+{
+	switch (segment->p_type) {
+	case PT_LOAD: return segment->p_flags & PF_X;
+	case PT_DYNAMIC:
+	case PT_GNU_RELRO:
+	case PT_INTERP:
+	case PT_PHDR:
+	case PT_TLS: return true;
+	default: return false;
+	}
+}
+
+/*
+ * A region around the object's code is there because the program happens to lie where the chip has something. Its
+ * constants and data are not the firmware's choice, then, and libregmap may be in there.
+ */
+static bool is_around_code(const struct regmap_device *device, const struct dl_phdr_info *object,
+                           uint64_t address)
+{
+	const struct regmap_region *region = regmap_device_region_at(device, address);
+
+	for (size_t i = 0; region && i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
+		uint64_t first = object->dlpi_addr + segment->p_vaddr;
+
+		if (is_vital(segment) && segment->p_memsz &&
+		    first - region->address < region->length)
+			return true;
+	}
+	return false;
+}
+
 static int find_pieces(struct dl_phdr_info *object, size_t size, void *arg)
 {
 	struct pieces *pieces = arg;
@@ -97,7 +131,8 @@ static int find_pieces(struct dl_phdr_info *object, size_t size, void *arg)
 		};
 
 		if (segment->p_type == PT_LOAD && segment->p_memsz && !(segment->p_flags & PF_X) &&
-		    lies_within(pieces->device, &piece))
+		    lies_within(pieces->device, &piece) &&
+		    !is_around_code(pieces->device, object, first))
 			pieces->err = add_piece(pieces, &piece);
 	}
 	return pieces->err;

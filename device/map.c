@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "../describe/layout.h"
 #include "../src/maps.h"
@@ -80,14 +81,14 @@ static int say_why(const struct part *part, uint64_t offset, int err, struct reg
 
 /* ---- mapping ---- */
 
-static int map_part(struct memory *m, const struct part *part, uint64_t offset)
+static int map_length(struct memory *m, const struct part *part, uint64_t offset, uint64_t length)
 {
 	struct mapped *to = &m->mapped[m->mapped_count];
 	struct regmap_config c = {
 		.size = sizeof(c),
 		.name = part->region->name,
 		.guest = part->region->address + offset,
-		.length = part->region->length,
+		.length = length,
 		.access = REGMAP_READ | REGMAP_WRITE, /* the original says what is allowed */
 		.backing = REGMAP_ALIAS,
 		.target = m->device->base + part->region->address,
@@ -103,6 +104,51 @@ static int map_part(struct memory *m, const struct part *part, uint64_t offset)
 	to->offset = offset;
 	m->mapped_count++;
 	return 0;
+}
+
+/* What AddressSanitizer left no room for. */
+struct lost {
+	const struct regmap_region *first;
+	unsigned count;
+};
+
+static void lose(struct lost *lost, const struct regmap_region *region)
+{
+	if (!lost->count++)
+		lost->first = region;
+}
+
+/*
+ * The sanitizer's shadow lies from 0x7fff7000 on: large regions end there, and what is on an external bus,
+ * where most boards have nothing, is left out.
+ */
+static int map_part(struct memory *m, const struct part *part, uint64_t offset, struct lost *lost)
+{
+	const struct regmap_region *r = part->region;
+	uint64_t first = r->address + offset, shadow;
+	int err = map_length(m, part, offset, r->length);
+
+	if (err != -EADDRINUSE || !regmap__shadow_exists())
+		return err;
+	if (regmap__shadow_begins(first, first + (r->length - 1), &shadow))
+		err = map_length(m, part, offset, shadow - first);
+	else if (r->type == REGMAP_REGION_EXTERNAL)
+		err = 0;
+	if (!err)
+		lose(lost, r);
+	return err;
+}
+
+static void say_what_is_lost(const struct lost *lost)
+{
+	const char *wish = getenv("REGMAP_REPORT");
+
+	if (!lost->count || (wish && !strcmp(wish, "0")))
+		return;
+	dprintf(STDERR_FILENO,
+	        "regmap: AddressSanitizer's shadow memory is where region \"%s\"%s would be, all or in "
+	        "part: an access there is none of the device\n",
+	        lost->first->name, lost->count > 1 ? " and others" : "");
 }
 
 static void unmap_from(struct memory *m, size_t first)
@@ -159,19 +205,26 @@ static int map_chosen(struct memory *m, const struct choice *choice, uint64_t of
                       struct regmap_error *error)
 {
 	size_t before = m->mapped_count;
+	struct lost lost = {NULL, 0};
 	int saved = errno, err = 0;
 
 	if (!make_room(m))
 		err = regmap__layout_wrong(error, -ENOMEM, NULL, "out of memory");
-	for (size_t i = 0; i < m->count && !err; i++) {
-		if (!is_wanted(choice, &m->parts[i]))
+	for (size_t i = 0; i < 2 * m->count && !err; i++) {
+		const struct part *part = &m->parts[i % m->count];
+
+		/* external ones last: they give way */
+		if (!is_wanted(choice, part) ||
+		    (part->region->type == REGMAP_REGION_EXTERNAL) != (i >= m->count))
 			continue;
-		err = map_part(m, &m->parts[i], offset);
+		err = map_part(m, part, offset, &lost);
 		if (err)
-			say_why(&m->parts[i], offset, err, error);
+			say_why(part, offset, err, error);
 	}
 	if (err)
 		unmap_from(m, before);
+	else
+		say_what_is_lost(&lost);
 	errno = saved;
 	return err;
 }

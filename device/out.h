@@ -25,7 +25,7 @@ static inline void out_write(int fd, const char *from, const char *end)
 /* Quoted, for JSON; longer names are cut, so that a line has room for all that it must have. */
 static inline void put_json(struct text *t, const char *s)
 {
-	enum { MOST = 80 };
+	enum { MOST = 120 };
 
 	put_char(t, '"');
 	for (const char *begin = s; *s && s - begin < MOST; s++) {

@@ -10,7 +10,7 @@
 
 #include "../src/sigsafe.h"
 
-enum { PLACES = 1024, TRIES = 8 };
+enum { PLACES = 8192, TRIES = 8 };
 
 /* Filled by whoever finds it free; used by others when that is done, which a jump may prevent for good. */
 static struct remembered {
@@ -45,9 +45,9 @@ static void look_up(uint64_t ip, struct code_place *place)
 
 void regmap__place_find(uint64_t ip, struct code_place *place)
 {
-	uint64_t at = ip * 0x9e3779b97f4a7c15 >> 54, seen;
+	uint64_t at = ip * 0x9e3779b97f4a7c15 >> 51, seen;
 
-	_Static_assert(PLACES == 1 << 10, "54 = 64 - 10");
+	_Static_assert(PLACES == 1 << 13, "51 = 64 - 13");
 	for (unsigned i = 0; i < TRIES; i++) {
 		struct remembered *r = &places[(at + i) % PLACES];
 

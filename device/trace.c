@@ -248,9 +248,11 @@ static void put_name(struct line *l, const struct regmap_layout *layout)
 	put(&l->text, regmap_layout_describe(layout, l->access->address, name, sizeof(name)));
 }
 
-static void tell_people(const struct trace *trace, struct line *l, uint64_t ns, long thread)
+enum { VALUE = 74, SITE = 86, FIELDS = 134 };
+
+/* Up to the name. */
+static void put_access(struct line *l, uint64_t ns, long thread, const char *what)
 {
-	enum { VALUE = 74, SITE = 86, FIELDS = 134 };
 	const struct regmap_device_access *a = l->access;
 
 	put_padded(&l->text, l->number, 7);
@@ -258,11 +260,19 @@ static void tell_people(const struct trace *trace, struct line *l, uint64_t ns, 
 	put_time(&l->text, ns, true);
 	put_char(&l->text, ' ');
 	put_padded(&l->text, (uint64_t)thread, 7);
-	put(&l->text, a->is_write ? " write " : " read  ");
+	put_char(&l->text, ' ');
+	put(&l->text, what);
 	put_decimal(&l->text, a->width * 8);
 	put(&l->text, a->width == 1 ? "  " : " ");
 	put_address(&l->text, a->address);
 	put_char(&l->text, ' ');
+}
+
+static void tell_people(const struct trace *trace, struct line *l, uint64_t ns, long thread)
+{
+	const struct regmap_device_access *a = l->access;
+
+	put_access(l, ns, thread, a->is_write ? "write " : "read  ");
 	put_name(l, trace->layout);
 	put_column(&l->text, l->begin, VALUE);
 	put_value(&l->text, a->value & mask_of(a->width * 8), a->width);
@@ -277,6 +287,19 @@ static void tell_people(const struct trace *trace, struct line *l, uint64_t ns, 
 		put(&l->text, "  refused: ");
 		put_error(&l->text, a->error);
 	}
+	put_char(&l->text, '\n');
+}
+
+static void tell_people_stray(struct line *l, uint64_t ns, long thread, const char *words)
+{
+	const struct regmap_device_access *a = l->access;
+
+	put_access(l, ns, thread, !a->width ? "jump  " : a->is_write ? "write " : "read  ");
+	put(&l->text, "(nothing)");
+	put_column(&l->text, l->begin, SITE);
+	put_site(l);
+	put(&l->text, "  ");
+	put(&l->text, words);
 	put_char(&l->text, '\n');
 }
 
@@ -379,7 +402,7 @@ static void put_json_names(struct line *l, const struct regmap_layout *layout)
 		put_text_member(&l->text, "register", a->reg->name);
 }
 
-static void tell_programs(const struct trace *trace, struct line *l, uint64_t ns, long thread)
+static void put_json_access(struct line *l, uint64_t ns, long thread, const char *what)
 {
 	const struct regmap_device_access *a = l->access;
 
@@ -388,20 +411,40 @@ static void tell_programs(const struct trace *trace, struct line *l, uint64_t ns
 	put_key(&l->text, "time");
 	put_time(&l->text, ns, false);
 	put_number_member(&l->text, "thread", (uint64_t)thread);
-	put_text_member(&l->text, "access", a->is_write ? "write" : "read");
+	put_text_member(&l->text, "access", what);
 	put_number_member(&l->text, "width", a->width * 8);
 	put_hex_member(&l->text, "address", a->address);
+}
+
+static void tell_programs(const struct trace *trace, struct line *l, uint64_t ns, long thread)
+{
+	const struct regmap_device_access *a = l->access;
+
+	put_json_access(l, ns, thread, a->is_write ? "write" : "read");
 	put_json_names(l, trace->layout);
 	put_key(&l->text, "value");
 	put_char(&l->text, '"');
 	put_value(&l->text, a->value & mask_of(a->width * 8), a->width);
 	put_char(&l->text, '"');
 	put_json_site(l);
-	if (a->error)
-		put_number_member(&l->text, "error",
-		                  (uint64_t)(a->error < 0 ? -a->error : a->error));
+	if (a->error) {
+		put_key(&l->text, "error");
+		put_char(&l->text, '"');
+		put_error(&l->text, a->error);
+		put_char(&l->text, '"');
+	}
 	if (a->reg && a->peripheral)
 		put_json_fields(l);
+	put(&l->text, "}\n");
+}
+
+static void tell_programs_stray(struct line *l, uint64_t ns, long thread, const char *words)
+{
+	const struct regmap_device_access *a = l->access;
+
+	put_json_access(l, ns, thread, !a->width ? "jump" : a->is_write ? "write" : "read");
+	put_text_member(&l->text, "nothing", words);
+	put_json_site(l);
 	put(&l->text, "}\n");
 }
 
@@ -418,6 +461,26 @@ void regmap__trace_access(const struct trace *trace, const struct regmap_device_
 		tell_programs(trace, &l, now() - trace->start, thread);
 	else
 		tell_people(trace, &l, now() - trace->start, thread);
+	if (regmap__trace_is_ours(trace->fd, trace->file))
+		out_write(trace->fd, begin, l.text.at);
+}
+
+void regmap__trace_stray(const struct trace *trace, uint64_t ip, uint64_t address, unsigned bytes,
+                         bool is_write, const char *words)
+{
+	const struct regmap_device_access access = {.address = address,
+	                                            .width = bytes,
+	                                            .is_write = is_write,
+	                                            .ip = ip};
+	char begin[LINE];
+	struct line l = {.access = &access, .text = {begin, begin + LINE}, .begin = begin};
+	long thread = sys_call(SYS_gettid, 0, 0, 0, 0);
+
+	l.number = atomic_fetch_add(&trace->tally->accesses, 1) + 1;
+	if (trace->json)
+		tell_programs_stray(&l, now() - trace->start, thread, words);
+	else
+		tell_people_stray(&l, now() - trace->start, thread, words);
 	if (regmap__trace_is_ours(trace->fd, trace->file))
 		out_write(trace->fd, begin, l.text.at);
 }

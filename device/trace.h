@@ -25,6 +25,12 @@ int regmap__trace_open(struct trace *trace, const char *path);
 void regmap__trace_access(const struct trace *trace, const struct regmap_device_access *access,
                           struct tally_row *row);
 
+/*
+ * One to what is nothing, as @words say; @bytes 0: a jump. AS-Safe.
+ */
+void regmap__trace_stray(const struct trace *trace, uint64_t ip, uint64_t address, unsigned bytes,
+                         bool is_write, const char *words);
+
 /* A file of ours, out of the way of the program's descriptors. -errno. Not from a handler. */
 int regmap__trace_open_file(const char *path, uint64_t *inode);
 /* Does the number still mean that file? AS-Safe. */

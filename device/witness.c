@@ -156,10 +156,25 @@ static bool describe(uint64_t address, char *to, size_t size)
 	return true;
 }
 
+/* The trace has it, too. */
+static void note(uint64_t rip, const struct em_range *range)
+{
+	const struct witness *w = &regmap__witness;
+	unsigned bytes = range->access ? (unsigned)range->length : 0;
+	char words[192];
+
+	if (!w->is_traced)
+		return;
+	describe(range->address, words, sizeof(words));
+	regmap__trace_stray(&w->trace, rip, range->address - w->offset, bytes,
+	                    range->access & EM_WRITE, words);
+}
+
 static const struct stray_expert expert = {
 	.label = "device",
 	.minds = minds,
 	.describe = describe,
+	.note = note,
 	.last_words = regmap__witness_end,
 };
 

@@ -133,7 +133,7 @@ static void add_register(struct regmap_layout *layout, const char *peripheral, c
 		.access = how % 5,
 		.read_action = how / 5 % 3,
 		.write_action = how / 15 % 9,
-		.reset_value = how * 0x0101010101010101 & ~0ull >> (64 - 8 * width),
+		.reset_value = how * 0x0101010101010101ull & ~0ull >> (64 - 8 * width),
 		.reset_mask = ~0ull >> (64 - 8 * width),
 		.fields = fields,
 		.field_count = 2,
@@ -219,6 +219,15 @@ static void check_follows(struct regs *r)
 		die("what follows was wrong");
 }
 
+static void program(struct regs *r, uint8_t value)
+{
+	const struct programming write = {0x8000000, value, 0xff, 2};
+	const struct regmap_region *flash = r->areas[0].region;
+
+	if (!regmap__regs_ignore_program(r, flash, &write))
+		regmap__regs_programmed(r, flash, &write);
+}
+
 static void access_one(struct regs *r, const struct regmap_region *apb, struct input *in)
 {
 	unsigned how = take(in), width = 1u << how % 4;
@@ -235,7 +244,7 @@ static void access_one(struct regs *r, const struct regmap_region *apb, struct i
 	if (how == 255)
 		regmap__regs_reset(r);
 	if (how == 254)
-		regmap__regs_programmed(r, r->areas[0].region, 0x8000000, 2, take(in));
+		program(r, take(in));
 	check_follows(r);
 }
 

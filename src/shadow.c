@@ -85,11 +85,34 @@ bool regmap__shadow_yield(uint64_t first, uint64_t last)
 	       !sys_call(SYS_munmap, (long)first, (long)(last - first + 1), 0, 0);
 }
 
+/* There is a page in front of it that it takes, too. */
+static uint64_t shadow_first(const struct shadow *s)
+{
+	return (s->offset & -(uint64_t)PAGE) - PAGE;
+}
+
 bool regmap__shadow_is_at(uint64_t address)
 {
 	struct shadow s;
 
-	return find_shadow(&s) && address >= (s.offset & -(uint64_t)PAGE) &&
+	return find_shadow(&s) && address >= shadow_first(&s) &&
 	       address <= shadow_of(&s, HIGH_LAST) &&
 	       (address < s.gap_first || address > s.gap_last);
+}
+
+bool regmap__shadow_begins(uint64_t first, uint64_t last, uint64_t *at)
+{
+	struct shadow s;
+
+	if (!find_shadow(&s))
+		return false;
+	*at = shadow_first(&s);
+	return first < *at && *at <= last;
+}
+
+bool regmap__shadow_exists(void)
+{
+	struct shadow s;
+
+	return find_shadow(&s);
 }

@@ -19,5 +19,9 @@ bool regmap__shadow_yield(uint64_t first, uint64_t last);
 
 /* Is this one of its shadows? */
 bool regmap__shadow_is_at(uint64_t address);
+/* Does the shadow of low addresses begin in a range, behind its first byte? */
+bool regmap__shadow_begins(uint64_t first, uint64_t last, uint64_t *at);
+/* Is there such a sanitizer at all? */
+bool regmap__shadow_exists(void);
 
 #endif

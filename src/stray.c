@@ -48,6 +48,14 @@ bool regmap__stray_is_news(uint64_t rip, uint64_t address, int signo)
 	       is_first(rip);
 }
 
+void regmap__stray_note(uint64_t rip, const struct em_range *range)
+{
+	const struct stray_expert *expert = stray_expert();
+
+	if (expert && expert->note)
+		expert->note(rip, range);
+}
+
 void regmap__stray_last_words(void)
 {
 	const struct stray_expert *expert = stray_expert();

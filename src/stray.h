@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../emulator/emulator.h"
+
 /*
  * Called in the handler: async-signal-safe, allocating nothing, and without thread-local storage. Any
  * may be NULL.
@@ -25,6 +27,8 @@ struct stray_expert {
 	bool (*minds)(uint64_t address, bool handled);
 	/* What lies at or around an address, terminated; false: it doesn't know. For every report. */
 	bool (*describe)(uint64_t address, char *to, size_t size);
+	/* One that it minds, before the report; @range.access: EM_READ, EM_WRITE, or 0: a jump. */
+	void (*note)(uint64_t rip, const struct em_range *range);
 	/* The program is about to die of a signal that the trap has received. */
 	void (*last_words)(void);
 };
@@ -46,6 +50,7 @@ static inline const struct stray_expert *stray_expert(void)
 bool regmap__stray_is_news(uint64_t rip, uint64_t address, int signo);
 
 /* See struct stray_expert. AS-Safe. */
+void regmap__stray_note(uint64_t rip, const struct em_range *range);
 void regmap__stray_last_words(void);
 
 #endif

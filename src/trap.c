@@ -808,8 +808,10 @@ OWN_FRAME static void look_at_stray(int signo, siginfo_t *info, void *ucontext)
 		find_plan(&t);
 	regmap__context_load(&t.cpu, ucontext, legacy);
 	range = stray_range(&t);
-	if (range.length && regmap__stray_is_news(t.rip, range.address, signo))
-		report_stray_range(&t, range);
+	if (!range.length || !regmap__stray_is_news(t.rip, range.address, signo))
+		return;
+	regmap__stray_note(t.rip, &range);
+	report_stray_range(&t, range);
 }
 
 static inline bool could_be_stray(int signo, const siginfo_t *info)

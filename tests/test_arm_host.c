@@ -4,6 +4,7 @@
  * A vendor's inline assembly does on the host what it does on the chip, or arrives at the core window. Other
  * compilers, standards and levels of optimisation come by scripts/check-firmware.
  */
+#define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include <regmap/regmap.h>
 
@@ -353,6 +355,46 @@ static void test_arm_host_exclusives_keep_other_registers(void **state)
 	PAIR("r8", "rdi");
 }
 
+static void test_arm_host_exclusives_take_memory_operands(void **state)
+{
+	uint32_t words[3] = {1, 2, 3}, loaded, failed;
+	volatile uint32_t *at = words;
+
+	(void)state;
+	/* Relative to the stack pointer, perhaps, and to another register. */
+	__asm volatile("ldrex %0, %1" : "=r"(loaded) : "m"(words[1]));
+	assert_int_equal(loaded, 2);
+	__asm volatile("strex %0, %2, %1" : "=&r"(failed), "=m"(words[1]) : "r"(7));
+	assert_int_equal(failed, 0);
+	assert_int_equal(words[1], 7);
+	__asm volatile("ldrex %0, %1" : "=r"(loaded) : "m"(at[2]));
+	at[2] = 9;
+	__asm volatile("strex %0, %2, %1" : "=&r"(failed), "+m"(at[2]) : "r"(8));
+	assert_int_equal(failed, 1);
+	assert_int_equal(words[2], 9);
+}
+
+/* A pointer that was squeezed into 32 bits: the register's upper half is nobody's. */
+static void test_arm_host_exclusives_take_addresses_of_32_bits(void **state)
+{
+	volatile uint32_t *low = mmap((void *)0x20000000, 4096, PROT_READ | PROT_WRITE,
+	                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	register uint64_t dirty __asm__("rdi") = 0xABCDEF0020000000;
+	uint32_t loaded, failed;
+
+	(void)state;
+	assert_ptr_equal(low, (void *)0x20000000);
+	low[0] = 6;
+	__asm volatile("ldrex %0, [%%edi]\n\tstrex %1, %3, [%%edi]"
+	               : "=&r"(loaded), "=&r"(failed)
+	               : "r"(dirty), "r"(8)
+	               : "memory");
+	assert_int_equal(loaded, 6);
+	assert_int_equal(failed, 0);
+	assert_int_equal(low[0], 8);
+	munmap((void *)low, 4096);
+}
+
 enum { THREADS = 4, TURNS = 100000 };
 static volatile uint32_t count_by_name, count_by_address;
 static volatile uint8_t count_bytes;
@@ -436,6 +478,8 @@ int main(void)
 		cmocka_unit_test(test_arm_host_strex_fails_if_the_location_was_written),
 		cmocka_unit_test(test_arm_host_strex_elsewhere_fails),
 		cmocka_unit_test(test_arm_host_exclusives_keep_other_registers),
+		cmocka_unit_test(test_arm_host_exclusives_take_memory_operands),
+		cmocka_unit_test(test_arm_host_exclusives_take_addresses_of_32_bits),
 		cmocka_unit_test(test_arm_host_threads_lose_no_increment),
 		cmocka_unit_test(test_arm_host_register_operands_have_a_monitor),
 		cmocka_unit_test(test_arm_host_says_what_core_it_is),

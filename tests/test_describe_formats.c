@@ -458,6 +458,15 @@ static void test_describe_formats_toml_errors_have_their_place(void **state)
 		"representable in 64 bits: write numbers of 2^63 and more as strings");
 }
 
+/* Its parser had an assertion that this broke. */
+static void test_describe_formats_toml_brackets_end_nothing(void **state)
+{
+	(void)state;
+	t_describe_wrong(
+		TOML, "[[[[region", -EINVAL,
+		"t:1:3: TOML: Error while parsing key: expected bare key starting character or string delimiter, saw '['");
+}
+
 /* Columns count bytes: two of them for each of these letters. */
 static void test_describe_formats_columns_count_bytes(void **state)
 {
@@ -521,7 +530,7 @@ static void test_describe_formats_wrong_types_are_told(void **state)
 		"t:2:8: type: \"qqqqqqqq\" is unknown: write one of ram, flash, rom, mmio, storage, "
 		"alias, bit-band, reversed-alias, external");
 	t_describe_wrong(TOML, "[[regions]]\nwidths = [12]\n", -EINVAL,
-	                 "t:2:11: item: a width is 8, 16, 32 or 64 bits, not 12");
+	                 "t:2:11: widths: a width is 8, 16, 32 or 64 bits, not 12");
 	t_describe_wrong(TOML, "[[regions]]\nerased = 256\n", -EINVAL,
 	                 "t:2:10: erased: 256 is more than 255");
 }
@@ -690,6 +699,7 @@ int main(void)
 		cmocka_unit_test(test_describe_formats_json_is_strict),
 		cmocka_unit_test(test_describe_formats_json_ends_at_a_nul),
 		cmocka_unit_test(test_describe_formats_toml_errors_have_their_place),
+		cmocka_unit_test(test_describe_formats_toml_brackets_end_nothing),
 		cmocka_unit_test(test_describe_formats_columns_count_bytes),
 		cmocka_unit_test(test_describe_formats_unknown_keys_are_told_with_what_is_near),
 		cmocka_unit_test(test_describe_formats_wrong_types_are_told),

@@ -60,7 +60,7 @@ static struct regmap_device *small_chip(void)
 
 static void test_device_keeps_a_copy_of_its_layout(void **state)
 {
-	struct regmap_layout *layout = t_layout();
+	struct regmap_layout *layout = t_chip_layout();
 	struct regmap_device *d;
 
 	(void)state;
@@ -69,7 +69,7 @@ static void test_device_keeps_a_copy_of_its_layout(void **state)
 	regmap_layout_free(layout);
 	assert_string_equal(regmap_device_layout(d)->name, "chip");
 	assert_string_equal(regmap_device_region(d, 0)->name, "SRAM");
-	assert_int_equal(t_put(d, SRAM, 5), 0);
+	assert_int_equal(t_chip_put(d, SRAM, 5), 0);
 	assert_int_equal(t_get(d, SRAM), 5);
 	regmap_device_free(d);
 }
@@ -110,7 +110,7 @@ static void test_device_freeing_null_does_nothing(void **state)
 static void test_device_64_live_at_once(void **state)
 {
 	struct regmap_device *d[REGMAP_DEVICES], *more;
-	struct regmap_layout *layout = t_layout();
+	struct regmap_layout *layout = t_chip_layout();
 	struct regmap_error error;
 
 	(void)state;
@@ -118,7 +118,7 @@ static void test_device_64_live_at_once(void **state)
 	for (unsigned i = 0; i < REGMAP_DEVICES; i++) {
 		assert_int_equal(regmap_device_from_layout(layout, &d[i], NULL), 0);
 		assert_int_equal(regmap_device_map(d[i], FAR + i * 0x100000000ULL, NULL), 0);
-		assert_int_equal(t_put(d[i], SRAM, i + 1), 0);
+		assert_int_equal(t_chip_put(d[i], SRAM, i + 1), 0);
 	}
 	for (unsigned i = 0; i < REGMAP_DEVICES; i++) {
 		assert_int_equal(*pointer(regmap_device_base(d[i]) + SRAM), i + 1);
@@ -137,7 +137,7 @@ static void test_device_64_live_at_once(void **state)
 static void test_device_says_which_address_is_too_high(void **state)
 {
 	struct regmap_region high = T_RAM("high", 0xffffffff80000000, 4 * KB);
-	struct regmap_layout *layout = t_layout();
+	struct regmap_layout *layout = t_chip_layout();
 	struct regmap_error error;
 	struct regmap_device *d;
 
@@ -150,7 +150,7 @@ static void test_device_says_which_address_is_too_high(void **state)
 
 static void test_device_that_fails_leaves_nothing(void **state)
 {
-	struct regmap_layout *layout = t_layout();
+	struct regmap_layout *layout = t_chip_layout();
 	struct regmap_region r = T_RAM("with content", SRAM + MB, KB, .content = "/nowhere/x");
 	struct regmap_error error;
 	struct regmap_device *d;
@@ -207,7 +207,7 @@ static void test_device_ranges_end_at_its_own_addresses(void **state)
 	void *host;
 
 	(void)state;
-	assert_int_equal(t_put(a, to_b, 1), -EFAULT);
+	assert_int_equal(t_chip_put(a, to_b, 1), -EFAULT);
 	assert_int_equal(regmap_device_translate(a, to_b, &host), -EFAULT);
 	assert_int_equal(t_get(b, 0), 0);
 	regmap_device_free(a);
@@ -264,7 +264,7 @@ static void test_device_unmap_takes_all_windows_away(void **state)
 
 	(void)state;
 	assert_int_equal(regmap_device_map(d, FAR, NULL), 0);
-	assert_int_equal(t_put(d, SRAM, 9), 0);
+	assert_int_equal(t_chip_put(d, SRAM, 9), 0);
 	assert_int_equal(regmap_device_unmap(d), 0);
 	assert_string_equal(mode(FAR + SRAM), "");
 	assert_string_equal(mode(FAR + APB), "");
@@ -327,7 +327,7 @@ static void test_device_map_one_region(void **state)
 
 static struct regmap_device *avr(void)
 {
-	struct regmap_layout *layout = t_layout();
+	struct regmap_layout *layout = t_chip_layout();
 
 	assert_int_equal(regmap_layout_add_space(layout, &(struct regmap_space){.name = "program"},
 	                                         NULL),
@@ -404,7 +404,7 @@ static void test_device_nested_regions_are_mapped_with_the_outer(void **state)
 	assert_int_equal(t_get(d, SRAM + 0x100c), 1);
 	assert_int_equal(t_get(d, SRAM + 0x1010), 2);
 	assert_int_equal(*pointer(FAR + SRAM + 0x1018), 0);
-	assert_int_equal(t_put(d, SRAM + 0x1018, 1), -EACCES);
+	assert_int_equal(t_chip_put(d, SRAM + 0x1018, 1), -EACCES);
 	assert_int_equal(t_get(d, SRAM + 0x101c), 3);
 	assert_int_equal(t_get(d, SRAM + 0x1020), 4);
 	assert_string_equal(mode(FAR + SRAM), "rw-s");

@@ -176,6 +176,43 @@ static void test_device_adopt_of_code_leaves_all_as_it_was(void **state)
 	in_child(check_code);
 }
 
+/* The program lies where this chip has memory: its constants and data are its own all the same. */
+static int check_around_program(void *arg)
+{
+	struct regmap_region around = {.name = "Around",
+	                               .address = 0x400000,
+	                               .length = 16 << 20,
+	                               .permissions = REGMAP_PERMIT_READ | REGMAP_PERMIT_WRITE,
+	                               .type = *(enum regmap_region_type *)arg,
+	                               .erased = 0xFF,
+	                               .flash_policy = REGMAP_FLASH_FAULT};
+	struct regmap_error error = {.text = ""};
+	struct regmap_layout *layout;
+	struct regmap_device *device;
+
+	T_CHECK((uintptr_t)&layout > SRAM && (uintptr_t)&check_around_program < 0x1400000);
+	T_CHECK(!regmap_layout_new("part", &layout));
+	T_CHECK(!regmap_layout_add_region(layout, &around, NULL));
+	T_CHECK(!regmap_device_from_layout(layout, &device, NULL));
+	T_CHECK(regmap_device_adopt(device, &error) == -EADDRINUSE);
+	T_CHECK(strstr(error.text, "Around"));
+	return 0;
+}
+
+static void test_device_adopt_leaves_a_program_inside_a_region(void **state)
+{
+	static enum regmap_region_type types[] = {REGMAP_REGION_RAM, REGMAP_REGION_FLASH};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct t_child child;
+
+		t_child_run(&child, check_around_program, &types[i]);
+		if (t_fate(child.status))
+			fail_msg("fate %d: %s", t_fate(child.status), child.text);
+	}
+}
+
 /* A section that is longer than the chip's memory is not the device's to take. */
 static int check_too_small(void *arg)
 {
@@ -325,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_device_adopt_maps_what_the_program_has_not),
 		cmocka_unit_test(test_device_adopt_takes_constants_into_flash),
 		cmocka_unit_test(test_device_adopt_of_code_leaves_all_as_it_was),
+		cmocka_unit_test(test_device_adopt_leaves_a_program_inside_a_region),
 		cmocka_unit_test(test_device_adopt_refuses_sections_longer_than_memory),
 		cmocka_unit_test(test_device_adopt_runs_on_a_stack_in_sram),
 		cmocka_unit_test(test_device_adopt_accesses_need_no_room_on_the_stack),

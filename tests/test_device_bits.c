@@ -91,7 +91,7 @@ static void test_bits_take_bit_0_of_what_is_written(void **state)
 	assert_int_equal(*word(SRAM), 0xffffffff);
 	*byte(SRAM_BITS + 4 * 3) = 0;
 	assert_int_equal(*word(SRAM), 0xfffffff7);
-	assert_int_equal(t_put(d, SRAM_BITS, 0), 0);
+	assert_int_equal(t_chip_put(d, SRAM_BITS, 0), 0);
 	assert_int_equal(*word(SRAM), 0xfffffff6);
 	regmap_device_free(d);
 }
@@ -211,7 +211,7 @@ static void test_bits_keep_the_rights_of_their_target(void **state)
 
 	(void)state;
 	assert_int_equal(*word(SRAM_BITS), 0);
-	assert_int_equal(t_put(d, SRAM_BITS, 1), -EACCES);
+	assert_int_equal(t_chip_put(d, SRAM_BITS, 1), -EACCES);
 	assert_int_equal(t_child_fate(write_there, (void *)(FAR + SRAM_BITS)), SIGBUS);
 	regmap_device_free(d);
 }

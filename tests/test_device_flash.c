@@ -102,7 +102,7 @@ static void test_flash_policy_fault(void **state)
 	struct regmap_device *d = FLASH_OF(REGMAP_FLASH_FAULT);
 
 	(void)state;
-	assert_int_equal(t_put(d, FLASH, 0), -EIO);
+	assert_int_equal(t_chip_put(d, FLASH, 0), -EIO);
 	assert_int_equal(fate_of_store(FLASH), SIGBUS);
 	assert_int_equal(*word(FLASH), 0xffffffff);
 	regmap_device_free(d);
@@ -113,7 +113,7 @@ static void test_flash_policy_ignore(void **state)
 	struct regmap_device *d = FLASH_OF(REGMAP_FLASH_IGNORE);
 
 	(void)state;
-	assert_int_equal(t_put(d, FLASH, 0), 0);
+	assert_int_equal(t_chip_put(d, FLASH, 0), 0);
 	*word(FLASH) = 0;
 	assert_int_equal(*word(FLASH), 0xffffffff);
 	regmap_device_free(d);
@@ -128,7 +128,7 @@ static void test_flash_policy_program_only_clears_bits(void **state)
 	assert_int_equal(*word(FLASH), 0xf0f0f0f0);
 	*word(FLASH) = 0x00ffff00;
 	assert_int_equal(*word(FLASH), 0x00f0f000);
-	assert_int_equal(t_put(d, FLASH, 0xffffffff), 0);
+	assert_int_equal(t_chip_put(d, FLASH, 0xffffffff), 0);
 	assert_int_equal(*word(FLASH), 0x00f0f000);
 	regmap_device_free(d);
 }
@@ -249,7 +249,7 @@ static struct regmap_device *controlled(void)
 	                                               .length = KB,
 	                                               .registers = registers,
 	                                               .register_count = 3};
-	struct regmap_layout *layout = t_layout();
+	struct regmap_layout *layout = t_chip_layout();
 
 	t_region(layout,
 	         &(struct regmap_region)T_REGION(FLASH, "Flash", FLASH, 64 * KB, T_R,
@@ -427,7 +427,7 @@ static void test_flash_storage_that_is_programmed_once(void **state)
 	*word(FLASH) = 0xffff00ff;
 	*word(FLASH) = 0xff00ffff;
 	assert_int_equal(*word(FLASH), 0xff0000ff);
-	assert_int_equal(t_put(d, FLASH, 0xffffffff), 0);
+	assert_int_equal(t_chip_put(d, FLASH, 0xffffffff), 0);
 	assert_int_equal(t_get(d, FLASH), 0xff0000ff);
 	assert_int_equal(*word(FLASH + 524), 0xffffffff);
 	regmap_device_free(d);
@@ -448,7 +448,7 @@ static void test_flash_large_is_erased_wherever_it_is_touched(void **state)
 	assert_int_equal(t_get(d, FLASH + 100 * MB), 0xffffffff);
 	*word(FLASH + 200 * MB) = 0x1234;
 	assert_int_equal(*word(FLASH + 200 * MB), 0x1234);
-	assert_int_equal(t_put(d, FLASH + 300 * MB, 0x5678), 0);
+	assert_int_equal(t_chip_put(d, FLASH + 300 * MB, 0x5678), 0);
 	assert_int_equal(*word(FLASH + 300 * MB), 0x5678);
 	assert_int_equal(regmap_device_translate(d, FLASH + 400 * MB, (void **)&host), 0);
 	assert_int_equal(*host, 0xffffffff);

@@ -205,7 +205,7 @@ static void test_images_are_a_regions_first_content(void **state)
 	(void)state;
 	assert_int_equal(t_get(d, FLASH), 0x04030201);
 	assert_int_equal(t_get(d, SRAM), 0x04030201);
-	assert_int_equal(t_put(d, SRAM, 0), 0);
+	assert_int_equal(t_chip_put(d, SRAM, 0), 0);
 	assert_int_equal(regmap_device_reset(d, true), 0);
 	assert_int_equal(t_get(d, SRAM), 0x04030201);
 	regmap_device_free(d);

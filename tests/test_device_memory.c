@@ -101,7 +101,7 @@ static void test_memory_read_only_ram(void **state)
 
 	(void)state;
 	assert_int_equal(get(d, SRAM), 0);
-	assert_int_equal(t_put(d, SRAM, 1), -EACCES);
+	assert_int_equal(t_chip_put(d, SRAM, 1), -EACCES);
 	assert_int_equal(read_fate(d, SRAM, 4), 0);
 	assert_int_equal(write_fate(d, SRAM, 4), SIGSEGV);
 	regmap_device_free(d);
@@ -118,7 +118,7 @@ static void test_memory_write_only_ram(void **state)
 	*pointer(SRAM) = 5;
 	assert_int_equal(regmap_device_translate(d, SRAM, (void **)&host), 0);
 	assert_int_equal(*host, 5);
-	assert_int_equal(t_put(d, SRAM, 6), 0);
+	assert_int_equal(t_chip_put(d, SRAM, 6), 0);
 	assert_int_equal(*host, 6);
 	regmap_device_free(d);
 }
@@ -130,7 +130,7 @@ static void test_memory_that_can_only_be_executed(void **state)
 
 	(void)state;
 	assert_int_equal(get(d, SRAM), -EACCES);
-	assert_int_equal(t_put(d, SRAM, 1), -EACCES);
+	assert_int_equal(t_chip_put(d, SRAM, 1), -EACCES);
 	assert_int_equal(read_fate(d, SRAM, 4), SIGBUS);
 	assert_int_equal(write_fate(d, SRAM, 4), SIGBUS);
 	regmap_device_free(d);
@@ -155,7 +155,7 @@ static void test_memory_rom_refuses_writes(void **state)
 	uint32_t *host;
 
 	(void)state;
-	assert_int_equal(t_put(d, SRAM, 1), -EACCES);
+	assert_int_equal(t_chip_put(d, SRAM, 1), -EACCES);
 	assert_int_equal(write_fate(d, SRAM, 4), SIGSEGV);
 	assert_int_equal(regmap_device_translate(d, SRAM, (void **)&host), 0);
 	*host = 0x1234;
@@ -183,7 +183,7 @@ static void test_memory_detached_external_is_a_bus_error(void **state)
 
 	(void)state;
 	assert_int_equal(get(d, SRAM), -EIO);
-	assert_int_equal(t_put(d, SRAM, 1), -EIO);
+	assert_int_equal(t_chip_put(d, SRAM, 1), -EIO);
 	assert_int_equal(read_fate(d, SRAM, 4), SIGBUS);
 	assert_int_equal(write_fate(d, SRAM, 4), SIGBUS);
 	assert_int_equal(regmap_device_translate(d, SRAM, &host), -ENODEV);
@@ -312,10 +312,10 @@ static void test_memory_alias_has_the_permissions_of_both(void **state)
 	(void)state;
 	assert_int_equal(read_fate(d, 0x10000, 4), 0);
 	assert_int_equal(write_fate(d, 0x10000, 4), SIGSEGV);
-	assert_int_equal(t_put(d, 0x10000, 1), -EACCES);
+	assert_int_equal(t_chip_put(d, 0x10000, 1), -EACCES);
 	assert_int_equal(write_fate(d, SRAM, 4), 0);
 	assert_int_equal(write_fate(d, 0x20000, 4), SIGSEGV);
-	assert_int_equal(t_put(d, 0x20000, 1), -EACCES);
+	assert_int_equal(t_chip_put(d, 0x20000, 1), -EACCES);
 	regmap_device_free(d);
 }
 
@@ -384,7 +384,7 @@ static void test_memory_reset_keeps_memory_unless_it_is_meant(void **state)
 	memset(host, 1, 16 * KB + 3);
 	assert_int_equal(regmap_device_translate(d, 0, (void **)&host), 0);
 	memset(host, 1, 8 * KB);
-	assert_int_equal(t_put(d, SRAM + MB, 2), 0);
+	assert_int_equal(t_chip_put(d, SRAM + MB, 2), 0);
 	assert_int_equal(regmap_device_reset(d, false), 0);
 	assert_int_equal(t_get(d, SRAM), 0x01010101);
 	assert_int_equal(t_get(d, 0), 0x01010101);
@@ -406,8 +406,8 @@ static void test_memory_calls_and_faults_are_counted(void **state)
 
 	(void)state;
 	t_get(d, SRAM);
-	t_put(d, SRAM, 1);
-	t_put(d, SRAM, 1);
+	t_chip_put(d, SRAM, 1);
+	t_chip_put(d, SRAM, 1);
 	*pointer(SRAM) = 1; /* direct */
 	*pointer(SRAM + MB) = 1;
 	assert_int_equal(get(d, SRAM + 2 * MB), -EIO);

@@ -98,14 +98,14 @@ static struct regmap_device *chip(void)
 	                                           .length = KB,
 	                                           .registers = registers,
 	                                           .register_count = 1};
-	struct regmap_layout *layout = t_layout();
+	struct regmap_layout *layout = t_chip_layout();
 	struct regmap_device *d;
 
 	t_region(layout, &(struct regmap_region)T_REGION(MMIO, "APB", APB, 4 * KB, T_RW));
 	assert_int_equal(regmap_layout_add_peripheral(layout, &p, NULL), 0);
 	d = t_device(layout);
 	assert_int_equal(regmap_device_map(d, FAR, NULL), 0);
-	assert_int_equal(t_put(d, APB + 0x10, 5), 0);
+	assert_int_equal(t_chip_put(d, APB + 0x10, 5), 0);
 	return d;
 }
 
@@ -241,7 +241,7 @@ static void test_patched_sites_see_what_is_mapped_now(void **state)
 	assert_int_equal(regmap_device_unmap(d), 0);
 	load_to_fail(SIGSEGV);
 	e = chip();
-	assert_int_equal(t_put(e, APB + 0x10, 6), 0);
+	assert_int_equal(t_chip_put(e, APB + 0x10, 6), 0);
 	assert_true(load(&value));
 	assert_int_equal(value, 6);
 	regmap_device_free(e);

@@ -72,7 +72,7 @@ static void touch_all_over(struct regmap_device *d, uint64_t first, uint64_t len
 		assert_int_equal(*word(at), is);
 		*word(at) = i;
 		assert_int_equal(t_get(d, at), i);
-		assert_int_equal(t_put(d, at + 4, i), 0);
+		assert_int_equal(t_chip_put(d, at + 4, i), 0);
 	}
 	assert_int_equal(*word(first + length - 4), is);
 }
@@ -132,7 +132,7 @@ static void test_size_of_what_is_not_touched_is_nothing(void **state)
 
 static struct regmap_device *at_once(bool yes, const struct regmap_region *r, size_t count)
 {
-	struct regmap_layout *layout = t_layout();
+	struct regmap_layout *layout = t_chip_layout();
 
 	layout->allocate_at_once = yes;
 	for (size_t i = 0; i < count; i++)
@@ -151,7 +151,7 @@ static void test_size_is_allocated_at_once(void **state)
 	struct regmap_device *d = at_once(true, regions, 4);
 
 	(void)state;
-	assert_int_equal(t_put(d, RAM, 5), 0);
+	assert_int_equal(t_chip_put(d, RAM, 5), 0);
 	assert_int_equal(regmap_device_allocate(d, NULL), 0);
 	assert_int_equal(taken(d), 14 * MB + 64 * KB);
 	assert_true(is_allocated(d));
@@ -168,7 +168,7 @@ static void test_size_stays_allocated_over_a_reset(void **state)
 
 	(void)state;
 	assert_int_equal(regmap_device_allocate(d, NULL), 0);
-	assert_int_equal(t_put(d, RAM + MB, 5), 0);
+	assert_int_equal(t_chip_put(d, RAM + MB, 5), 0);
 	assert_int_equal(regmap_device_reset(d, true), 0);
 	assert_int_equal(t_get(d, RAM + MB), 0);
 	assert_int_equal(taken(d), 8 * MB);
@@ -212,7 +212,7 @@ static void test_size_that_there_isnt_is_said(void **state)
 	assert_int_equal(regmap_device_allocate(d, &error), -ENOMEM);
 	assert_non_null(strstr(error.text, "allocate_at_once"));
 	assert_false(is_allocated(d));
-	assert_int_equal(t_put(d, RAM + TB, 5), 0);
+	assert_int_equal(t_chip_put(d, RAM + TB, 5), 0);
 	assert_int_equal(t_get(d, RAM + TB), 5);
 	regmap_device_free(d);
 }
@@ -220,7 +220,7 @@ static void test_size_that_there_isnt_is_said(void **state)
 static void test_size_without_address_space_is_said(void **state)
 {
 	static const struct regmap_region ram = T_RAM("giant", 0, 1ULL << 50);
-	struct regmap_layout *layout = t_layout();
+	struct regmap_layout *layout = t_chip_layout();
 	struct regmap_error error;
 	struct regmap_device *d;
 

@@ -412,6 +412,23 @@ static void test_firmware_core_registers_behave(void **state)
 	assert_register("CORE.EVENT", 0);
 }
 
+static void test_firmware_core_window_is_in_each_cortex_m(void **state)
+{
+	static const char *const names[] = {"STM32F103", "STM32F407", "STM32F429"};
+	struct regmap_layout *layout;
+	struct regmap_place place;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(regmap_layout_from_template(names[i], &layout, NULL), 0);
+		assert_int_equal(regmap_layout_find(layout, "CORE.PRIMASK", &place), 0);
+		assert_int_equal(place.address, REGMAP_ARM_CORE + REGMAP_ARM_PRIMASK);
+		assert_int_equal(regmap_layout_find(layout, "CORE.EVENT", &place), 0);
+		assert_int_equal(place.address, REGMAP_ARM_CORE + REGMAP_ARM_EVENT);
+		regmap_layout_free(layout);
+	}
+}
+
 static void test_firmware_counter_is_added_exclusively(void **state)
 {
 	volatile uint32_t counter = 40;
@@ -474,6 +491,7 @@ int main(void)
 		cmocka_unit_test_setup(test_firmware_dma_reaches_local_variables, reset_chip),
 		cmocka_unit_test_setup(test_firmware_critical_sections_mask_interrupts, reset_chip),
 		cmocka_unit_test_setup(test_firmware_core_registers_behave, reset_chip),
+		cmocka_unit_test(test_firmware_core_window_is_in_each_cortex_m),
 		cmocka_unit_test_setup(test_firmware_counter_is_added_exclusively, reset_chip),
 		cmocka_unit_test_setup(test_firmware_sleeps_until_a_model_interrupts, reset_chip),
 	};

@@ -48,7 +48,12 @@ static void say_last_words(void)
 		_exit(91);
 }
 
-static const struct stray_expert expert = {"device", minds, describe, say_last_words};
+static const struct stray_expert expert = {
+	.label = "device",
+	.minds = minds,
+	.describe = describe,
+	.last_words = say_last_words,
+};
 
 static void prepare(void)
 {

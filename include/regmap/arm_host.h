@@ -24,6 +24,8 @@
  * and stores after; there the monitor alone decides, and a STREX that fails stores what the thread's
  * last LDREX has loaded.
  *
+ * It includes nothing, so that sources can still say _GNU_SOURCE and the like.
+ *
  * What can't be done: assembly that names Arm's registers; immediates after a `#` in the
  * template itself, which begins a comment for x86 assemblers (an operand "I" (n) has none); -masm=intel; -flto.
  */
@@ -38,8 +40,6 @@
 #ifndef __x86_64__
 #error "regmap/arm_host.h makes Arm sources compile for x86-64; this is another target"
 #endif
-
-#include <stdint.h>
 
 /* ---- the core that the sources see --------------------------------------------------------------- */
 
@@ -167,9 +167,9 @@ extern "C" {
 
 /* One for each thread. The assembly below knows the offsets. Not for programs. */
 struct regmap_arm_monitor {
-	uint64_t address; /* 0: not known */
-	uint32_t value;   /* what the last LDREX has loaded */
-	uint32_t width;   /* bytes; 0: closed */
+	__UINT64_TYPE__ address; /* 0: not known */
+	__UINT32_TYPE__ value;   /* what the last LDREX has loaded */
+	__UINT32_TYPE__ width;   /* bytes; 0: closed */
 };
 __attribute__((weak, used, tls_model("initial-exec"))) __thread struct regmap_arm_monitor
 	regmap_arm_monitor = {0, 0, 0};
@@ -182,26 +182,26 @@ __attribute__((weak, used, section(".regmap_far"))) char regmap_arm_far = 1;
 
 #define REGMAP__ARM_EXCLUSIVE(bits, bytes) \
 	static inline __attribute__((unused)) \
-	uint##bits##_t regmap_arm_ldrex##bits(const volatile void *at) \
+	__UINT##bits##_TYPE__ regmap_arm_ldrex##bits(const volatile void *at) \
 	{ \
-		uint##bits##_t value = *(const volatile uint##bits##_t *)at; \
-		regmap_arm_monitor.address = (uint64_t)(uintptr_t)at; \
+		__UINT##bits##_TYPE__ value = *(const volatile __UINT##bits##_TYPE__ *)at; \
+		regmap_arm_monitor.address = (__UINTPTR_TYPE__)at; \
 		regmap_arm_monitor.value = value; \
 		regmap_arm_monitor.width = bytes; \
 		__atomic_thread_fence(__ATOMIC_ACQUIRE); \
 		return value; \
 	} \
 	static inline __attribute__((unused)) \
-	uint32_t regmap_arm_strex##bits(uint##bits##_t value, volatile void *at) \
+	__UINT32_TYPE__ regmap_arm_strex##bits(__UINT##bits##_TYPE__ value, volatile void *at) \
 	{ \
-		uint##bits##_t loaded = (uint##bits##_t)regmap_arm_monitor.value; \
+		__UINT##bits##_TYPE__ loaded = (__UINT##bits##_TYPE__)regmap_arm_monitor.value; \
 		int mine = regmap_arm_monitor.width == bytes && \
-		           (regmap_arm_monitor.address == (uint64_t)(uintptr_t)at || \
+		           (regmap_arm_monitor.address == (__UINTPTR_TYPE__)at || \
 		            regmap_arm_monitor.address == 0); \
 		regmap_arm_monitor.width = 0; \
 		return !mine || \
-		       !__atomic_compare_exchange_n((volatile uint##bits##_t *)at, &loaded, value, \
-		                                    0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); \
+		       !__atomic_compare_exchange_n((volatile __UINT##bits##_TYPE__ *)at, &loaded, \
+		                                    value, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); \
 	}
 REGMAP__ARM_EXCLUSIVE(8, 1)
 REGMAP__ARM_EXCLUSIVE(16, 2)
@@ -336,10 +336,11 @@ REGMAP__ARM_SPECIAL("xpsr", "XPSR", REGMAP_ARM_XPSR)
 REGMAP__ARM_SPECIAL("psr", "PSR", REGMAP_ARM_XPSR)
 REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 
-/* The number of an operand's register becomes .Lregmap_NAME; _m: it stands in brackets. */
+/* The number of an operand's register becomes .Lregmap_NAME, -1: none; _m: it stands in brackets, _e: with 32 bits. */
 ".macro regmap__operand name, operand\n"
 ".set .Lregmap_\\name, -1\n"
 ".set .Lregmap_\\name\\()_m, 0\n"
+".set .Lregmap_\\name\\()_e, 0\n"
 ".set .Lregmap_i, 0\n"
 ".irp r, " REGMAP__ARM_REGISTERS "\n"
 ".ifc \\operand, %\\r\n"
@@ -348,16 +349,47 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 ".ifc \\operand, [%\\r]\n"
 ".set .Lregmap_\\name, .Lregmap_i & 15\n"
 ".set .Lregmap_\\name\\()_m, 1\n"
+".set .Lregmap_\\name\\()_e, (.Lregmap_i >> 4) == 2\n"
 ".endif\n"
 ".ifc \\operand, (%\\r)\n"
 ".set .Lregmap_\\name, .Lregmap_i & 15\n"
 ".set .Lregmap_\\name\\()_m, 1\n"
+".set .Lregmap_\\name\\()_e, (.Lregmap_i >> 4) == 2\n"
 ".endif\n"
 ".set .Lregmap_i, .Lregmap_i + 1\n"
 ".endr\n"
+".endm\n"
+
+/* One that must be a register. */
+".macro regmap__register name, operand\n"
+"regmap__operand \\name, \\operand\n"
 ".if .Lregmap_\\name < 0\n"
 ".error \"regmap/arm_host.h: an operand is missing or no register (a # in the template hides what follows it)\"\n"
 ".set .Lregmap_\\name, 0\n"
+".endif\n"
+".endm\n"
+
+/*
+ * One that is an address: in brackets, or memory of any other form, whose address goes to the register \scratch; or a
+ * register that the compiler has loaded, or will store. RSP must still be the compiler's.
+ */
+".macro regmap__place name, operand, scratch\n"
+"regmap__operand \\name, \\operand\n"
+".if .Lregmap_\\name < 0\n"
+".ifc \\operand,\n"
+"regmap__register \\name, \\operand\n"
+".else\n"
+"regmap__register \\name, \\scratch\n"
+".set .Lregmap_\\name\\()_m, 1\n"
+".set .Lregmap_\\name\\()_e, 0\n"
+".set .Lregmap_i, 0\n"
+".irp r, rax,rcx,rdx,rbx,rsp,rbp,rsi,rdi,r8,r9,r10,r11,r12,r13,r14,r15\n"
+".if .Lregmap_i == .Lregmap_\\name\n"
+"leaq \\operand, %\\r\n"
+".endif\n"
+".set .Lregmap_i, .Lregmap_i + 1\n"
+".endr\n"
+".endif\n"
 ".endif\n"
 ".endm\n"
 
@@ -412,7 +444,7 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 
 /* The frame of what computes: EAX is the operand, then the result; ECX is free. */
 ".macro regmap__in from\n"
-"regmap__operand a, \\from\n"
+"regmap__register a, \\from\n"
 "leaq -136(%rsp), %rsp\n"
 "pushq %rax\n"
 "pushq %rcx\n"
@@ -420,7 +452,7 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 "popq %rax\n"
 ".endm\n"
 ".macro regmap__out to\n"
-"regmap__operand a, \\to\n"
+"regmap__register a, \\to\n"
 "movl %eax, 16(%rsp)\n"
 "popq %rcx\n"
 "popq %rax\n"
@@ -436,12 +468,12 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 ".endm\n"
 ".macro mrs to, special\n"
 "regmap__special \\special\n"
-"regmap__operand a, \\to\n"
+"regmap__register a, \\to\n"
 "regmap__at 0x8b, a, \\special\n"
 ".endm\n"
 ".macro msr special, from\n"
 "regmap__special \\special\n"
-"regmap__operand a, \\from\n"
+"regmap__register a, \\from\n"
 "regmap__at 0x89, a, \\special\n"
 ".endm\n"
 ".macro vmrs to, special\n"
@@ -500,16 +532,18 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 ".macro regmap__barrier offset, option\n"
 "mfence\n"
 ".if " REGMAP__ARM_TEXT(REGMAP_ARM_BARRIERS) "\n"
-".set .Lregmap_n, 15\n"
+".set .Lregmap_sy, 0\n"
 ".irp o, sy,SY\n"
 ".ifc \\option, \\o\n"
-".set .Lregmap_n, 16\n"
+".set .Lregmap_sy, 1\n"
 ".endif\n"
 ".endr\n"
-".if .Lregmap_n == 15\n"
+".if .Lregmap_sy\n"
+".set .Lregmap_n, 15\n"
+".else\n"
 "regmap__number \\option, 15\n"
 ".endif\n"
-"regmap__event \\offset, (.Lregmap_n & 15) | ((.Lregmap_n == 16) & 15)\n"
+"regmap__event \\offset, .Lregmap_n\n"
 ".endif\n"
 ".endm\n"
 ".macro dmb option\n"
@@ -566,7 +600,7 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 ".endm\n"
 ".macro rrx to, from\n" /* carry is that of APSR */
 "regmap__in \\from\n"
-"regmap__operand a, %ecx\n"
+"regmap__register a, %ecx\n"
 "regmap__at 0x8b, a, apsr\n"
 "btl $29, %ecx\n"
 "rcrl $1, %eax\n"
@@ -604,13 +638,16 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 
 /* LDREX and kin: EAX what was loaded, RCX from where, RSI the monitor. */
 ".macro regmap__ldrex width, extend, to, from\n"
-"regmap__operand b, \\from\n"
+"regmap__place b, \\from, \\to\n"
 "leaq -136(%rsp), %rsp\n"
 "pushq %rax\n"
 "pushq %rcx\n"
 "pushq %rsi\n"
 "regmap__push b\n"
 "popq %rcx\n"
+".if .Lregmap_b_e\n"
+"movl %ecx, %ecx\n"
+".endif\n"
 ".if .Lregmap_b_m\n"
 ".byte \\extend, 0x01\n" /* movz (%rcx), %eax */
 ".else\n"
@@ -625,7 +662,7 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 "popq %rsi\n"
 "popq %rcx\n"
 "popq %rax\n"
-"regmap__operand b, \\to\n"
+"regmap__register b, \\to\n"
 "regmap__load_slot b, 0\n"
 "leaq 136(%rsp), %rsp\n"
 ".endm\n"
@@ -641,8 +678,8 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 
 /* STREX and kin: EAX the result, ECX what to store, RDX where, RSI the monitor. */
 ".macro regmap__strex width, exchange, to, from, at\n"
-"regmap__operand a, \\from\n"
-"regmap__operand b, \\at\n"
+"regmap__register a, \\from\n"
+"regmap__place b, \\at, \\to\n"
 "leaq -144(%rsp), %rsp\n"
 "pushq %rax\n"
 "pushq %rcx\n"
@@ -652,6 +689,9 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 "regmap__push b\n"
 "popq %rdx\n"
 "popq %rcx\n"
+".if .Lregmap_b_e\n"
+"movl %edx, %edx\n"
+".endif\n"
 "movq regmap_arm_monitor@gottpoff(%rip), %rsi\n"
 "movl %fs:8(%rsi), %eax\n"
 "cmpl $\\width, %fs:12(%rsi)\n"
@@ -681,7 +721,7 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 ".if .Lregmap_b_m == 0\n"
 "regmap__load_slot b, 8\n"
 ".endif\n"
-"regmap__operand a, \\to\n"
+"regmap__register a, \\to\n"
 "regmap__load_slot a, 0\n"
 "leaq 144(%rsp), %rsp\n"
 ".endm\n"
@@ -705,11 +745,14 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 
 /* Loads and stores that differ by privilege or order: x86 orders all alike. */
 ".macro regmap__load extend, to, from\n"
-"regmap__operand b, \\from\n"
+"regmap__place b, \\from, \\to\n"
 "leaq -136(%rsp), %rsp\n"
 "pushq %rax\n"
 "regmap__push b\n"
 "popq %rax\n"
+".if .Lregmap_b_e\n"
+"movl %eax, %eax\n"
+".endif\n"
 ".if .Lregmap_b_m\n"
 ".byte \\extend, 0x00\n" /* movz (%rax), %eax */
 ".else\n"
@@ -717,13 +760,13 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 ".endif\n"
 "movl %eax, 8(%rsp)\n"
 "popq %rax\n"
-"regmap__operand b, \\to\n"
+"regmap__register b, \\to\n"
 "regmap__load_slot b, 0\n"
 "leaq 136(%rsp), %rsp\n"
 ".endm\n"
 ".macro regmap__store store, from, to\n"
-"regmap__operand a, \\from\n"
-"regmap__operand b, \\to\n"
+"regmap__register a, \\from\n"
+"regmap__register b, \\to\n"
 ".if .Lregmap_b_m\n"
 "leaq -128(%rsp), %rsp\n"
 "pushq %rax\n"
@@ -731,6 +774,9 @@ REGMAP__ARM_SPECIAL("fpscr", "FPSCR", REGMAP_ARM_FPSCR)
 "regmap__push a\n"
 "regmap__push b\n"
 "popq %rcx\n"
+".if .Lregmap_b_e\n"
+"movl %ecx, %ecx\n"
+".endif\n"
 "popq %rax\n"
 "\\store\n"
 "popq %rcx\n"

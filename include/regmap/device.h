@@ -117,6 +117,7 @@ struct regmap_enum_value {
 	unsigned usage;  /* enum regmap_access: for reads, writes, or both */
 };
 
+/** Access, read and write actions that are 0 (read-write, plain, modify) are those of the register. */
 struct regmap_field {
 	const char *name, *description;
 	unsigned lsb, width; /* bits; within the register */
@@ -135,8 +136,9 @@ struct regmap_register {
 	enum regmap_register_access access;
 	enum regmap_read_action read_action;
 	enum regmap_write_action write_action;
-	uint64_t reset_value, reset_mask; /* bits outside of the mask are 0 after a reset */
-	unsigned widths;                  /* allowed, 1|2|4|8 in bytes; 0: as the peripheral */
+	uint64_t reset_value;
+	uint64_t reset_mask; /* other bits are 0 after a reset; 0 with a value: all are in it */
+	unsigned widths;     /* allowed, 1|2|4|8 in bytes; 0: as the peripheral */
 	enum regmap_width_policy width_policy;
 	const char
 		*alternate; /* another register at the same offset that this is a second view of */
@@ -342,7 +344,9 @@ struct regmap_place {
 /**
  * regmap_layout_find() - By name: "SRAM", "RCC", "RCC.APB2ENR", "RCC.APB2ENR.USART1EN".
  *
- * Without regard to case if nothing is spelt just so. Return: 0; -ENOENT. AS-Safe.
+ * If nothing is spelt just so, case doesn't count; registers of clusters and arrays are found as C has them,
+ * too ("TIM.CH[1].CR" is TIM's CH1_CR), and those that begin with their peripheral's name without that
+ * ("ADC.CR" is ADC's ADC_CR). Return: 0; -ENOENT. AS-Safe.
  */
 REGMAP_API int regmap_layout_find(const struct regmap_layout *layout, const char *name,
                                   struct regmap_place *place) REGMAP_MUST_CHECK;

@@ -12,7 +12,7 @@ static void must(int err, const char *what, const struct regmap_error *error)
 	abort();
 }
 
-struct regmap_layout *t_layout(void)
+struct regmap_layout *t_chip_layout(void)
 {
 	struct regmap_layout *layout;
 
@@ -40,7 +40,7 @@ struct regmap_device *t_device(struct regmap_layout *layout)
 
 struct regmap_device *t_chip(const struct regmap_region *regions, size_t count)
 {
-	struct regmap_layout *layout = t_layout();
+	struct regmap_layout *layout = t_chip_layout();
 
 	for (size_t i = 0; i < count; i++)
 		t_region(layout, &regions[i]);
@@ -55,7 +55,7 @@ uint32_t t_get(struct regmap_device *device, uint64_t guest)
 	return value;
 }
 
-int t_put(struct regmap_device *device, uint64_t guest, uint32_t value)
+int t_chip_put(struct regmap_device *device, uint64_t guest, uint32_t value)
 {
 	return regmap_device_write(device, guest, &value, sizeof(value));
 }

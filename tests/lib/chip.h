@@ -7,7 +7,7 @@
 
 enum { T_R = REGMAP_PERMIT_READ, T_W = REGMAP_PERMIT_WRITE, T_RW = T_R | T_W };
 
-struct regmap_layout *t_layout(void);
+struct regmap_layout *t_chip_layout(void);
 void t_region(struct regmap_layout *layout, const struct regmap_region *region);
 /* Frees the layout. */
 struct regmap_device *t_device(struct regmap_layout *layout);
@@ -35,6 +35,6 @@ struct regmap_device *t_chip(const struct regmap_region *regions, size_t count);
 
 /* The device's word at a guest address, by a call, and the result of a write. */
 uint32_t t_get(struct regmap_device *device, uint64_t guest);
-int t_put(struct regmap_device *device, uint64_t guest, uint32_t value);
+int t_chip_put(struct regmap_device *device, uint64_t guest, uint32_t value);
 
 #endif

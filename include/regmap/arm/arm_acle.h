@@ -10,6 +10,8 @@
 
 #pragma GCC system_header
 
+#include <stdint.h>
+
 #include "../arm_host.h"
 
 #define __dmb(option) __asm__ volatile("dmb %0" : : "i"(option) : "memory")
