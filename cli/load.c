@@ -200,6 +200,7 @@ static _Noreturn void no_place(const struct cli *cli, const struct regmap_layout
 		known[strcspn(known, ".")] = 0;
 	perhaps = cli_suggest(found || !known ? wrong : known,
 	                      names_in(layout, found ? &place : NULL));
+	free(known);
 	if (perhaps)
 		cli_die(cli, CLI_WRONG, "%s has no '%s': did you mean %.*s%s%s?",
 		        cli_layout_name(layout), text, (int)(wrong - text), text, perhaps,

@@ -243,6 +243,7 @@ static void put_json(struct cli_json *j, const struct cli *cli, const struct map
 static void map_json(const struct cli *cli, const struct regmap_layout *layout,
                      const struct map_node *root)
 {
+	unsigned digits = cli_digits(layout, cli->offset);
 	struct cli_json j = cli_json_open(stdout);
 
 	cli_json_begin(&j, NULL, '{');
@@ -250,7 +251,7 @@ static void map_json(const struct cli *cli, const struct regmap_layout *layout,
 	cli_json_string(&j, "description", layout->description);
 	cli_json_begin(&j, "map", '[');
 	for (size_t i = 0; i < root->child_count; i++)
-		put_json(&j, cli, &root->children[i], cli_digits(layout, cli->offset));
+		put_json(&j, cli, &root->children[i], digits);
 	cli_json_end(&j, ']');
 	cli_json_end(&j, '}');
 }

@@ -17,6 +17,7 @@ enum {
 	INNER_GAP = 9,
 	LEAST = 30,       /* a region */
 	LEAST_FULL = 66,  /* one with something inside: room for its name, type and size */
+	MOST_DEPTH = 5,   /* of bars; what lies inside deeper is left out, but for its rows */
 	LEAST_INNER = 44, /* the same inside of another: name and address */
 	STRIP = 190,      /* a region's own name beside what lies inside of it */
 	LETTER = 7,       /* width of one, on the average */
@@ -161,9 +162,15 @@ static unsigned bits_of(uint64_t length)
 	return 63 - __builtin_clzll(length | 1);
 }
 
-static unsigned inner_height(const struct map_node *node);
+static bool is_row(const struct map_node *node, unsigned depth)
+{
+	return !node->child_count || depth >= MOST_DEPTH;
+}
 
-static unsigned height_inside(const struct map_node *node)
+static unsigned inner_height(const struct map_node *node, unsigned depth);
+
+/* @depth: that of what lies inside. */
+static unsigned height_inside(const struct map_node *node, unsigned depth)
 {
 	unsigned height = 0;
 
@@ -172,24 +179,24 @@ static unsigned height_inside(const struct map_node *node)
 
 		if (child->kind == MAP_GAP)
 			height += INNER_GAP;
-		else if (child->child_count)
-			height += inner_height(child);
-		else
+		else if (is_row(child, depth))
 			height += ROW;
+		else
+			height += inner_height(child, depth + 1);
 	}
 	return height + (node->child_count ? 8 : 0);
 }
 
-static unsigned inner_height(const struct map_node *node)
+static unsigned inner_height(const struct map_node *node, unsigned depth)
 {
-	unsigned inside = height_inside(node);
+	unsigned inside = height_inside(node, depth);
 
 	return inside > LEAST_INNER ? inside : LEAST_INNER;
 }
 
 static unsigned height_of(const struct map_node *node)
 {
-	unsigned bits = bits_of(cli_map_length(node)), inside = height_inside(node);
+	unsigned bits = bits_of(cli_map_length(node)), inside = height_inside(node, 1);
 	unsigned own = node->kind == MAP_GAP ? 24 + (bits > 20 ? bits - 20 : 0) :
 	                                       LEAST + (bits > 12 ? 2 * (bits - 12) : 0);
 
@@ -252,10 +259,10 @@ static void draw_inner_gap(const struct drawing *d, const struct map_node *node,
 }
 
 static void draw_bar(const struct drawing *d, const struct map_node *node, unsigned x, unsigned y,
-                     unsigned height, unsigned right);
+                     unsigned height, unsigned right, unsigned depth);
 
 static void draw_inside(const struct drawing *d, const struct map_node *node, unsigned x,
-                        unsigned y, unsigned right)
+                        unsigned y, unsigned right, unsigned depth)
 {
 	y += 4;
 	for (size_t i = 0; i < node->child_count; i++) {
@@ -264,14 +271,14 @@ static void draw_inside(const struct drawing *d, const struct map_node *node, un
 		if (child->kind == MAP_GAP) {
 			draw_inner_gap(d, child, x, y, right);
 			y += INNER_GAP;
-		} else if (child->child_count) {
-			unsigned height = inner_height(child);
-
-			draw_bar(d, child, x, y, height - 1, right);
-			y += height;
-		} else {
+		} else if (is_row(child, depth)) {
 			draw_row(d, child, x, y, right);
 			y += ROW;
+		} else {
+			unsigned height = inner_height(child, depth + 1);
+
+			draw_bar(d, child, x, y, height - 1, right, depth);
+			y += height;
 		}
 	}
 }
@@ -305,7 +312,7 @@ static void label_strip(const struct drawing *d, const struct map_node *node, un
 }
 
 static void draw_bar(const struct drawing *d, const struct map_node *node, unsigned x, unsigned y,
-                     unsigned height, unsigned right)
+                     unsigned height, unsigned right, unsigned depth)
 {
 	char size[24], permissions[4], target[200], name[512], kind[64] = "";
 	const struct regmap_region *r = node->region;
@@ -328,7 +335,7 @@ static void draw_bar(const struct drawing *d, const struct map_node *node, unsig
 	}
 	fputs("</g>\n", d->to);
 	if (node->child_count)
-		draw_inside(d, node, x + strip_at(x), y, right - 4);
+		draw_inside(d, node, x + strip_at(x), y, right - 4, depth + 1);
 }
 
 static void draw_gap(const struct drawing *d, const struct map_node *node, unsigned y,
@@ -382,7 +389,7 @@ static unsigned draw_all(struct drawing *d, const struct map_node *root, unsigne
 			address_label(d, "a r", LEFT - 10, y, 22, node->address);
 			if (height > 44)
 				address_label(d, "a r", LEFT - 10, y + height - 22, 22, node->last);
-			draw_bar(d, node, LEFT, y, height, WIDTH - MARGIN);
+			draw_bar(d, node, LEFT, y, height, WIDTH - MARGIN, 0);
 		}
 		y += height;
 	}

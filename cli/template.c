@@ -40,6 +40,7 @@ static struct regmap_device_stats allocate(const struct cli *cli, struct regmap_
 static void say_json(const struct cli *cli, const struct regmap_layout *layout,
                      const struct regmap_device_stats *stats)
 {
+	unsigned digits = cli_digits(layout, cli->offset);
 	struct cli_json j = cli_json_open(stdout);
 	struct counts n = count(layout);
 
@@ -63,8 +64,7 @@ static void say_json(const struct cli *cli, const struct regmap_layout *layout,
 
 			cli_json_begin(&j, NULL, '{');
 			cli_json_string(&j, "name", r->name);
-			cli_json_hex(&j, "address", r->address + cli->offset,
-			             cli_digits(layout, cli->offset));
+			cli_json_hex(&j, "address", r->address + cli->offset, digits);
 			cli_json_number(&j, "size", r->length);
 			cli_json_string(&j, "type", cli_region_type(r->type));
 			cli_json_string(&j, "permissions",
