@@ -127,18 +127,19 @@ static void arena_free(struct arena *arena)
 /* The arena to cut from; the one before stays for as long as it has windows. */
 static struct arena *arena_for(uint64_t bytes)
 {
-	struct arena *arena;
+	struct arena *arena, *before = current;
 
 	if (bytes > SMALL)
 		return arena_new(bytes);
-	if (current && !is_shared(current) && current->size - current->used >= bytes)
-		return current;
+	if (before && !is_shared(before) && before->size - before->used >= bytes)
+		return before;
 	arena = arena_new(ARENA);
 	if (!arena)
 		return NULL;
-	if (current && current->windows == 0)
-		arena_free(current);
+	/* In this order: a bare clone that comes in between must not free it again, and what lies there by then. */
 	current = arena;
+	if (before && before->windows == 0)
+		arena_free(before);
 	return arena;
 }
 
