@@ -114,32 +114,48 @@ static void check_gaps(const struct regmap_layout *l, struct notes *n)
 /* Whoever lists no mmio region wants them made; whoever does has forgotten one. */
 static void check_outside(const struct regmap_layout *l, struct notes *n)
 {
+	const struct regmap_peripheral *first = NULL;
 	bool lists_any = false;
+	size_t count = 0;
 
 	for (size_t i = 0; i < l->region_count; i++)
 		lists_any |= l->regions[i]->type == REGMAP_REGION_MMIO &&
 		             !region_of(l->regions[i])->is_made;
 	for (size_t i = 0; lists_any && i < l->peripheral_count; i++) {
-		const struct regmap_peripheral *p = l->peripherals[i];
 		struct regmap_place place;
 
-		if (regmap_layout_find_at(l, p->address, &place) == 0 && place.region &&
-		    region_of(place.region)->is_made)
-			regmap__note_warning(
-				n, &p->source,
-				"peripheral \"%s\" lies in no mmio region: one is made for it",
-				p->name);
+		if (regmap_layout_find_at(l, l->peripherals[i]->address, &place) || !place.region ||
+		    !region_of(place.region)->is_made)
+			continue;
+		first = count++ ? first : l->peripherals[i];
 	}
+	if (count == 1)
+		regmap__note_warning(n, &first->source,
+		                     "peripheral \"%s\" lies in no mmio region: one is made for it",
+		                     first->name);
+	else if (count)
+		regmap__note_warning(
+			n, &first->source,
+			"peripheral \"%s\" and %zu others lie in no mmio region: one is made for each",
+			first->name, count - 1);
+}
+
+/* A region that came with its peripheral, as one of an SVD file's address blocks does */
+static bool came_with(const struct regmap_region *r, const struct regmap_peripheral *p)
+{
+	return r->source.line == p->source.line && r->source.column == p->source.column;
 }
 
 static void check_names(const struct regmap_layout *l, struct notes *n)
 {
 	for (size_t i = 0; i < l->region_count; i++) {
 		const struct regmap_region *r = l->regions[i];
+		const struct regmap_peripheral *p = regmap__names_find(&layout_of(l)->names,
+		                                                       NAME_PERIPHERAL, NULL,
+		                                                       r->name, strlen(r->name),
+		                                                       true);
 
-		if (!region_of(r)->is_made &&
-		    regmap__names_find(&layout_of(l)->names, NAME_PERIPHERAL, NULL, r->name,
-		                       strlen(r->name), true))
+		if (p && !region_of(r)->is_made && !came_with(r, p))
 			regmap__note_warning(
 				n, &r->source,
 				"region \"%s\" has the name of a peripheral: looked up, the name means only one of them",
