@@ -13,7 +13,7 @@
 #include "lib/child.h"
 #include "lib/regs.h"
 
-enum { FAR = 0x7000 }; /* times 2^28: where the device is mapped */
+enum { FAR = 0x40000 }; /* times 2^28: where the device is mapped */
 
 static struct regmap_device *device;
 static uint64_t at; /* the first register's address in the program */
