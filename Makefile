@@ -610,7 +610,7 @@ sanitize: | $(READY)
 
 ## check-threads: the tests that have threads in them, or are about what threads share, and run soon
 THREADED := test_threads test_api test_bus test_code test_chain test_trap test_report \
-	test_registers test_device_threads test_device_registers test_device_registers_rules \
+	test_registers test_device_registers test_device_registers_rules \
 	$(basename $(notdir $(wildcard tests/test_expert_*.c)))
 check-threads: $(addprefix run/tests/,$(THREADED))
 	@bash scripts/tally $(R)
