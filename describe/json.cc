@@ -117,10 +117,24 @@ struct handler : rapidjson::BaseReaderHandler<rapidjson::UTF8<>, handler> {
 		return true;
 	}
 
+	// The parser lets the second half of a pair stand alone.
+	static bool has_half_pair(const char *s, size_t length)
+	{
+		for (size_t i = 0; i + 1 < length; i++)
+			if ((unsigned char)s[i] == 0xED && (unsigned char)s[i + 1] >= 0xA0)
+				return true;
+		return false;
+	}
+
 	const char *text_of(const char *s, size_t length)
 	{
 		const char *copy;
 
+		if (has_half_pair(s, length)) {
+			wrong(-EINVAL,
+			      "the string has half of a surrogate pair: write both, or neither");
+			return nullptr;
+		}
 		if (memchr(s, 0, length)) {
 			wrong(-EINVAL, "the string holds a NUL: leave it out");
 			return nullptr;

@@ -409,6 +409,8 @@ static void test_describe_formats_json_has_all_of_unicode(void **state)
 	regmap_layout_free(l);
 	t_describe_wrong(JSON, "{\"device\":{\"name\":\"\\ud83d\"}}", -EINVAL,
 	                 "t:1:20: JSON: The surrogate pair in string is invalid.");
+	t_describe_wrong(JSON, "{\"device\":{\"name\":\"a\\udeeeb\"}}", -EINVAL,
+	                 "t:1:19: the string has half of a surrogate pair: write both, or neither");
 	t_describe_wrong(JSON, "{\"device\":{\"name\":\"a\\u0000b\"}}", -EINVAL,
 	                 "t:1:19: the string holds a NUL: leave it out");
 }
