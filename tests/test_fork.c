@@ -909,6 +909,12 @@ struct laid_by_others {
 	bool bare; /* not by fork(): what the other thread was about to do stays half-done */
 };
 
+/* Windows of the other thread's lie in the first one: on their way out, they may have no memory any more. */
+static bool may_be_half_done(uint64_t offset)
+{
+	return offset == 2 * PAGE || offset == 3 * PAGE;
+}
+
 /* Wholly there, or not at all: the windows of map_and_unmap(), which may have got anywhere. */
 static int look_at_inherited(void *arg)
 {
@@ -933,6 +939,8 @@ static int look_at_inherited(void *arg)
 		T_CHECK(err == 0 || err == -EEXIST);
 		T_CHECK(regmap_map(&c, &again) == -EEXIST);
 		for (uint64_t guest = c.guest; guest < c.guest + c.length; guest += PAGE) {
+			if (others->bare && i == 0 && may_be_half_done(guest - c.guest))
+				continue;
 			*at(guest) = guest;
 			T_CHECK(read64(guest) == guest);
 		}
