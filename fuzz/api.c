@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -419,7 +420,10 @@ static bool is_wrong(const struct regmap_config *c)
 	if (c->backing == REGMAP_DEVICE && c->access & REGMAP_READ)
 		flags |= REGMAP_READ_DIRECT;
 
-	if (c->size < sizeof(*c) || c->size > 4096 || !c->length || c->guest + n < c->guest)
+	/* one of 0.1 ended before that member */
+	if (c->size < offsetof(struct regmap_config, fill) || c->size > 4096)
+		return true;
+	if (!c->length || c->guest + n < c->guest)
 		return true;
 	if (!c->access || c->access & ~RW || c->flags & ~flags || (unsigned)c->backing > 3)
 		return true;
