@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../describe/near.h"
 #include "cli.h"
 
 struct option_text {
@@ -117,40 +118,6 @@ uint64_t cli_want_number(const struct cli *cli, const char *what, const char *te
 
 /* ---- suggestions ------------------------------------------------------------------------------------ */
 
-/* Insertions, removals, changes and swaps from one to the other; case is half a change. */
-static unsigned distance(const char *a, const char *b)
-{
-	enum { MOST = 64 };
-	unsigned rows[3][MOST + 1], *before = rows[0], *last = rows[1], *now = rows[2], *swap;
-	size_t n = strlen(a), m = strlen(b);
-
-	if (n > MOST || m > MOST)
-		return 1000;
-	for (size_t j = 0; j <= m; j++)
-		last[j] = 2 * j;
-	for (size_t i = 1; i <= n; i++) {
-		now[0] = 2 * i;
-		for (size_t j = 1; j <= m; j++) {
-			unsigned change = a[i - 1] == b[j - 1]                  ? 0 :
-			                  !strncasecmp(a + i - 1, b + j - 1, 1) ? 1 :
-			                                                          2;
-			unsigned best = last[j - 1] + change;
-
-			best = last[j] + 2 < best ? last[j] + 2 : best;
-			best = now[j - 1] + 2 < best ? now[j - 1] + 2 : best;
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-			    before[j - 2] + 2 < best)
-				best = before[j - 2] + 2;
-			now[j] = best;
-		}
-		swap = before;
-		before = last;
-		last = now;
-		now = swap;
-	}
-	return last[m];
-}
-
 /* At most a third of it may be other than what was said; or it is the start of just one. */
 const char *cli_suggest(const char *said, const char *const *names)
 {
@@ -159,7 +126,7 @@ const char *cli_suggest(const char *said, const char *const *names)
 	const char *found = NULL, *start = NULL;
 
 	for (; *names; names++) {
-		unsigned d = distance(said, *names);
+		unsigned d = regmap__edits(said, length, *names, strlen(*names), 1);
 
 		if (d < best) {
 			best = d;

@@ -5,54 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "near.h"
 #include "rule_inside.h"
 
 /* --- guesses --- */
 
-enum { LONGEST = 63 };
-
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
-}
-
-static unsigned least(unsigned a, unsigned b)
-{
-	return a < b ? a : b;
-}
-
-/* Letters to change, add, leave out or swap; case counts for nothing. */
-static unsigned distance(const char *a, size_t n, const char *b, size_t m)
-{
-	unsigned char rows[3][LONGEST + 1], *before = rows[0], *last = rows[1], *row = rows[2];
-
-	if (n > LONGEST || m > LONGEST)
-		return LONGEST;
-	for (size_t k = 0; k <= m; k++)
-		last[k] = (unsigned char)k;
-	for (size_t i = 1; i <= n; i++) {
-		unsigned char *oldest = before;
-
-		row[0] = (unsigned char)i;
-		for (size_t k = 1; k <= m; k++) {
-			bool same = lower(a[i - 1]) == lower(b[k - 1]);
-			unsigned d = least(last[k - 1] + !same, least(last[k], row[k - 1]) + 1u);
-
-			if (i > 1 && k > 1 && lower(a[i - 1]) == lower(b[k - 2]) &&
-			    lower(a[i - 2]) == lower(b[k - 1]))
-				d = least(d, before[k - 2] + 1u);
-			row[k] = (unsigned char)d;
-		}
-		before = last;
-		last = row;
-		row = oldest;
-	}
-	return last[m];
-}
-
 void regmap__rule_guess(struct rule_guess *g, const char *written, size_t length, const char *name)
 {
-	unsigned d = distance(written, length, name, strlen(name));
+	unsigned d = regmap__edits(written, length, name, strlen(name), 0) / 2;
 
 	if (d > (length + 2) / 3 || (g->best && d >= g->distance))
 		return;
@@ -304,6 +264,13 @@ bool regmap__rule_find_place(struct rule_compiler *c, struct rule_place *place, 
 
 /* --- peripherals, regions, scopes --- */
 
+static void fail_unknown(struct rule_compiler *c, const char *kind, const struct rule_guess *g)
+{
+	regmap__rule_fail(c, "no %s is called \"%.*s\"%s%s%s", kind, (int)c->length, c->begin,
+	                  g->best ? ": did you mean \"" : "", g->best ? g->best : "",
+	                  g->best ? "\"?" : "");
+}
+
 const struct regmap_region *regmap__rule_find_region(struct rule_compiler *c)
 {
 	const struct regmap_region *region = NULL;
@@ -321,9 +288,7 @@ const struct regmap_region *regmap__rule_find_region(struct rule_compiler *c)
 	}
 	for (size_t i = 0; i < c->layout->region_count; i++)
 		regmap__rule_guess(&g, c->begin, c->length, c->layout->regions[i]->name);
-	regmap__rule_fail(c, "no region is called \"%.*s\"%s%s%s", (int)c->length, c->begin,
-	                  g.best ? ": did you mean \"" : "", g.best ? g.best : "",
-	                  g.best ? "\"?" : "");
+	fail_unknown(c, "region", &g);
 	return NULL;
 }
 
@@ -340,9 +305,7 @@ const struct regmap_peripheral *regmap__rule_find_peripheral(struct rule_compile
 	}
 	for (size_t i = 0; i < c->layout->peripheral_count; i++)
 		regmap__rule_guess(&g, c->begin, c->length, c->layout->peripherals[i]->name);
-	regmap__rule_fail(c, "no peripheral is called \"%.*s\"%s%s%s", (int)c->length, c->begin,
-	                  g.best ? ": did you mean \"" : "", g.best ? g.best : "",
-	                  g.best ? "\"?" : "");
+	fail_unknown(c, "peripheral", &g);
 	return NULL;
 }
 

@@ -66,59 +66,6 @@ const char *regmap__word_of(const struct word *words, unsigned value)
 	return words->word ? words->word : "";
 }
 
-/* ---- what is near ------------------------------------------------------------------------------ */
-
-enum { NEAR_LENGTH = 48 };
-
-static unsigned least(unsigned a, unsigned b, unsigned c)
-{
-	unsigned ab = a < b ? a : b;
-
-	return ab < c ? ab : c;
-}
-
-/* Letters put in, left out, changed or swapped; case counts for nothing. */
-static unsigned distance(const char *a, const char *b)
-{
-	unsigned rows[3][NEAR_LENGTH + 1], na = strlen(a), nb = strlen(b);
-
-	if (na > NEAR_LENGTH || nb > NEAR_LENGTH)
-		return ~0u;
-	for (unsigned j = 0; j <= nb; j++)
-		rows[0][j] = j;
-	for (unsigned i = 1; i <= na; i++) {
-		unsigned *now = rows[i % 3], *one = rows[(i + 2) % 3], *two = rows[(i + 1) % 3];
-
-		now[0] = i;
-		for (unsigned j = 1; j <= nb; j++) {
-			bool same = tolower((unsigned char)a[i - 1]) ==
-			            tolower((unsigned char)b[j - 1]);
-
-			now[j] = least(one[j] + 1, now[j - 1] + 1, one[j - 1] + !same);
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-			    two[j - 2] + 1 < now[j])
-				now[j] = two[j - 2] + 1;
-		}
-	}
-	return rows[na % 3][nb];
-}
-
-const char *regmap__nearest(const char *name, regmap__next_name_fn next, void *ctx)
-{
-	unsigned best = strlen(name) / 3 + 2;
-	const char *nearest = NULL;
-
-	for (const char *candidate; (candidate = next(ctx));) {
-		unsigned d = distance(name, candidate);
-
-		if (d < best && d < strlen(candidate)) {
-			best = d;
-			nearest = candidate;
-		}
-	}
-	return nearest;
-}
-
 static const char *next_word(void *ctx)
 {
 	const struct word **at = ctx;

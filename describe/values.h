@@ -3,6 +3,7 @@
 #ifndef DESCRIBE_VALUES_H
 #define DESCRIBE_VALUES_H
 
+#include "near.h"
 #include "notes.h"
 
 /* Lists end with a NULL word. Words are read without regard to case. */
@@ -33,9 +34,5 @@ bool regmap__value_width(struct notes *n, const struct tree *node, unsigned *byt
 bool regmap__value_widths(struct notes *n, const struct tree *node, unsigned *mask);
 /* "7:4", "7-4", "[7:4]", "5" or 5 */
 bool regmap__value_bits(struct notes *n, const struct tree *node, unsigned *lsb, unsigned *width);
-
-/* What is nearest to @name of what @next gives until NULL; NULL: nothing is near. */
-typedef const char *(*regmap__next_name_fn)(void *ctx);
-const char *regmap__nearest(const char *name, regmap__next_name_fn next, void *ctx);
 
 #endif
