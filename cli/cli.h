@@ -134,6 +134,10 @@ bool cli_wants_color(const char *when); /* "auto", "always", "never" */
 bool cli_has_utf8(void);
 unsigned cli_columns(const struct cli *cli);
 
+/* A layout as a description, on stdout. */
+void cli_print_layout(const struct cli *cli, const struct regmap_layout *layout,
+                      enum regmap_format format);
+
 /* Text of a file's on one line: control characters and runs of blanks become a blank. */
 void cli_put_text(FILE *to, const char *text);
 /* "128 KB", "20 KB", "528 B" */

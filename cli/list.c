@@ -137,21 +137,6 @@ static void show_device(const struct cli *cli, const struct regmap_layout *layou
 	regmap_layout_print_map(layout, stdout);
 }
 
-static void show_device_json(const struct cli *cli, const struct regmap_layout *layout)
-{
-	struct regmap_error error = {0};
-	char *text;
-	size_t length;
-	int err = regmap_layout_save(layout, REGMAP_FORMAT_JSON, &text, &length, &error);
-
-	if (err)
-		cli_fail(cli, err, &error);
-	fwrite(text, 1, length, stdout);
-	if (!length || text[length - 1] != '\n')
-		putchar('\n');
-	free(text);
-}
-
 /* ---- show: a place --------------------------------------------------------------------------------- */
 
 static void bits_text(const struct regmap_field *f, char to[static 16])
@@ -393,7 +378,7 @@ int cli_show(int argc, char **argv)
 	} else if (cli.names) {
 		show_names(layout);
 	} else if (cli.json) {
-		show_device_json(&cli, layout);
+		cli_print_layout(&cli, layout, REGMAP_FORMAT_JSON);
 	} else {
 		show_device(&cli, layout);
 	}

@@ -410,3 +410,19 @@ char *cli_get_file(const struct cli *cli, const char *path, size_t *length)
 	*length = have;
 	return bytes;
 }
+
+void cli_print_layout(const struct cli *cli, const struct regmap_layout *layout,
+                      enum regmap_format format)
+{
+	struct regmap_error error = {0};
+	char *text;
+	size_t length;
+	int err = regmap_layout_save(layout, format, &text, &length, &error);
+
+	if (err)
+		cli_fail(cli, err, &error);
+	fwrite(text, 1, length, stdout);
+	if (!length || text[length - 1] != '\n')
+		putchar('\n');
+	free(text);
+}

@@ -115,23 +115,10 @@ static void say_device(const struct cli *cli, const struct regmap_layout *layout
 	regmap_device_free(device);
 }
 
-static void say_text(const struct cli *cli, const struct regmap_layout *layout)
-{
-	struct regmap_error error = {0};
-	char *text;
-	size_t length;
-	int err = regmap_layout_save(layout, REGMAP_FORMAT_TOML, &text, &length, &error);
-
-	if (err)
-		cli_fail(cli, err, &error);
-	fwrite(text, 1, length, stdout);
-	free(text);
-}
-
 static int finish(struct cli *cli, struct regmap_layout *layout)
 {
 	if (cli->text)
-		say_text(cli, layout);
+		cli_print_layout(cli, layout, REGMAP_FORMAT_TOML);
 	else
 		say_device(cli, layout);
 	regmap_layout_free(layout);
