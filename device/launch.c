@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "../describe/layout.h"
+#include "inside.h"
 #include "launch.h"
 
 static const struct regmap_source nowhere = {.file = ""};
@@ -123,7 +124,7 @@ static int make_device(const struct launch *launch, struct regmap_device **out,
 		return err;
 	err = each_line(launch->overlays, lay_over, layout, error);
 	if (!err)
-		err = regmap_device_from_layout(layout, out, error);
+		return regmap__device_make(layout_of(layout), out, error);
 	regmap_layout_free(layout);
 	return err;
 }
