@@ -66,6 +66,14 @@ int regmap__image_read_elf(struct image_builder *b);
 
 enum { IMAGE_RECORD_BYTES = 16 }; /* that a record has which we write */
 
+/* How many of @rest bytes at @address the next one has: it ends where addresses are round. */
+static inline unsigned image_record_length(uint64_t address, uint64_t rest)
+{
+	uint64_t most = IMAGE_RECORD_BYTES - address % IMAGE_RECORD_BYTES;
+
+	return (unsigned)(most < rest ? most : rest);
+}
+
 struct image_text {
 	char *text; /* NULL once memory ran out, or at first */
 	size_t length, room;

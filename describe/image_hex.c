@@ -169,13 +169,12 @@ static void put_number(struct image_text *to, unsigned type, uint32_t value, uns
 
 static void put_piece(struct image_text *to, const struct image_piece *piece, uint32_t *upper)
 {
-	uint64_t length;
+	unsigned length;
 
 	for (uint64_t i = 0; i < piece->length; i += length) {
-		uint64_t at = piece->address + i, rest = piece->length - i;
+		uint64_t at = piece->address + i;
 
-		length = IMAGE_RECORD_BYTES - at % IMAGE_RECORD_BYTES;
-		length = length < rest ? length : rest;
+		length = image_record_length(at, piece->length - i);
 		if (at >> 16 != *upper) {
 			*upper = at >> 16;
 			put_number(to, LINEAR, *upper, 2);

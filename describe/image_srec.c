@@ -154,13 +154,12 @@ static void put(struct image_text *to, unsigned type, uint32_t address, const ui
 static uint32_t put_piece(struct image_text *to, unsigned type, const struct image_piece *piece)
 {
 	uint32_t records = 0;
-	uint64_t length;
+	unsigned length;
 
 	for (uint64_t i = 0; i < piece->length; i += length, records++) {
-		uint64_t at = piece->address + i, rest = piece->length - i;
+		uint64_t at = piece->address + i;
 
-		length = IMAGE_RECORD_BYTES - at % IMAGE_RECORD_BYTES;
-		length = length < rest ? length : rest;
+		length = image_record_length(at, piece->length - i);
 		put(to, type, at, piece->bytes + i, length);
 	}
 	return records;
