@@ -174,6 +174,8 @@ bool bench_is_patched(const struct bench_row *row, const void *site);
  * if it faults all the same; 0: it isn't patched, and the row is skipped. */
 unsigned bench_warm_up(const struct bench_row *row, const struct bench_insn *insn, uint64_t at,
                        unsigned most);
+/* A row: the access of a patched site against the floor. */
+bool bench_patched_against_floor(const struct bench_row *row, struct bench_sample *to);
 
 struct regmap_window *bench_map(struct regmap_config config); /* readable and writable, or fails */
 uint64_t bench_scrambled(uint64_t *state, uint64_t below);

@@ -188,17 +188,6 @@ static bool call(const struct bench_row *row, struct bench_sample *to)
 
 /* ---- by pointers ---- */
 
-static bool patched(const struct bench_row *row, struct bench_sample *to)
-{
-	unsigned n = bench_warm_up(row, row->insn, row->at, BENCH_DIRECT);
-
-	if (!n)
-		return false;
-	to->base = bench_floor(row->base_insn, BENCH_TRAPPED);
-	to->value = bench_per_access(row->insn->loop, row->at, n);
-	return true;
-}
-
 #define MADE(id, text, how, what_of, most) \
 	{ \
 		.name = "devices/" id, .what = text, .unit = "ms", .figure = BENCH_VALUE, \
@@ -218,8 +207,9 @@ static bool patched(const struct bench_row *row, struct bench_sample *to)
 #define HOT(id, text, instruction, place) \
 	{ \
 		.name = "devices-patched/" id, .what = text, .unit = "ns", .base = "floor", \
-		.figure = BENCH_SPEEDUP, .measure = patched, .insn = &bench_hot_##instruction, \
-		.base_insn = &bench_##instruction, .at = OFFSET + (place) \
+		.figure = BENCH_SPEEDUP, .measure = bench_patched_against_floor, \
+		.insn = &bench_hot_##instruction, .base_insn = &bench_##instruction, \
+		.at = OFFSET + (place) \
 	}
 
 static struct bench_row rows[] = {

@@ -88,7 +88,7 @@ REGISTER_LOOP(vector_register, "movdqu %xmm1, %xmm0");
 /* Bytes 1 and 2 of RBX: no register of its own. */
 REGISTER_LOOP(odd_page, "movzwl 0x19(,1), %eax");
 
-static bool against_floor(const struct bench_row *row, struct bench_sample *to)
+bool bench_patched_against_floor(const struct bench_row *row, struct bench_sample *to)
 {
 	unsigned n = bench_warm_up(row, row->insn, row->at, BENCH_DIRECT);
 
@@ -103,14 +103,14 @@ static bool with_avx(const struct bench_row *row, struct bench_sample *to)
 {
 	if (!__builtin_cpu_supports("avx"))
 		return bench_skip(row, "the CPU has no AVX");
-	return against_floor(row, to);
+	return bench_patched_against_floor(row, to);
 }
 
 static bool with_avx512(const struct bench_row *row, struct bench_sample *to)
 {
 	if (!__builtin_cpu_supports("avx512f"))
 		return bench_skip(row, "the CPU has no AVX-512");
-	return against_floor(row, to);
+	return bench_patched_against_floor(row, to);
 }
 
 /*
@@ -120,7 +120,7 @@ static bool with_avx512(const struct bench_row *row, struct bench_sample *to)
 static bool without_x87(const struct bench_row *row, struct bench_sample *to)
 {
 	__asm__ volatile("fninit");
-	return against_floor(row, to);
+	return bench_patched_against_floor(row, to);
 }
 
 static bool with_x87(const struct bench_row *row, struct bench_sample *to)
@@ -128,7 +128,7 @@ static bool with_x87(const struct bench_row *row, struct bench_sample *to)
 	bool measured;
 
 	__asm__ volatile("fldpi\n\tfstp %st(0)");
-	measured = against_floor(row, to);
+	measured = bench_patched_against_floor(row, to);
 	__asm__ volatile("fninit");
 	return measured;
 }
@@ -163,7 +163,7 @@ static bool odd_register(const struct bench_row *row, struct bench_sample *to)
 		.figure = BENCH_SPEEDUP, .wanted = least, .measure = how, \
 		.insn = &bench_hot_##loop, .base_insn = &bench_##loop, .at = place \
 	}
-#define HOST(id, text, loop) HOT("host/" id, text, loop, HOST_AT, 400, against_floor)
+#define HOST(id, text, loop) HOT("host/" id, text, loop, HOST_AT, 400, bench_patched_against_floor)
 #define IN_PLACE(id, text, page, by_hand) \
 	{ \
 		.name = "patched/registers/" id, .what = text, .unit = "ns", .base = "register", \
@@ -186,9 +186,9 @@ static struct bench_row rows[] = {
 	HOT("host/avx512-load", "AVX-512 load, host window", avx512_load, HOST_AT, 400,
             with_avx512),
 	HOT("general/load", "integer load, device that uses general registers only", general_load,
-            GENERAL_AT, 100, against_floor),
+            GENERAL_AT, 100, bench_patched_against_floor),
 	HOT("general/store", "integer store, device that uses general registers only",
-            general_store, GENERAL_AT, 100, against_floor),
+            general_store, GENERAL_AT, 100, bench_patched_against_floor),
 	HOT("device/load", "integer load, any device", device_load, DEVICE_AT, 20, without_x87),
 	HOT("device/store", "integer store, any device", device_store, DEVICE_AT, 20, without_x87),
 	HOT("device/load-x87", "integer load, any device, x87 registers in use", device_load,
