@@ -22,6 +22,7 @@
 #include <regmap/regmap.h>
 
 #include "child.h"
+#include "lay.h"
 
 extern void __tsan_init(void) __attribute__((weak));
 
@@ -122,16 +123,7 @@ static volatile uint32_t *pointer(uint64_t at)
 /* Is the page at its address what plain loads see, without a trap? */
 static bool is_direct(uint64_t at)
 {
-	char line[256];
-	FILE *f = fopen("/proc/self/maps", "r");
-	unsigned long from, to;
-	char mode[8] = "";
-	bool found = false;
-
-	while (!found && fgets(line, sizeof(line), f))
-		found = sscanf(line, "%lx-%lx %4s", &from, &to, mode) == 3 && from <= at && at < to;
-	fclose(f);
-	return found && mode[0] == 'r';
+	return t_mapped_mode(at)[0] == 'r';
 }
 
 static bool is_reserved(uint64_t at)

@@ -17,6 +17,7 @@
 
 #include "child.h"
 #include "chip.h"
+#include "lay.h"
 
 enum { KB = 1024, MB = 1024 * KB };
 
@@ -29,24 +30,6 @@ enum { KB = 1024, MB = 1024 * KB };
 static volatile uint32_t *pointer(uint64_t at)
 {
 	return (volatile uint32_t *)(uintptr_t)at;
-}
-
-/* What the kernel has at an address: "rw-s", "---p", "" for nothing. */
-static const char *mode(uint64_t at)
-{
-	static char mode[8];
-	FILE *f = fopen("/proc/self/maps", "r");
-	unsigned long from, to;
-	char line[512];
-
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "%lx-%lx %4s", &from, &to, mode) == 3 && from <= at && at < to)
-			break;
-	if (feof(f))
-		mode[0] = 0;
-	fclose(f);
-	return mode;
 }
 
 static struct regmap_device *small_chip(void)
@@ -237,10 +220,10 @@ static void test_device_map_is_direct_where_it_can_be(void **state)
 
 	(void)state;
 	assert_int_equal(regmap_device_map(d, FAR, NULL), 0);
-	assert_string_equal(mode(FAR + SRAM), "rw-s");
-	assert_string_equal(mode(FAR + SRAM + 20 * KB - 1), "rw-s");
-	assert_string_equal(mode(FAR + FLASH), "r--s");
-	assert_string_equal(mode(FAR + APB), "---p");
+	assert_string_equal(t_mapped_mode(FAR + SRAM), "rw-s");
+	assert_string_equal(t_mapped_mode(FAR + SRAM + 20 * KB - 1), "rw-s");
+	assert_string_equal(t_mapped_mode(FAR + FLASH), "r--s");
+	assert_string_equal(t_mapped_mode(FAR + APB), "---p");
 	regmap_device_free(d);
 }
 
@@ -266,13 +249,13 @@ static void test_device_unmap_takes_all_windows_away(void **state)
 	assert_int_equal(regmap_device_map(d, FAR, NULL), 0);
 	assert_int_equal(t_chip_put(d, SRAM, 9), 0);
 	assert_int_equal(regmap_device_unmap(d), 0);
-	assert_string_equal(mode(FAR + SRAM), "");
-	assert_string_equal(mode(FAR + APB), "");
+	assert_string_equal(t_mapped_mode(FAR + SRAM), "");
+	assert_string_equal(t_mapped_mode(FAR + APB), "");
 	assert_int_equal(t_get(d, SRAM), 9);
 	assert_int_equal(regmap_device_map(d, FAR, NULL), 0);
 	assert_int_equal(*pointer(FAR + SRAM), 9);
 	regmap_device_free(d);
-	assert_string_equal(mode(FAR + SRAM), "");
+	assert_string_equal(t_mapped_mode(FAR + SRAM), "");
 }
 
 static void test_device_map_says_who_is_in_the_way(void **state)
@@ -289,7 +272,7 @@ static void test_device_map_says_who_is_in_the_way(void **state)
 	assert_int_equal(regmap_device_map(d, FAR, &error), -EADDRINUSE);
 	assert_non_null(strstr(error.text, "\"SRAM\""));
 	assert_non_null(strstr(error.text, "test_device"));
-	assert_string_equal(mode(FAR + FLASH), "");
+	assert_string_equal(t_mapped_mode(FAR + FLASH), "");
 	munmap(at, 4 * KB);
 	fclose(me);
 	assert_int_equal(regmap_device_map(d, FAR, &error), 0);
@@ -307,7 +290,7 @@ static void test_device_map_says_which_window_is_there(void **state)
 	assert_non_null(strstr(error.text, "\"Flash\""));
 	assert_non_null(strstr(error.text, "window"));
 	assert_int_equal(*pointer(FAR + APB), 0);
-	assert_string_equal(mode(FAR + APB + 4 * KB), "");
+	assert_string_equal(t_mapped_mode(FAR + APB + 4 * KB), "");
 	regmap_device_free(b);
 	regmap_device_free(a);
 }
@@ -320,7 +303,7 @@ static void test_device_map_one_region(void **state)
 	assert_int_equal(regmap_device_map_one(d, "SRAM", FAR, NULL), 0);
 	*pointer(FAR + SRAM) = 3;
 	assert_int_equal(t_get(d, SRAM), 3);
-	assert_string_equal(mode(FAR + FLASH), "");
+	assert_string_equal(t_mapped_mode(FAR + FLASH), "");
 	assert_int_equal(regmap_device_map_one(d, "SROM", FAR, NULL), -ENOENT);
 	regmap_device_free(d);
 }
@@ -407,9 +390,9 @@ static void test_device_nested_regions_are_mapped_with_the_outer(void **state)
 	assert_int_equal(t_chip_put(d, SRAM + 0x1018, 1), -EACCES);
 	assert_int_equal(t_get(d, SRAM + 0x101c), 3);
 	assert_int_equal(t_get(d, SRAM + 0x1020), 4);
-	assert_string_equal(mode(FAR + SRAM), "rw-s");
-	assert_string_equal(mode(FAR + SRAM + 0x1000), "---p");
-	assert_string_equal(mode(FAR + SRAM + 0x2000), "rw-s");
+	assert_string_equal(t_mapped_mode(FAR + SRAM), "rw-s");
+	assert_string_equal(t_mapped_mode(FAR + SRAM + 0x1000), "---p");
+	assert_string_equal(t_mapped_mode(FAR + SRAM + 0x2000), "rw-s");
 	regmap_device_free(d);
 }
 

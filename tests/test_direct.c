@@ -20,6 +20,7 @@
 #include <regmap/regmap.h>
 
 #include "child.h"
+#include "lay.h"
 
 enum { PAGE = 4096, RW = REGMAP_READ | REGMAP_WRITE };
 
@@ -86,27 +87,9 @@ static void put32(uint64_t at, uint32_t value)
 	assert_int_equal(regmap_write(at, &value, sizeof(value)), 0);
 }
 
-/* What the kernel has at an address: "rw-s", "---p", "" for nothing. */
-static const char *mode(uint64_t at)
-{
-	static char mode[8];
-	FILE *f = fopen("/proc/self/maps", "r");
-	unsigned long from, to;
-	char line[512];
-
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "%lx-%lx %4s", &from, &to, mode) == 3 && from <= at && at < to)
-			break;
-	if (feof(f))
-		mode[0] = 0;
-	fclose(f);
-	return mode;
-}
-
-#define assert_direct(at) assert_string_equal(mode(at), "rw-s")
-#define assert_read_direct(at) assert_string_equal(mode(at), "r--s")
-#define assert_trapped(at) assert_string_equal(mode(at), "---p")
+#define assert_direct(at) assert_string_equal(t_mapped_mode(at), "rw-s")
+#define assert_read_direct(at) assert_string_equal(t_mapped_mode(at), "r--s")
+#define assert_trapped(at) assert_string_equal(t_mapped_mode(at), "---p")
 
 /* An access that may fault: the signal and where, or 0. */
 static sigjmp_buf after;
@@ -221,7 +204,7 @@ static void test_direct_alias_of_ram_is_mapped(void **state)
 	assert_int_equal(*pointer(MIRROR + 16), 7);
 	assert_int_equal(get32(BASE + PAGE + 16), 7);
 	unmap(alias);
-	assert_string_equal(mode(MIRROR), "");
+	assert_string_equal(t_mapped_mode(MIRROR), "");
 	assert_direct(BASE + PAGE);
 	unmap(ram);
 }
@@ -611,7 +594,7 @@ static void test_direct_alias_of_very_many_windows(void **state)
 	for (unsigned i = 0; i < MANY; i++)
 		assert_int_equal(*pointer(MIRROR + (uint64_t)2 * i * PAGE), i + 1);
 	unmap(alias);
-	assert_string_equal(mode(MIRROR), "");
+	assert_string_equal(t_mapped_mode(MIRROR), "");
 	alias = lay_alias(MIRROR, BASE, (uint64_t)2 * MANY * PAGE);
 	for (unsigned i = 0; i < MANY; i += 100)
 		assert_int_equal(*pointer(MIRROR + (uint64_t)2 * i * PAGE), i + 1);

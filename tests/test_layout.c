@@ -14,36 +14,9 @@
 
 #include "describe/layout.h"
 #include "bytes.h"
+#include "starve.h"
 
 enum { R = REGMAP_PERMIT_READ, RW = R | REGMAP_PERMIT_WRITE, RX = R | REGMAP_PERMIT_EXECUTE };
-
-/* --- memory that runs out --- */
-
-static unsigned countdown; /* to the call that fails; 0: none does */
-static bool failed;
-
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-
-static bool fails_now(void)
-{
-	bool now = countdown && --countdown == 0;
-
-	failed |= now;
-	return now;
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-	return fails_now() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-	return fails_now() ? NULL : __real_realloc(p, size);
-}
 
 /* --- making things --- */
 

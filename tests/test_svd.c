@@ -15,34 +15,7 @@
 
 #include "describe/layout.h"
 #include "describe/svd.h"
-
-/* --- memory that runs out --- */
-
-static unsigned countdown; /* to the call that fails; 0: none does */
-static bool failed;
-
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-
-static bool fails_now(void)
-{
-	bool now = countdown && --countdown == 0;
-
-	failed |= now;
-	return now;
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-	return fails_now() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-	return fails_now() ? NULL : __real_realloc(p, size);
-}
+#include "starve.h"
 
 /* --- loading --- */
 

@@ -10,4 +10,7 @@ int t_lay_host(const char *name, uint64_t guest, void *host, uint64_t length, un
 int t_lay_device(const char *name, uint64_t guest, uint64_t length,
                  const struct regmap_device_ops *ops, void *ctx);
 
+/* What the kernel has at an address: "rw-s", "---p", "" for nothing. */
+const char *t_mapped_mode(uint64_t at);
+
 #endif
