@@ -169,7 +169,7 @@ static const char *set_up(void)
 	view.delta = (uintptr_t)host - GUEST;
 	for (unsigned r = 0; r < VIEW_RIGHTS; r++)
 		for (unsigned k = 0; k < VIEW_SIZES; k++)
-			view.limit[r][k] = sizeof(host) - (1u << k) + 1;
+			view.limit[r][k] = GUEST + sizeof(host) - (1u << k) + 1;
 	return NULL;
 }
 

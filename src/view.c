@@ -21,17 +21,16 @@ enum { CONGRUENT = 1 << 16, ODD = 1 << 13, VIEWS = CONGRUENT + ODD, BUCKETS = 1 
 enum { HINTS = 1 << 14, HINT_SHIFT = 12, CHAIN_MOST = 64, EVICTED = 1024 };
 enum { MODULO = 64, LOW = 1 << 16 };
 
-#define NO_VIEW UINT32_MAX
-
 enum state { FREE, LIVE, DYING };
 
 /* What only C looks at; under the lock, but for the chains of the index. */
 struct record {
-	uint64_t first, last;  /* guest addresses */
-	uint64_t target;       /* of the first byte, behind one alias */
-	uint32_t depth;        /* of aliases; with more than one, any change may concern it */
-	uint32_t epoch;        /* in which it lost its limits */
-	_Atomic uint32_t next; /* in the chain of the index, or of free ones */
+	uint64_t first, last; /* guest addresses */
+	uint64_t target;      /* of the first byte, behind one alias */
+	uint32_t depth;       /* of aliases; with more than one, any change may concern it */
+	uint32_t epoch;       /* in which it lost its limits */
+	_Atomic uint32_t
+		next; /* in the chain of the index, or of free ones; like all links, from 1 */
 	uint8_t state;
 };
 
@@ -48,8 +47,8 @@ static struct pool {
 } *_Atomic pool;
 
 static struct part parts[2] = {
-	{CONGRUENT, VIEWS, CONGRUENT, NO_VIEW, CONGRUENT},
-	{0, CONGRUENT, 0, NO_VIEW, 0},
+	{CONGRUENT, VIEWS, CONGRUENT, 0, CONGRUENT},
+	{0, CONGRUENT, 0, 0, 0},
 };
 static _Atomic unsigned lock;
 static uint32_t epoch;
@@ -99,7 +98,6 @@ static _Atomic uint32_t *bucket_of(uint64_t first)
 	return &pool->bucket[first * 0x9e3779b97f4a7c15 >> 49];
 }
 
-/* Views are numbered from 1 there: memory begins as zeros. */
 static void index_add(uint32_t i)
 {
 	_Atomic uint32_t *head = bucket_of(pool->record[i].first);
@@ -118,10 +116,15 @@ static void index_remove(uint32_t i)
 		set(link, get(&pool->record[i].next));
 }
 
+/* The limit comes first: see struct view. */
+static bool is_below(const struct view *v, uint64_t address, unsigned rights, unsigned k)
+{
+	return address < get(&v->limit[rights][k]) && address >= get(&v->start);
+}
+
 static bool contains(const struct view *v, uint64_t address)
 {
-	return address - get(&v->start) < get(&v->limit[VIEW_READ][0]) ||
-	       address - get(&v->start) < get(&v->limit[VIEW_WRITE][0]);
+	return is_below(v, address, VIEW_READ, 0) || is_below(v, address, VIEW_WRITE, 0);
 }
 
 static bool is_odd(uint32_t i)
@@ -129,7 +132,7 @@ static bool is_odd(uint32_t i)
 	return i >= CONGRUENT;
 }
 
-/* A chain may change meanwhile, and lead into another one: then nothing is found. */
+/* A chain may change meanwhile, and lead into another one or to free ones: then nothing is found. */
 static const struct view *index_find(uint64_t first, uint64_t address, bool congruent)
 {
 	uint32_t link = get(bucket_of(first));
@@ -219,12 +222,11 @@ static bool find_piece(uint64_t address, struct piece *p)
 static uint64_t limit_of(const struct piece *p, unsigned rights, unsigned k)
 {
 	static const unsigned needs[VIEW_RIGHTS] = {EM_READ, EM_WRITE, EM_READ | EM_WRITE};
-	uint64_t above = p->last - p->first, less = (1ULL << k) - 1;
+	uint64_t less = (1ULL << k) - 1;
 
-	if ((p->access & needs[rights]) != needs[rights] || above < less)
+	if ((p->access & needs[rights]) != needs[rights] || p->last - p->first < less)
 		return 0;
-	above -= less;
-	return above == UINT64_MAX ? above : above + 1;
+	return p->last == UINT64_MAX ? p->last - less : p->last - less + 1;
 }
 
 static void limit_all(struct view *v, const struct piece *p)
@@ -234,15 +236,16 @@ static void limit_all(struct view *v, const struct piece *p)
 			set(&v->limit[r][k], p ? limit_of(p, r, k) : 0);
 }
 
+/* A link; 0: none is free. */
 static uint32_t take_free(struct part *part)
 {
-	uint32_t i = part->spare;
+	uint32_t link = part->spare;
 
-	if (i != NO_VIEW)
-		part->spare = get(&pool->record[i].next);
+	if (link)
+		part->spare = get(&pool->record[link - 1].next);
 	else if (part->used < part->end)
-		i = part->used++;
-	return i;
+		link = ++part->used;
+	return link;
 }
 
 static void cut_off(uint32_t i)
@@ -264,7 +267,7 @@ static void bury(struct part *part, uint32_t before)
 		index_remove(i);
 		r->state = FREE;
 		set(&r->next, part->spare);
-		part->spare = i;
+		part->spare = i + 1;
 		atomic_fetch_sub(&dying, 1);
 	}
 }
@@ -313,14 +316,14 @@ static void evict(struct part *part)
 
 static const struct view *make(const struct piece *p, struct part *part)
 {
-	uint32_t i = take_free(part);
+	uint32_t link = take_free(part);
 	struct record *r;
 	struct view *v;
 
-	if (i == NO_VIEW)
+	if (!link)
 		return NULL;
-	r = &pool->record[i];
-	v = &pool->view[i];
+	r = &pool->record[link - 1];
+	v = &pool->view[link - 1];
 	r->first = p->first;
 	r->last = p->last;
 	r->target = p->target;
@@ -330,7 +333,7 @@ static const struct view *make(const struct piece *p, struct part *part)
 	set(&v->last, p->last);
 	set(&v->delta, p->delta);
 	limit_all(v, p);
-	index_add(i);
+	index_add(link - 1);
 	return v;
 }
 
@@ -402,7 +405,7 @@ bool regmap__view_fits(const struct view *view, uint64_t address, size_t size, u
 	unsigned k = size_class(size), need = access & (EM_READ | EM_WRITE);
 	unsigned rights = need == EM_READ ? VIEW_READ : need == EM_WRITE ? VIEW_WRITE : VIEW_BOTH;
 
-	return k < VIEW_SIZES && address - get(&view->start) < get(&view->limit[rights][k]);
+	return k < VIEW_SIZES && is_below(view, address, rights, k);
 }
 
 /* --- forgetting --- */

@@ -125,7 +125,7 @@ static void show_everything(bool visible)
 	view->delta = (uintptr_t)host - T_ARENA;
 	for (unsigned r = 0; r < VIEW_RIGHTS; r++)
 		for (unsigned k = 0; k < VIEW_SIZES; k++)
-			view->limit[r][k] = visible ? T_ARENA_SIZE - (1u << k) + 1 : 0;
+			view->limit[r][k] = visible ? T_ARENA + T_ARENA_SIZE - (1u << k) + 1 : 0;
 }
 
 /* --- running --- */
@@ -762,7 +762,7 @@ static void test_slot_limits(void **unused)
 				view->limit[r][j] = 0;
 		expect_call();
 		view->start = T_WINDOW;
-		view->limit[rights][k] = T_PAGE - size + 1;
+		view->limit[rights][k] = T_WINDOW + T_PAGE - size + 1;
 		s.c.in.gpr[T_RBX] = T_WINDOW;
 		expect_inline();
 		s.c.in.gpr[T_RBX] = T_WINDOW_END - size;
@@ -778,6 +778,55 @@ static void test_slot_limits(void **unused)
 		expect_call();
 		show_everything(true);
 	}
+}
+
+static void set_view(uint64_t start, uint64_t limit)
+{
+	view->start = start;
+	for (unsigned r = 0; r < VIEW_RIGHTS; r++)
+		for (unsigned k = 0; k < VIEW_SIZES; k++)
+			view->limit[r][k] = limit;
+}
+
+/* A dead view becomes one of another place after @n steps. False: it was over before. */
+static bool becomes_another(unsigned n)
+{
+	struct t_regs in = s.c.in;
+	struct t_outcome out;
+
+	fill_memories();
+	memcpy(step_image[0], s.c.image, t_layout.size);
+	set_view(s.c.address - 64, 0);
+	in.rip = SLOT_AT;
+	for (unsigned i = 0; i < STEPS; i++) {
+		if (i == n)
+			set_view(s.c.address + 64, s.c.address + 512);
+		in.rflags |= T_TF;
+		t_run(&in, step_image[i % 2], &out, step_image[(i + 1) % 2]);
+		if (out.end != T_END_STEP || !in_slot(out.regs.rip))
+			return i > n;
+		in = out.regs;
+	}
+	explain("it doesn't end");
+	return false;
+}
+
+static void test_slot_meets_a_view_that_becomes_another(void **unused)
+{
+	unsigned n = 0;
+
+	(void)unused;
+	begin();
+	GIVEN("\x89\x03"); /* mov [rbx], eax */
+	assert_true(lay());
+	while (becomes_another(n)) {
+		assert_memory_equal(host, s.c.memory, T_ARENA_SIZE);
+		n++;
+	}
+	assert_true(n > 5);
+	assert_int_equal(differences, 0);
+	lane.busy = 0;
+	show_everything(true);
 }
 
 /* CMPXCHG16B and SHA mind the host's alignment, which must be the guest's. */
@@ -1038,6 +1087,7 @@ int main(void)
 		cmocka_unit_test(test_slot_without_inline),
 		cmocka_unit_test(test_slot_call_of_no_target),
 		cmocka_unit_test(test_slot_limits),
+		cmocka_unit_test(test_slot_meets_a_view_that_becomes_another),
 		cmocka_unit_test(test_slot_congruence),
 		cmocka_unit_test(test_slot_magic),
 		cmocka_unit_test(test_slot_wild_fs),

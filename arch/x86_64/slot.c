@@ -493,19 +493,20 @@ static void check_congruence(struct making *m, struct slot_jump *miss)
 	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, miss);
 }
 
-/* Is the address in this view? Then the register has its offset there. */
+/* Is the address in this view? The limit comes first: see struct view. */
 static void try_view(struct making *m, size_t member, struct slot_jump *none,
                      struct slot_jump *outside)
 {
-	enum { SUB = 0x2b, CMP = 0x3b };
+	enum { CMP = 0x3b };
 	unsigned view = m->reg[SLOT_TEMP], base = m->reg[SLOT_BASE];
 
 	regmap__emit_rip(&m->e, true, 0x8b, view, m->request->cell + member);
 	regmap__emit_test(&m->e, view);
 	regmap__emit_jump_if(&m->e, SLOT_IF_EQUAL, none);
-	regmap__emit_arithmetic(&m->e, SUB, base, view, offsetof(struct view, start));
 	regmap__emit_arithmetic(&m->e, CMP, base, view, limit_at(m->plan));
 	regmap__emit_jump_if(&m->e, SLOT_IF_ABOVE_OR_EQUAL, outside);
+	regmap__emit_arithmetic(&m->e, CMP, base, view, offsetof(struct view, start));
+	regmap__emit_jump_if(&m->e, SLOT_IF_BELOW, outside);
 }
 
 /* @found: where it goes on once a view is found. */
@@ -519,7 +520,6 @@ static void translate(struct making *m, struct slot_jump *miss, struct slot_jump
 	*found = m->e.at;
 	if (needs_congruence(m))
 		check_congruence(m, miss);
-	regmap__emit_arithmetic(&m->e, ADD, base, view, offsetof(struct view, start));
 	regmap__emit_arithmetic(&m->e, ADD, base, view, offsetof(struct view, delta));
 }
 
@@ -527,11 +527,7 @@ static void translate(struct making *m, struct slot_jump *miss, struct slot_jump
 static void try_other(struct making *m, struct slot_jump *miss, const struct slot_jump *outside,
                       unsigned found)
 {
-	enum { ADD = 0x03 };
-
 	regmap__emit_land(&m->e, outside);
-	regmap__emit_arithmetic(&m->e, ADD, m->reg[SLOT_BASE], m->reg[SLOT_TEMP],
-	                        offsetof(struct view, start));
 	try_view(m, offsetof(struct slot_cell, other), miss, miss);
 	regmap__emit_jump_back(&m->e, found);
 }

@@ -20,9 +20,12 @@
 
 /*
  * A stretch of guest addresses and where it really is: host memory of a window, or (delta 0) a gap
- * between windows. An access of 2^k bytes at start + n may be made at start + n + delta if
- * n < limit[rights][k], unsigned; 0: never. Type-stable memory. It dies by its limits becoming 0,
+ * between windows. An access of 2^k bytes at an address from @start on, below limit[rights][k], may be
+ * made at address + delta; unsigned, and 0: never. Type-stable memory. It dies by its limits becoming 0,
  * then a membarrier, then waiting until no lane is busy; only after that start and delta change.
+ *
+ * Whoever looks, reads the limit first: one that isn't 0 stands for the start and the delta that are
+ * read after it, whichever life of the view they belong to.
  */
 enum { VIEW_READ, VIEW_WRITE, VIEW_BOTH, VIEW_RIGHTS };
 enum { VIEW_SIZES = 7 }; /* 1 to 64 bytes */

@@ -80,7 +80,12 @@ void regmap__emit_arithmetic(struct slot_emit *e, uint8_t opcode, unsigned reg, 
 void regmap__emit_tls_compare(struct slot_emit *e, int32_t offset, uint32_t value);
 void regmap__emit_test(struct slot_emit *e, unsigned reg);
 
-enum { SLOT_IF_ABOVE_OR_EQUAL = 0x83, SLOT_IF_EQUAL = 0x84, SLOT_IF_NOT_EQUAL = 0x85 };
+enum {
+	SLOT_IF_BELOW = 0x82,
+	SLOT_IF_ABOVE_OR_EQUAL,
+	SLOT_IF_EQUAL,
+	SLOT_IF_NOT_EQUAL,
+};
 void regmap__emit_jump_if(struct slot_emit *e, uint8_t condition, struct slot_jump *jump);
 void regmap__emit_land(struct slot_emit *e, const struct slot_jump *jump);
 /* To what has been laid already. */
