@@ -20,10 +20,11 @@
 
 /* ---- peripherals ---- */
 
-static int read_block(struct svd_build *b, const struct svd_node *node, uint64_t base,
-                      const char *name)
+/* It is known as the peripheral is, whose place in the file it has, too. */
+static int read_block(struct svd_build *b, const struct svd_node *node,
+                      const struct regmap_peripheral *p)
 {
-	struct svd_block block = {.name = name, .source = node->source};
+	struct svd_block block = {.name = p->name, .source = p->source};
 	uint64_t offset = 0, size = 0;
 	int err = regmap__svd_child_number(b, node, SVD_OFFSET, &offset);
 
@@ -31,10 +32,11 @@ static int read_block(struct svd_build *b, const struct svd_node *node, uint64_t
 		err = regmap__svd_child_number(b, node, SVD_SIZE, &size);
 	if (err || !size)
 		return err;
-	if (__builtin_add_overflow(base, offset, &block.start) ||
+	if (__builtin_add_overflow(p->address, offset, &block.start) ||
 	    __builtin_add_overflow(block.start, size - 1, &block.last))
 		return SVD_WRONG(b, node,
-		                 "the <addressBlock> of \"%s\" ends behind the last address", name);
+		                 "the <addressBlock> of \"%s\" ends behind the last address",
+		                 p->name);
 	return regmap__svd_block_add(b, &b->blocks, block);
 }
 
@@ -46,8 +48,8 @@ static bool is_reserved(const struct svd_node *block)
 }
 
 /* Its own, or those of what it is derived from. */
-static int read_blocks(struct svd_build *b, const struct svd_node *node, uint64_t base,
-                       const char *name)
+static int read_blocks(struct svd_build *b, const struct svd_node *node,
+                       const struct regmap_peripheral *p)
 {
 	int err = 0;
 
@@ -55,7 +57,7 @@ static int read_blocks(struct svd_build *b, const struct svd_node *node, uint64_
 		node = node->base;
 	for (const struct svd_node *n = node->member; n && !err; n = n->next)
 		if (n->tag == SVD_ADDRESS_BLOCK && !is_reserved(n))
-			err = read_block(b, n, base, name);
+			err = read_block(b, n, p);
 	return err;
 }
 
@@ -178,7 +180,7 @@ static int add_peripheral(struct svd_build *b, const struct svd_node *node, cons
 
 	if (!p.name || !p.description || !p.group)
 		return regmap__svd_no_memory(b);
-	err = read_blocks(b, node, address, p.name);
+	err = read_blocks(b, node, &p);
 	if (!err)
 		err = regmap__svd_registers(b, node, defaults);
 	if (!err)

@@ -99,6 +99,22 @@ static void test_describe_check_warns_of_gaps(void **state)
 		all, "W d.toml:9:8: a gap of 0x400 bytes between region \"A\" and region \"B\"\n");
 }
 
+/* An address block is called like its peripheral, which nobody can have written another way. */
+static void test_describe_check_svd_blocks_are_nothing_odd(void **state)
+{
+	static const char text[] =
+		"<device><name>X</name><addressUnitBits>8</addressUnitBits><width>32</width>\n"
+		"<peripherals><peripheral><name>ADC1</name><baseAddress>0x40012400</baseAddress>\n"
+		"<addressBlock><offset>0</offset><size>0x400</size><usage>registers</usage></addressBlock>\n"
+		"<registers><register><name>SR</name><addressOffset>0</addressOffset></register></registers>\n"
+		"</peripheral><peripheral derivedFrom=\"ADC1\"><name>ADC2</name>\n"
+		"<baseAddress>0x40012800</baseAddress></peripheral></peripherals></device>\n";
+
+	(void)state;
+	assert_int_equal(check("a.svd", text), 0);
+	assert_string_equal(all, "");
+}
+
 static void test_describe_check_warns_of_what_is_odd(void **state)
 {
 	(void)state;
@@ -181,6 +197,7 @@ int main(void)
 		cmocka_unit_test(test_describe_check_tells_all_errors),
 		cmocka_unit_test(test_describe_check_tells_all_wrong_rules),
 		cmocka_unit_test(test_describe_check_warns_of_gaps),
+		cmocka_unit_test(test_describe_check_svd_blocks_are_nothing_odd),
 		cmocka_unit_test(test_describe_check_warns_of_what_is_odd),
 		cmocka_unit_test(test_describe_check_takes_overlays),
 		cmocka_unit_test(test_describe_check_tells_of_syntax_and_files),
