@@ -265,7 +265,9 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
 /*
  * Where a thread's last access was, as a rule the next one is. This belongs to who has claimed the
  * home slot of the same number, and holds for one version of the table. The kernel wipes it in a
- * child: so what is valid was written by this process, and fork.h need not be asked.
+ * child: so what is valid was written by this process, and fork.h need not be asked. A child may be born
+ * at any instruction here, in a signal handler: so the word that says what is valid is looked at when all
+ * the rest has been read, or written.
  */
 struct found {
 	uint64_t first, last; /* it holds for these addresses */
@@ -278,9 +280,10 @@ struct found {
 	uint64_t rights; /* what may be done there so; 0: ask the window */
 };
 struct hint {
-	_Alignas(64) uint64_t valid; /* version + 1; 0 while it is being written */
+	_Alignas(64) uint64_t valid; /* version + 1; BEING_WRITTEN; 0: nothing yet, or wiped */
 	struct found found;
 };
+#define BEING_WRITTEN UINT64_MAX
 static struct hint *hints; /* NULL: the kernel can't do that */
 enum { HINT_BITS = 3, HINT_PAGE_SHIFT = 12 };
 
@@ -389,23 +392,27 @@ void regmap__quick_init(void)
 	hints = (void *)(p + sizeof(*memos));
 }
 
-/* A handler may end it in the middle, by a jump. */
+/* A handler may end it in the middle, by a jump. What is wiped at the last moment names no window. */
 static void take_hint(struct hint *hint, uint64_t version, const struct found *f)
 {
-	hint->valid = 0;
+	volatile uint64_t *valid = &hint->valid;
+
+	*valid = BEING_WRITTEN;
 	atomic_signal_fence(memory_order_seq_cst);
 	hint->found = *f;
 	atomic_signal_fence(memory_order_seq_cst);
-	hint->valid = version + 1;
+	if (*valid == BEING_WRITTEN)
+		*valid = version + 1;
 }
 
 /* Does it tell all about so many bytes? */
-static inline bool is_good(const struct hint *hint, uint64_t address, size_t size)
+static inline bool give_hint(const struct hint *hint, uint64_t address, size_t size,
+                             uint64_t version, struct found *f)
 {
-	uint64_t version = atomic_load_explicit(&regmap__table.version, memory_order_relaxed);
-
-	return hint->valid == version + 1 && address >= hint->found.first &&
-	       address <= hint->found.last && hint->found.last - address >= size - 1;
+	*f = hint->found;
+	atomic_signal_fence(memory_order_seq_cst);
+	return hint->valid == version + 1 && address >= f->first && address <= f->last &&
+	       f->last - address >= size - 1 && f->window;
 }
 
 static void note_host(struct found *f, const struct regmap_window *w, const struct backing_ops *ops)
@@ -481,68 +488,64 @@ static bool look_up(uint64_t address, uint64_t *version, struct found *f)
 	return true;
 }
 
-__attribute__((noinline)) static struct regmap_window *find_anew(struct hint *hint,
-                                                                 uint64_t address, size_t size)
+__attribute__((noinline)) static bool find_anew(struct hint *hint, uint64_t address, size_t size,
+                                                uint64_t *version, struct found *f)
 {
-	uint64_t version = atomic_load_explicit(&regmap__table.version, memory_order_acquire);
-	struct found f;
-
-	if (!recall(address, version, &f) && !look_up(address, &version, &f))
-		return NULL;
-	take_hint(hint, version, &f);
-	return f.last - address >= size - 1 ? f.window : NULL;
+	*version = atomic_load_explicit(&regmap__table.version, memory_order_acquire);
+	if (!recall(address, *version, f) && !look_up(address, version, f))
+		return false;
+	take_hint(hint, *version, f);
+	return f->last - address >= size - 1;
 }
 
-/* A window that all of the bytes lie in. NULL: another case. */
-static inline struct regmap_window *find_window(struct hint *hint, uint64_t address, size_t size)
+/* A window that all of the bytes lie in. False: another case. */
+static inline bool find(struct hint *hint, uint64_t address, size_t size, uint64_t *version,
+                        struct found *f)
 {
-	return is_good(hint, address, size) ? hint->found.window : find_anew(hint, address, size);
+	*version = atomic_load_explicit(&regmap__table.version, memory_order_relaxed);
+	return give_hint(hint, address, size, *version, f) ||
+	       find_anew(hint, address, size, version, f);
 }
 
-/* The hint's window is pinned: is it still there, and does it allow the access at once? */
-static inline bool is_open(const struct hint *hint, unsigned access)
+/* What was found is pinned: is it still there, and does it allow the access at once? */
+static inline bool is_open(const struct found *f, uint64_t version, unsigned access)
 {
-	const struct found *f = &hint->found;
-
-	return regmap__table_unchanged(hint->valid - 1) &&
+	return regmap__table_unchanged(version) &&
 	       !(access & RIGHTS & ~(f->rights ? f->rights : f->window->access)) &&
 	       (!(access & EM_WRITE) || gate_is_open(f->window));
 }
 
 /* regmap__access_begin() for the commonest case. False: nothing is pinned. */
-__attribute__((always_inline)) static inline const struct found *begin_by(
-	uint64_t key, uint64_t address, size_t size, unsigned access, struct access *at,
-	uint64_t *version)
+__attribute__((always_inline)) static inline bool begin_by(uint64_t key, uint64_t address,
+                                                           size_t size, unsigned access,
+                                                           struct access *at, uint64_t *version,
+                                                           struct found *f)
 {
-	struct regmap_window *w;
-	struct hint *hint;
-
 	if (!hints || !pin_take_home(&at->pin, key))
-		return NULL;
-	hint = hint_of(at->pin.slot, address);
-	w = at->window = find_window(hint, address, size);
-	if (w) {
+		return false;
+	if (find(hint_of(at->pin.slot, address), address, size, version, f)) {
+		at->window = f->window;
 		at->pin.stores = access & EM_WRITE ? PIN_STORES : 0;
-		atomic_exchange(&at->pin.slot->window, (uintptr_t)w | at->pin.stores);
-		*version = hint->valid - 1;
-		if (is_open(hint, access))
-			return &hint->found;
+		atomic_exchange(&at->pin.slot->window, (uintptr_t)f->window | at->pin.stores);
+		if (is_open(f, *version, access))
+			return true;
 	}
 	pin_release_home(&at->pin);
-	return NULL;
+	return false;
 }
 
 /* Not through an alias. */
 static inline bool begin(uint64_t address, size_t size, unsigned access, struct access *at,
                          uint64_t *version)
 {
-	const struct found *f = begin_by(regmap__thread_key(), address, size, access, at, version);
+	struct found f;
 
-	if (f && !f->rights && f->delta) {
-		pin_release_home(&at->pin);
+	if (!begin_by(regmap__thread_key(), address, size, access, at, version, &f))
 		return false;
-	}
-	return f;
+	if (f.rights || !f.delta)
+		return true;
+	pin_release_home(&at->pin);
+	return false;
 }
 
 static inline void *host_of(const struct access *at, const struct plan *p, uint64_t address)
@@ -750,8 +753,8 @@ enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane,
 	struct access at __attribute__((cleanup(end)));
 	const struct plan *p = frame->cell->plan;
 	uint64_t *gpr = frame->gpr;
-	const struct found *f;
 	uint64_t version, guest;
+	struct found f;
 
 	at.pin.slot = NULL;
 	if (!is_simple(p, frame->flags))
@@ -759,13 +762,12 @@ enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane,
 	guest = at.address = address_in(p, gpr, frame->rip);
 	if (guest < PAGE_0_END)
 		return QUICK_NO;
-	f = begin_by(atomic_load(&lane->key), guest, p->size, p->access, &at, &version);
-	if (!f)
+	if (!begin_by(atomic_load(&lane->key), guest, p->size, p->access, &at, &version, &f))
 		return QUICK_NO;
-	if (!f->rights)
-		at.address += f->delta;
-	if (f->rights || window_ops(at.window) != &regmap__backing_device)
-		return on_memory(p, gpr, &frame->flags, &at, f);
+	if (!f.rights)
+		at.address += f.delta;
+	if (f.rights || window_ops(at.window) != &regmap__backing_device)
+		return on_memory(p, gpr, &frame->flags, &at, &f);
 	if (!is_device_move(p, &at))
 		return QUICK_NO;
 	if (general_only != is_general(at.window))

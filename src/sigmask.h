@@ -35,10 +35,6 @@ enum { STAND_IN_BUS = 51, STAND_IN_SEGV = 52, STAND_IN_SYS = 53 };
  * finds its stand-in blocked, and is kept.
  */
 #define ALL_BUT_DISPATCH (~SYS_SIGBIT(SIGSYS))
-/* Exceptions: blocked, they would kill */
-#define SYNCHRONOUS \
-	(SYS_SIGBIT(SIGSEGV) | SYS_SIGBIT(SIGBUS) | SYS_SIGBIT(SIGFPE) | SYS_SIGBIT(SIGILL) | \
-	 SYS_SIGBIT(SIGTRAP))
 #define UNBLOCKABLE (SYS_SIGBIT(SIGKILL) | SYS_SIGBIT(SIGSTOP))
 /* Those that libc's own functions keep out of every mask: SIGCANCEL, SIGSETXID; musl has a third. */
 #ifdef __GLIBC__

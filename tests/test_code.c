@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* Code memory: stubs that are remembered, and what happens when they are used up. */
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/ucontext.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -108,6 +112,91 @@ static void test_code_stays_where_it_is(void **state)
 {
 	(void)state;
 	assert_int_equal(t_child_fate(try_generations, NULL), 0);
+}
+
+/* --- signals that fork --- */
+
+enum { TRAP_FLAG = 1 << 8 };
+static atomic_int steps; /* until the signal comes; 0: it has come */
+static pid_t forked;     /* by its handler; 0: this is the child */
+static int to_child[2], from_child[2];
+static uint32_t others;
+static bool is_fine;
+
+static void count_step(int signo, siginfo_t *info, void *context)
+{
+	(void)signo, (void)info;
+	if (--steps)
+		return;
+	((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
+	raise(SIGUSR1);
+}
+
+/* The child makes its stub first, the parent another one meanwhile; only then the child runs its own. */
+static void fork_here(int signo)
+{
+	char c = 0;
+
+	(void)signo;
+	forked = fork();
+	if (forked <= 0)
+		return;
+	is_fine = read(from_child[0], &c, 1) == 1 && run(stub_for(others)) == others &&
+	          write(to_child[1], &c, 1) == 1;
+}
+
+__attribute__((noinline)) static const void *stub_in_steps(uint32_t value)
+{
+	const void *stub;
+
+	__asm__ volatile("pushf\n\torl %0, (%%rsp)\n\tpopf" : : "i"(TRAP_FLAG) : "cc", "memory");
+	stub = stub_for(value);
+	__asm__ volatile("pushf\n\tandl %0, (%%rsp)\n\tpopf" : : "i"(~TRAP_FLAG) : "cc", "memory");
+	return stub;
+}
+
+static int run_when_told(const void *stub, uint32_t value)
+{
+	char c = 0;
+
+	return write(from_child[1], &c, 1) == 1 && read(to_child[0], &c, 1) == 1 &&
+	                       run(stub) == value && run(stub_for(value)) == value ?
+	               0 :
+	               1;
+}
+
+/* The child has its parent's code memory until it needs its own, which may be right now. */
+static void test_code_parts_at_any_step(void **state)
+{
+	struct sigaction trap = {.sa_sigaction = count_step, .sa_flags = SA_SIGINFO}, old;
+	uint32_t mine = 0x1000000;
+	int n = 0, status;
+
+	(void)state;
+	if (t_mode_is("asan") || t_mode_is("tsan"))
+		skip(); /* theirs are the steps, and they put signals off */
+	assert_int_equal(sigaction(SIGTRAP, &trap, &old), 0);
+	signal(SIGUSR1, fork_here);
+	assert_int_equal(pipe(to_child) | pipe(from_child), 0);
+	do {
+		const void *stub;
+
+		steps = ++n;
+		forked = -1;
+		others = mine + 0x1000000;
+		stub = stub_in_steps(++mine);
+		if (forked == 0)
+			_exit(run_when_told(stub, mine));
+		assert_int_equal(run(stub), mine);
+		if (forked > 0) {
+			assert_int_equal(waitpid(forked, &status, 0), forked);
+			assert_int_equal(status, 0);
+			assert_true(is_fine);
+			assert_int_equal(run(stub_for(others)), others);
+		}
+	} while (!steps);
+	assert_true(n > 100);
+	assert_int_equal(sigaction(SIGTRAP, &old, NULL), 0);
 }
 
 static int limit(int what, rlim_t most)
@@ -224,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_code_is_never_writable_where_it_runs),
 		cmocka_unit_test(test_code_parts_from_the_parent),
 		cmocka_unit_test(test_code_stays_where_it_is),
+		cmocka_unit_test(test_code_parts_at_any_step),
 		cmocka_unit_test(test_code_needs_no_descriptor),
 		cmocka_unit_test(test_code_without_memory_is_refused),
 		cmocka_unit_test(test_code_lends_when_full),

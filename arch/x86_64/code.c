@@ -7,7 +7,8 @@
  * It is shared with a child after fork(), which must not append to its parent's: the index lives in
  * memory that a fork wipes, and whoever finds it wiped, and needs a new stub, puts a copy of the code
  * memory in the place of the old. Stubs stay where they are: one may be running, if the fork came
- * from a signal handler.
+ * from a signal handler. None comes while a stub is written or lent: in that child, too, it would go on
+ * as if the memory were its own.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -56,6 +57,7 @@ static struct {
 	struct code_index *index;
 	atomic_uint used;
 	_Atomic uint64_t lent[LENT]; /* to a thread; 0: not */
+	uint64_t mask[LENT];         /* its signal mask before */
 } code;
 
 /* By ourselves: libc's functions would set errno, wherever FS points to. */
@@ -303,36 +305,94 @@ static const void *address(unsigned stub)
 	return code.executable + (size_t)stub * STUB_SIZE;
 }
 
-/*
- * Fresh memory that no core has fetched from needs no serialising instruction; the ones that did
- * not write it see it through coherent caches.
- */
-const void *regmap__code_stub(const uint8_t *bytes, size_t length)
+static uint64_t hold_signals(void)
 {
-	unsigned fresh = STUBS;
+	const uint64_t block = ~SYNCHRONOUS;
+	uint64_t before;
 
-	if (!code.index || !ready())
-		return NULL;
+	sys_sigmask(SIG_BLOCK, &block, &before);
+	return before;
+}
+
+static void let_signals(uint64_t before)
+{
+	sys_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static const void *find(const uint8_t *bytes, size_t length)
+{
 	for (uint32_t i = hash(bytes, length), n = 0; n < INDEX; i++, n++) {
-		atomic_uint *slot = &code.index->slot[i % INDEX];
-		unsigned found = atomic_load_explicit(slot, memory_order_acquire);
+		unsigned found = atomic_load_explicit(&code.index->slot[i % INDEX],
+		                                      memory_order_acquire);
 
-		if (!found) {
-			if (fresh == STUBS) {
-				if (used() == STUBS)
-					return NULL;
-				fresh = atomic_fetch_add(&code.used, 1);
-				if (fresh >= STUBS)
-					return NULL;
-				write_stub(fresh, bytes, length);
-			}
-			if (atomic_compare_exchange_strong(slot, &found, fresh + 1))
-				return address(fresh);
-		}
+		if (!found)
+			return NULL;
 		if (same(found - 1, bytes, length))
 			return address(found - 1);
 	}
 	return NULL;
+}
+
+/*
+ * Fresh memory that no core has fetched from needs no serialising instruction; the ones that did
+ * not write it see it through coherent caches. STUBS: there is none left.
+ */
+static unsigned add_stub(const uint8_t *bytes, size_t length)
+{
+	unsigned fresh = used() < STUBS ? atomic_fetch_add(&code.used, 1) : STUBS;
+
+	if (fresh >= STUBS)
+		return STUBS;
+	write_stub(fresh, bytes, length);
+	return fresh;
+}
+
+static const void *find_or_make(const uint8_t *bytes, size_t length)
+{
+	unsigned fresh = STUBS;
+
+	for (uint32_t i = hash(bytes, length), n = 0; n < INDEX; i++, n++) {
+		atomic_uint *slot = &code.index->slot[i % INDEX];
+		unsigned found = atomic_load_explicit(slot, memory_order_acquire);
+
+		if (!found && fresh == STUBS)
+			fresh = add_stub(bytes, length);
+		if (!found && fresh == STUBS)
+			return NULL;
+		if (!found && atomic_compare_exchange_strong(slot, &found, fresh + 1))
+			return address(fresh);
+		if (same(found - 1, bytes, length))
+			return address(found - 1);
+	}
+	return NULL;
+}
+
+const void *regmap__code_stub(const uint8_t *bytes, size_t length)
+{
+	const void *stub;
+	uint64_t mask;
+
+	if (!code.index)
+		return NULL;
+	stub = find(bytes, length);
+	if (stub)
+		return stub;
+	mask = hold_signals();
+	if (ready())
+		stub = find_or_make(bytes, length);
+	let_signals(mask);
+	return stub;
+}
+
+static unsigned claim(void)
+{
+	for (unsigned i = 0; i < LENT; i++) {
+		uint64_t nobody = 0;
+
+		if (atomic_compare_exchange_strong(&code.lent[i], &nobody, regmap__thread_key()))
+			return i;
+	}
+	return LENT;
 }
 
 /*
@@ -341,24 +401,32 @@ const void *regmap__code_stub(const uint8_t *bytes, size_t length)
  */
 const void *regmap__code_borrow(const uint8_t *bytes, size_t length)
 {
-	if (!code.index || !ready())
-		return NULL;
-	for (unsigned i = 0; i < LENT; i++) {
-		uint64_t nobody = 0;
+	unsigned i = LENT;
+	uint64_t mask;
 
-		if (!atomic_compare_exchange_strong(&code.lent[i], &nobody, regmap__thread_key()))
-			continue;
-		write_stub(STUBS + i, bytes, length);
-		regmap__serialize();
-		return address(STUBS + i);
+	if (!code.index)
+		return NULL;
+	mask = hold_signals();
+	if (ready())
+		i = claim();
+	if (i == LENT) {
+		let_signals(mask);
+		return NULL;
 	}
-	return NULL;
+	code.mask[i] = mask;
+	write_stub(STUBS + i, bytes, length);
+	regmap__serialize();
+	return address(STUBS + i);
 }
 
 void regmap__code_give_back(const void *stub)
 {
 	size_t i = (size_t)((const uint8_t *)stub - code.executable) / STUB_SIZE;
+	uint64_t mask;
 
-	if (i >= STUBS)
-		atomic_store(&code.lent[i - STUBS], 0);
+	if (i < STUBS)
+		return;
+	mask = code.mask[i - STUBS];
+	atomic_store(&code.lent[i - STUBS], 0);
+	let_signals(mask);
 }

@@ -41,8 +41,8 @@ int regmap__code_init(void);
  */
 const void *regmap__code_stub(const uint8_t *bytes, size_t length);
 /*
- * The same for one execution, when stub() has no room: give it back right after. NULL: all are
- * lent. Giving back a stub that was not borrowed does nothing.
+ * The same for one execution, when stub() has no room: give it back right after; until then signals
+ * wait. NULL: all are lent. Giving back a stub that was not borrowed does nothing.
  */
 const void *regmap__code_borrow(const uint8_t *bytes, size_t length);
 void regmap__code_give_back(const void *stub);

@@ -40,6 +40,11 @@ static inline bool sys_is_handler(const struct sys_sigaction *act)
 	return act->handler != (void *)SIG_DFL && act->handler != (void *)SIG_IGN;
 }
 
+/* Exceptions: blocked, they would kill. */
+#define SYNCHRONOUS \
+	(SYS_SIGBIT(SIGSEGV) | SYS_SIGBIT(SIGBUS) | SYS_SIGBIT(SIGFPE) | SYS_SIGBIT(SIGILL) | \
+	 SYS_SIGBIT(SIGTRAP))
+
 #define SYS_SA_RESTORER 0x04000000ULL
 
 #ifndef SS_AUTODISARM /* Linux 4.7; not every libc says it */
