@@ -45,9 +45,17 @@ __attribute__((constructor)) static void find_home(void)
 	pthread_atfork(NULL, NULL, move_in);
 }
 
+/* Between two lines here a signal handler may fork: then this is another process, and asks again. */
 bool regmap__in_vfork_child(void)
 {
-	int seen = 0, now = process_id();
+	while (home) {
+		int seen = 0, now = process_id();
+		bool moved_in = atomic_compare_exchange_strong(home, &seen, now);
 
-	return home && !atomic_compare_exchange_strong(home, &seen, now) && seen != now;
+		if (process_id() == now)
+			return !moved_in && seen != now;
+		if (moved_in)
+			atomic_compare_exchange_strong(home, &now, 0);
+	}
+	return false;
 }

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Code memory: stubs that are remembered, and what happens when they are used up. */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/ucontext.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +18,7 @@
 #include "arch/x86_64/native.h"
 #include "child.h"
 #include "lay.h"
+#include "steps.h"
 
 enum { MANY = 40000, AT = 0x30000000, AT2 = 0x30010000 };
 
@@ -116,21 +114,11 @@ static void test_code_stays_where_it_is(void **state)
 
 /* --- signals that fork --- */
 
-enum { TRAP_FLAG = 1 << 8 };
-static atomic_int steps; /* until the signal comes; 0: it has come */
-static pid_t forked;     /* by its handler; 0: this is the child */
+static pid_t forked; /* by its handler; 0: this is the child */
 static int to_child[2], from_child[2];
-static uint32_t others;
+static uint32_t mine, others;
 static bool is_fine;
-
-static void count_step(int signo, siginfo_t *info, void *context)
-{
-	(void)signo, (void)info;
-	if (--steps)
-		return;
-	((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
-	raise(SIGUSR1);
-}
+static const void *made;
 
 /* The child makes its stub first, the parent another one meanwhile; only then the child runs its own. */
 static void fork_here(int signo)
@@ -145,14 +133,15 @@ static void fork_here(int signo)
 	          write(to_child[1], &c, 1) == 1;
 }
 
-__attribute__((noinline)) static const void *stub_in_steps(uint32_t value)
+static void send_signal(void)
 {
-	const void *stub;
+	raise(SIGUSR1);
+}
 
-	__asm__ volatile("pushf\n\torl %0, (%%rsp)\n\tpopf" : : "i"(TRAP_FLAG) : "cc", "memory");
-	stub = stub_for(value);
-	__asm__ volatile("pushf\n\tandl %0, (%%rsp)\n\tpopf" : : "i"(~TRAP_FLAG) : "cc", "memory");
-	return stub;
+static void make_mine(void *unused)
+{
+	(void)unused;
+	made = stub_for(mine);
 }
 
 static int run_when_told(const void *stub, uint32_t value)
@@ -168,35 +157,30 @@ static int run_when_told(const void *stub, uint32_t value)
 /* The child has its parent's code memory until it needs its own, which may be right now. */
 static void test_code_parts_at_any_step(void **state)
 {
-	struct sigaction trap = {.sa_sigaction = count_step, .sa_flags = SA_SIGINFO}, old;
-	uint32_t mine = 0x1000000;
 	int n = 0, status;
+	bool came;
 
 	(void)state;
 	if (t_mode_is("asan") || t_mode_is("tsan"))
-		skip(); /* theirs are the steps, and they put signals off */
-	assert_int_equal(sigaction(SIGTRAP, &trap, &old), 0);
+		skip(); /* they put signals off */
 	signal(SIGUSR1, fork_here);
 	assert_int_equal(pipe(to_child) | pipe(from_child), 0);
 	do {
-		const void *stub;
-
-		steps = ++n;
-		forked = -1;
+		mine = 0x1000000 + (uint32_t)n;
 		others = mine + 0x1000000;
-		stub = stub_in_steps(++mine);
+		forked = -1;
+		came = t_at_step(++n, send_signal, make_mine, NULL);
 		if (forked == 0)
-			_exit(run_when_told(stub, mine));
-		assert_int_equal(run(stub), mine);
+			_exit(run_when_told(made, mine));
+		assert_int_equal(run(made), mine);
 		if (forked > 0) {
 			assert_int_equal(waitpid(forked, &status, 0), forked);
 			assert_int_equal(status, 0);
 			assert_true(is_fine);
 			assert_int_equal(run(stub_for(others)), others);
 		}
-	} while (!steps);
+	} while (came);
 	assert_true(n > 100);
-	assert_int_equal(sigaction(SIGTRAP, &old, NULL), 0);
 }
 
 static int limit(int what, rlim_t most)

@@ -4,15 +4,12 @@
  * from there, and what the thread remembers of its last accesses is wiped in the child. Not with the
  * register page, which would make good what a null pointer reads.
  */
-#define _GNU_SOURCE
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/ucontext.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,17 +20,17 @@
 #include "arena.h"
 #include "lay.h"
 #include "src/quick.h"
+#include "steps.h"
 
 #define HOST 0xffffa10000000000ull
 #define DEVICE 0xffffa10000010000ull
 #define VALUE 0x1122334455667788ull
 
-enum { BYTES = 4096, TRAP_FLAG = 1 << 8, RIP = 0x1000 };
+enum { BYTES = 4096, RIP = 0x1000 };
 enum { RAX = 0, RDI = 7 };
 
 static uint8_t host[BYTES] __attribute__((aligned(BYTES)));
 static uint64_t held, wrong_offset;
-static int steps; /* until the fork; 0: it has been */
 static pid_t forked;
 
 static int on_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
@@ -54,77 +51,73 @@ static int on_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
 
 static const struct regmap_device_ops ops = {on_read, on_write};
 
-static void fork_at_last(int signo, siginfo_t *info, void *context)
+static void fork_here(void)
 {
-	(void)signo, (void)info;
-	if (--steps)
-		return;
-	((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
 	forked = fork();
 }
 
 struct hand {
 	uint64_t gpr[16], flags;
+	struct plan plan;
 	struct quick_failure failure;
+	enum quick result;
 };
 
-__attribute__((noinline)) static enum quick run(struct hand *h, const struct plan *plan, bool trap)
+static void run(void *arg)
 {
 	static const uint8_t in_order[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+	struct hand *h = arg;
 	const struct cpu_regs regs = {h->gpr, in_order, &h->flags};
-	const uint64_t flag = trap ? TRAP_FLAG : 0;
-	enum quick result;
 
-	__asm__ volatile("pushf\n\torq %0, (%%rsp)\n\tpopf" : : "r"(flag) : "cc", "memory");
-	result = regmap__quick(plan, &regs, RIP, false, &h->failure);
-	__asm__ volatile("pushf\n\tandl %0, (%%rsp)\n\tpopf" : : "i"(~TRAP_FLAG) : "cc", "memory");
-	return result;
+	h->result = regmap__quick(&h->plan, &regs, RIP, false, &h->failure);
+}
+
+static void prepare(struct hand *h, const char *bytes, uint64_t address)
+{
+	*h = (struct hand){.flags = 0x202, .gpr = {[RAX] = VALUE, [RDI] = address}};
+	assert_int_equal(regmap__em_plan(&h->plan, (const uint8_t *)bytes, 3, EM_TIER_BOTH), EM_OK);
+	memset(host, 0, sizeof(host));
+	held = 0;
+	if (h->plan.access & EM_WRITE)
+		return;
+	h->gpr[RAX] = 1;
+	held = VALUE;
+	memcpy(host + 8, &held, 8);
 }
 
 /* What can't be done in the middle, may be left to the long way. */
-static bool does(const char *bytes, uint64_t address, bool trap)
+static bool is_fine(const struct hand *h)
 {
-	struct hand h = {.flags = 0x202, .gpr = {[RAX] = VALUE, [RDI] = address}};
-	struct plan plan;
-	enum quick result;
 	uint64_t there;
 
-	memset(host, 0, sizeof(host));
-	held = 0;
-	if (regmap__em_plan(&plan, (const uint8_t *)bytes, 3, EM_TIER_BOTH) != EM_OK)
-		return false;
-	if (!(plan.access & EM_WRITE)) {
-		h.gpr[RAX] = 1;
-		held = VALUE;
-		memcpy(host + 8, &held, 8);
-	}
-	result = run(&h, &plan, trap);
 	memcpy(&there, host + 8, 8);
-	if (result == QUICK_NO)
-		return h.gpr[RAX] == (plan.access & EM_WRITE ? VALUE : 1);
-	return result == QUICK_DONE && h.gpr[RAX] == VALUE && !wrong_offset &&
-	       (address < DEVICE ? there : held) == VALUE;
+	if (h->result == QUICK_NO)
+		return h->gpr[RAX] == (h->plan.access & EM_WRITE ? VALUE : 1);
+	return h->result == QUICK_DONE && h->gpr[RAX] == VALUE && !wrong_offset &&
+	       (h->gpr[RDI] < DEVICE ? there : held) == VALUE;
 }
 
 static void fork_at_each_step(const char *bytes, uint64_t address)
 {
 	int n = 0, status;
+	struct hand h;
+	bool came;
 
 	do {
-		bool fine = does(bytes, address, false); /* now it is known where that is */
-
-		assert_true(fine);
-		steps = ++n;
+		prepare(&h, bytes, address);
+		run(&h); /* now it is known where that is */
+		assert_true(is_fine(&h));
+		prepare(&h, bytes, address);
 		forked = -1;
-		fine = does(bytes, address, true);
+		came = t_at_step(++n, fork_here, run, &h);
 		if (forked == 0)
-			_exit(!fine);
-		assert_true(fine);
+			_exit(!is_fine(&h));
+		assert_true(is_fine(&h));
 		if (forked > 0) {
 			assert_int_equal(waitpid(forked, &status, 0), forked);
 			assert_int_equal(status, 0);
 		}
-	} while (!steps);
+	} while (came);
 	assert_true(n > 50);
 }
 
@@ -133,17 +126,13 @@ static void fork_at_each_step(const char *bytes, uint64_t address)
 
 static void test_quick_goes_on_in_a_child_at_each_step(void **state)
 {
-	struct sigaction act = {.sa_sigaction = fork_at_last, .sa_flags = SA_SIGINFO}, old;
-
 	(void)state;
 	if (t_mode_is("asan") || t_mode_is("tsan"))
 		skip(); /* the steps would be theirs */
-	assert_int_equal(sigaction(SIGTRAP, &act, &old), 0);
 	fork_at_each_step(LOAD, HOST + 8);
 	fork_at_each_step(STORE, HOST + 8);
 	fork_at_each_step(LOAD, DEVICE + 8);
 	fork_at_each_step(STORE, DEVICE + 8);
-	assert_int_equal(sigaction(SIGTRAP, &old, NULL), 0);
 }
 
 static int lay_all(void **state)

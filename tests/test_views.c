@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -13,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/ucontext.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -24,6 +22,8 @@
 #include "../src/atomics.h"
 #include "../src/lane.h"
 #include "../src/view.h"
+#include "arena.h"
+#include "steps.h"
 
 #define AT 0x40000000u
 #define ALIAS 0x40100000u
@@ -236,9 +236,7 @@ static void test_views_are_recycled(void **unused)
 
 /* --- who looks while it goes --- */
 
-enum { TRAP_FLAG = 1 << 8 };
 static struct regmap_window *going;
-static _Atomic int steps; /* until it goes; 0: it has gone */
 
 static void *unmaps(void *unused)
 {
@@ -246,39 +244,33 @@ static void *unmaps(void *unused)
 	return regmap_unmap(going) ? "it can't be unmapped" : NULL;
 }
 
-static void let_it_go(int signal, siginfo_t *info, void *context)
+static void let_it_go(void)
 {
 	pthread_t other;
 	void *complaint = "no thread";
 
-	(void)signal, (void)info;
-	if (--steps)
-		return;
-	((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
 	if (pthread_create(&other, NULL, unmaps, NULL) || pthread_join(other, &complaint) ||
 	    complaint)
 		abort();
 }
 
-__attribute__((noinline)) static const struct view *look_in_steps(uint64_t address)
-{
-	const struct view *v;
+static const struct view *seen;
 
-	__asm__ volatile("pushf\n\torl %0, (%%rsp)\n\tpopf" : : "i"(TRAP_FLAG) : "cc", "memory");
-	v = regmap__view_for(address, false);
-	__asm__ volatile("pushf\n\tandl %0, (%%rsp)\n\tpopf" : : "i"(~TRAP_FLAG) : "cc", "memory");
-	return v;
+static void look(void *unused)
+{
+	(void)unused;
+	seen = regmap__view_for(AT, false);
 }
 
 /* The index is walked without a lock: the view that a thread stands on may go at each instruction. */
 static void test_views_go_while_they_are_looked_for(void **unused)
 {
-	struct sigaction act = {.sa_sigaction = let_it_go, .sa_flags = SA_SIGINFO}, old;
-	const struct view *v;
+	bool gone;
 	int n = 0;
 
 	(void)unused;
-	assert_int_equal(sigaction(SIGTRAP, &act, &old), 0);
+	if (t_mode_is("asan") || t_mode_is("tsan"))
+		skip();
 	do {
 		struct regmap_window *beside = lay((struct regmap_config){.guest = AT + 128,
 		                                                          .length = 64,
@@ -291,15 +283,13 @@ static void test_views_go_while_they_are_looked_for(void **unused)
 		                                   .host = memory + 64});
 		assert_non_null(regmap__view_for(AT, false));
 		assert_non_null(regmap__view_for(AT + 128, false)); /* the page's hint */
-		steps = ++n;
-		v = look_in_steps(AT);
-		assert_true(!v || !get(&v->limit[VIEW_READ][0]) || get(&v->start) <= AT);
-		if (steps)
+		gone = t_at_step(++n, let_it_go, look, NULL);
+		assert_true(!seen || !get(&seen->limit[VIEW_READ][0]) || get(&seen->start) <= AT);
+		if (!gone)
 			assert_int_equal(regmap_unmap(going), 0);
 		assert_int_equal(regmap_unmap(beside), 0);
-	} while (!steps);
+	} while (gone);
 	assert_true(n > 50);
-	assert_int_equal(sigaction(SIGTRAP, &old, NULL), 0);
 }
 
 /* --- who waits --- */
