@@ -2,7 +2,8 @@
 /*
  * A signal before each single instruction of a patched site's slot and of what all slots call: its
  * handler never sees these, but the program's own code and registers (or the C that they call, like that
- * of any function); it uses a patched site itself; and in the end the access was made once.
+ * of any function); it uses a patched site itself, and forks; and in the end the access was made once, in
+ * the child as well.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -127,12 +128,13 @@ static uint64_t cell;
 static volatile unsigned reads, writes, refused;
 static volatile uint32_t inner_reads;
 static const struct kind *now;
+static bool is_child;
 
 static void wrong(const char *what, uint64_t is, uint64_t wanted)
 {
 	if (shared->failures++ < 20)
-		dprintf(1, "%s: %s: 0x%llx, not 0x%llx\n", now->name, what, (unsigned long long)is,
-		        (unsigned long long)wanted);
+		dprintf(1, "%s%s: %s: 0x%llx, not 0x%llx\n", is_child ? "in a child, " : "",
+		        now->name, what, (unsigned long long)is, (unsigned long long)wanted);
 }
 
 static int model_read(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
@@ -209,11 +211,33 @@ static void check_registers(const greg_t *regs, uint64_t rip, uint64_t rax)
 		wrong("a handler sees RDI", (uint64_t)regs[REG_RDI], now->at);
 }
 
+static void use_inner(void)
+{
+	uint32_t before = inner_reads;
+
+	if (inner(INNER) != before + 1)
+		wrong("what the handler read", inner_reads, before + 1);
+}
+
+/* Both go on from here. */
+static void fork_here(void)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		alarm(20);
+		is_child = true;
+		use_inner();
+	} else if (pid < 0 || waitpid(pid, &status, 0) != pid || status) {
+		wrong("a child's end", (uint64_t)status, 0);
+	}
+}
+
 static void on_signal(int signo, siginfo_t *info, void *ucontext)
 {
 	const greg_t *regs = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
 	uint64_t rip = (uint64_t)regs[REG_RIP], rax = (uint64_t)regs[REG_RAX];
-	uint32_t before = inner_reads;
 
 	(void)signo, (void)info;
 	shared->signals++;
@@ -221,8 +245,13 @@ static void on_signal(int signo, siginfo_t *info, void *ucontext)
 		wrong("a handler sees RIP", rip, (uintptr_t)now->site);
 	if (is_between(rip))
 		check_registers(regs, rip, rax);
-	if (inner(INNER) != before + 1)
-		wrong("what the handler read", inner_reads, before + 1);
+	use_inner();
+	fork_here();
+}
+
+static void ignore(int signo)
+{
+	(void)signo;
 }
 
 static void on_refusal(int signo, siginfo_t *info, void *ucontext)
@@ -335,6 +364,7 @@ static int be_child(void)
 	sigaction(SIGUSR1, &act, NULL);
 	act.sa_sigaction = on_refusal;
 	sigaction(SIGBUS, &act, NULL);
+	signal(SIGTRAP, ignore); /* of what is traced no more */
 	if (!freopen("/dev/null", "w", stderr))
 		return 2;
 	lay();
@@ -343,6 +373,8 @@ static int be_child(void)
 	while (!shared->over) {
 		reset();
 		check_round(now->function(now->at, RSI, RAX));
+		if (is_child)
+			_exit(0);
 	}
 	return 0;
 }
