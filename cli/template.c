@@ -94,7 +94,9 @@ static void say(const struct cli *cli, const struct regmap_layout *layout,
 	if (cli->allocate)
 		printf("%sallocated%s: %s%s\n", cli_style(cli, CLI_GOOD), cli_style(cli, CLI_PLAIN),
 		       cli_size(stats->allocated, size),
-		       layout->allocate_at_once ? "" : " (it says allocate_at_once = false)");
+		       !layout->allocate_at_once        ? " (it says allocate_at_once = false)" :
+		       stats->allocated < stats->length ? ", the rest as it is touched" :
+		                                          "");
 }
 
 /* A device that stays lazy because the description says so is allocated all the same, as far as it may be. */

@@ -121,11 +121,13 @@ static void build_device(struct build *b)
 static void build_memory(struct build *b)
 {
 	const struct tree *memory = get(b->m->root, "memory"), *page = get(memory, "page_size");
+	const struct tree *at_once = get(memory, "allocate_at_once");
 	struct regmap_layout *l = &b->layout->pub;
 
 	l->allocate_at_once = true;
 	l->page_size = 4096;
-	regmap__value_boolean(b->n, get(memory, "allocate_at_once"), &l->allocate_at_once);
+	regmap__value_boolean(b->n, at_once, &l->allocate_at_once);
+	b->layout->insists = at_once && l->allocate_at_once;
 	if (page && page->kind == TREE_STRING && strcmp(page->string, "region") == 0)
 		l->page_size = 0;
 	else

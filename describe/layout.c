@@ -159,6 +159,7 @@ static int copy_head(const struct regmap_layout *from, struct layout *to)
 	pub->allocate_at_once = from->allocate_at_once;
 	pub->page_size = from->page_size;
 	to->is_overlay = layout_of(from)->is_overlay;
+	to->insists = layout_of(from)->insists;
 	return pub->description && pub->vendor && pub->cpu && pub->license ? 0 : -ENOMEM;
 }
 

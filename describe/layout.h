@@ -79,6 +79,7 @@ struct layout {
 	bool has_spans;   /* of regions: these don't change any more */
 	bool is_finished; /* since then nothing was added */
 	bool is_overlay;  /* said `overlay = true` */
+	bool insists;     /* said `allocate_at_once = true` */
 };
 
 static inline struct layout *layout_of(const struct regmap_layout *l)

@@ -486,7 +486,8 @@ static void put_device(struct unbuild *u)
 	put_string(u, device, "vendor", l->vendor);
 	put_string(u, device, "cpu", l->cpu);
 	put_string(u, device, "license", l->license);
-	put_boolean(u, memory, "allocate_at_once", l->allocate_at_once);
+	if (!l->allocate_at_once || layout_of(l)->insists)
+		put_boolean(u, memory, "allocate_at_once", l->allocate_at_once);
 	if (l->page_size)
 		put_size(u, memory, "page_size", l->page_size);
 	else

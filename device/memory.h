@@ -89,6 +89,7 @@ struct memory {
 	struct mapped *mapped;
 	size_t mapped_count, mapped_room;
 	bool allocated;
+	bool populated; /* all that there was to take, is taken, and again after a reset */
 };
 
 static inline uint64_t part_last(const struct part *part)

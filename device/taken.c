@@ -364,14 +364,31 @@ static uint64_t all_taken(const struct memory *m)
 }
 
 /* The kernel promises memory that it doesn't have, and kills whoever takes it at its word. */
-static int check_available(const struct memory *m, struct regmap_error *error)
+static bool is_available(const struct memory *m, uint64_t *needed, uint64_t *most)
 {
-	uint64_t needed = all_lengths(m), has, most;
+	uint64_t has;
 
-	find_limits(&has, &most);
-	if (needed > most && needed <= most + has)
-		needed -= all_taken(m);
-	if (needed <= most)
+	find_limits(&has, most);
+	*needed = all_lengths(m);
+	if (*needed > *most && *needed <= *most + has)
+		*needed -= all_taken(m);
+	return *needed <= *most;
+}
+
+/* What only the default says is no reason to fail. */
+static int allocate_all(const struct regmap_device *d, struct regmap_error *error)
+{
+	uint64_t needed, most;
+	int err;
+
+	if (!d->layout->allocate_at_once)
+		return 0;
+	if (is_available(d->memory, &needed, &most)) {
+		err = allocate(d->memory, error);
+		d->memory->populated = !err;
+		return err;
+	}
+	if (!layout_of(d->layout)->insists)
 		return 0;
 	return regmap__layout_wrong(error, -ENOMEM, NULL,
 	                            "the regions take %llu MB, and %llu MB are free: leave memory "
@@ -385,10 +402,8 @@ int regmap_device_allocate(struct regmap_device *device, struct regmap_error *er
 	struct memory *m = device->memory;
 	int saved = errno, err = 0;
 
-	if (!m->allocated && device->layout->allocate_at_once) {
-		err = check_available(m, error);
-		err = err ? err : allocate(m, error);
-	}
+	if (!m->allocated)
+		err = allocate_all(device, error);
 	if (!err)
 		m->allocated = true;
 	errno = saved;
@@ -402,7 +417,7 @@ static int reset_memory(struct regmap_device *d)
 	struct memory *m = d->memory;
 
 	for (size_t i = 0; i < m->count; i++)
-		regmap__part_clear(&m->parts[i], m->allocated && d->layout->allocate_at_once);
+		regmap__part_clear(&m->parts[i], m->populated);
 	return regmap__content_load(d, NULL);
 }
 

@@ -202,10 +202,43 @@ static void test_size_stays_lazy_if_it_is_to(void **state)
 	regmap_device_free(d);
 }
 
-static void test_size_that_there_isnt_is_said(void **state)
+/* Nobody has asked for it but the default. */
+static void test_size_that_there_isnt_comes_when_touched(void **state)
 {
 	static const struct regmap_region ram = T_RAM("RAM", RAM, 16 * TB);
 	struct regmap_device *d = at_once(true, &ram, 1);
+
+	(void)state;
+	assert_int_equal(regmap_device_allocate(d, NULL), 0);
+	assert_true(is_allocated(d));
+	assert_int_equal(t_chip_put(d, RAM + TB, 5), 0);
+	assert_int_equal(t_get(d, RAM + TB), 5);
+	assert_true(taken(d) < 4 << 20);
+	assert_int_equal(regmap_device_reset(d, true), 0);
+	assert_int_equal(t_get(d, RAM + TB), 0);
+	assert_true(taken(d) < 4 << 20);
+	regmap_device_free(d);
+}
+
+static struct regmap_device *insisting(void)
+{
+	static const char text[] =
+		"[memory]\nallocate_at_once = true\n"
+		"[[regions]]\nname = \"RAM\"\nguest_address = 0x20000000\nsize = \"16384GB\"\ntype = \"ram\"\n";
+	struct regmap_layout *layout;
+	struct regmap_device *d;
+
+	assert_int_equal(regmap_layout_from_string(text, sizeof(text) - 1, REGMAP_FORMAT_TOML, "t",
+	                                           &layout, NULL),
+	                 0);
+	assert_int_equal(regmap_device_from_layout(layout, &d, NULL), 0);
+	regmap_layout_free(layout);
+	return d;
+}
+
+static void test_size_that_there_isnt_is_said(void **state)
+{
+	struct regmap_device *d = insisting();
 	struct regmap_error error;
 
 	(void)state;
@@ -235,11 +268,17 @@ int main(void)
 {
 #define T(name) cmocka_unit_test(test_size_##name)
 	static const struct CMUnitTest tests[] = {
-		T(1_tib_costs_what_is_touched), T(2_gib_costs_what_is_touched),
-		T(1_tib_of_flash_costs_blocks), T(of_what_is_not_touched_is_nothing),
-		T(is_allocated_at_once),        T(stays_allocated_over_a_reset),
-		T(is_given_back_by_a_reset),    T(stays_lazy_if_it_is_to),
-		T(that_there_isnt_is_said),     T(without_address_space_is_said),
+		T(1_tib_costs_what_is_touched),
+		T(2_gib_costs_what_is_touched),
+		T(1_tib_of_flash_costs_blocks),
+		T(of_what_is_not_touched_is_nothing),
+		T(that_there_isnt_comes_when_touched),
+		T(is_allocated_at_once),
+		T(stays_allocated_over_a_reset),
+		T(is_given_back_by_a_reset),
+		T(stays_lazy_if_it_is_to),
+		T(that_there_isnt_is_said),
+		T(without_address_space_is_said),
 	};
 
 	return cmocka_run_group_tests_name("device_size", tests, NULL, NULL);

@@ -380,7 +380,7 @@ enum { REGMAP_DEVICES = 64 };
  * @layout: copied.
  *
  * Memory is there when it is touched, so that size costs nothing; with allocate_at_once it is all
- * taken by regmap_device_allocate().
+ * taken by regmap_device_allocate(), unless nobody asked for that and there isn't so much.
  *
  * Addresses are those below 2^56. Memory that isn't zero at first (erased flash, storage) comes in
  * blocks of 256 KB where a region has more than 4 MB, each filled when it is first touched.
@@ -404,10 +404,12 @@ REGMAP_API void regmap_device_free(struct regmap_device *device);
 /**
  * regmap_device_allocate() - Take all memory now: -ENOMEM comes here rather than later.
  *
- * Where the layout's allocate_at_once is false, all stay lazy, and this does nothing. Idempotent.
- * regmap_device_read() and its kin work without it.
+ * Where the layout's allocate_at_once is false, all stay lazy, and this does nothing. So it does where that is
+ * true by default, and the system has less free than the regions take. Idempotent. regmap_device_read()
+ * and its kin work without it.
  *
- * Return: 0; -ENOMEM the system has less than that free: the device works as before.
+ * Return: 0; -ENOMEM a description says allocate_at_once = true, and the system has less than that free: the
+ *         device works as before.
  */
 REGMAP_API int regmap_device_allocate(struct regmap_device *device,
                                       struct regmap_error *error) REGMAP_MUST_CHECK;
