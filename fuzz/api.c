@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <inttypes.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -466,6 +467,12 @@ static void check_error(const struct regmap_config *c, int expected, int err)
 	/* between the sanitizer's shadows, which is in use, but gives way: src/shadow.h */
 	if (expected == -EADDRINUSE && c->guest >= SHADOW_GAP && c->guest < SHADOW_GAP_END)
 		return;
+	fprintf(stderr,
+	        "regmap_map() of 0x%" PRIx64 ", 0x%" PRIx64
+	        " bytes, backing %d, access 0x%x, flags 0x%x, host %p, target 0x%" PRIx64
+	        ", fill 0x%x: %d, not %d\n",
+	        c->guest, c->length, c->backing, c->access, c->flags, c->host, c->target, c->fill,
+	        err, expected);
 	die("another error than promised");
 }
 

@@ -243,6 +243,21 @@ static int place(struct regmap_window *w, struct regmap_window *parent)
 	return 0;
 }
 
+/* Not where the window itself is to lie: the kernel takes what is free, and much of it is. */
+static int create(struct regmap_window *w, const struct regmap_config *c)
+{
+	uint64_t first = window_start(w), last = window_last(w);
+	bool takes = window_ops(w)->maps_memory;
+	int err = takes ? regmap__reserve_take(first, last, w->name) : 0;
+
+	if (err)
+		return err;
+	err = window_ops(w)->create(w, c);
+	if (err && takes)
+		regmap__reserve_drop(first, last);
+	return err;
+}
+
 static int create_and_place(struct regmap_window *w, const struct regmap_config *c)
 {
 	struct regmap_window *parent;
@@ -251,7 +266,7 @@ static int create_and_place(struct regmap_window *w, const struct regmap_config 
 	if (!err && registers && window_start(w) <= PAGE_0_LAST)
 		err = -EEXIST;
 	if (!err)
-		err = window_ops(w)->create(w, c);
+		err = create(w, c);
 	if (err)
 		return err;
 	err = place(w, parent);

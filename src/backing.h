@@ -23,6 +23,7 @@ enum { MAX_ALIASES = 8 }; /* in a chain */
 struct backing_ops {
 	const char *name; /* for reports, and the default name of a window */
 	bool needs_cpu;   /* its transfers need a bus: not for regmap_read() */
+	bool maps_memory; /* create() does, as much as the window is long */
 
 	/*
 	 * Map lock held; the window's range, access and flags are set. 0 or -errno, nothing left

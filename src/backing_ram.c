@@ -406,6 +406,7 @@ void regmap__ram_freeze(void)
 
 const struct backing_ops regmap__backing_ram = {
 	.name = "RAM",
+	.maps_memory = true,
 	.create = regmap__ram_create,
 	.destroy = regmap__ram_destroy,
 	.host = true,

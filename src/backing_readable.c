@@ -44,6 +44,7 @@ static int readable_attach(const struct regmap_window *w, uint64_t from, uint64_
 
 const struct backing_ops regmap__backing_readable = {
 	.name = "device",
+	.maps_memory = true,
 	.create = readable_create,
 	.destroy = regmap__ram_destroy,
 	.host = true,

@@ -22,6 +22,7 @@
 #include <regmap/regmap.h>
 
 #include "child.h"
+#include "arena.h"
 #include "lay.h"
 
 extern void __tsan_init(void) __attribute__((weak));
@@ -779,6 +780,27 @@ static void test_api_alias_chains_end(void **state)
 	unmap(ram);
 }
 
+/* What is mapped for a window is as large as that, and the kernel would like to have it at the same place. */
+static void test_api_ram_makes_room_for_itself(void **state)
+{
+	const uint64_t length = 1ULL << 40;
+	struct regmap_config c;
+	void *next;
+
+	(void)state;
+	if (t_mode_is("asan") || t_mode_is("tsan"))
+		skip(); /* the place is theirs */
+	for (unsigned i = 0; i < 4; i++) {
+		next = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		            -1, 0);
+		assert_ptr_not_equal(next, MAP_FAILED);
+		assert_int_equal(munmap(next, length), 0);
+		c = config(REGMAP_RAM, (uintptr_t)next, length);
+		c.flags = (i & 1 ? REGMAP_PRIVATE : 0) | (i & 2 ? REGMAP_TRAP : 0);
+		unmap(lay(&c));
+	}
+}
+
 static void test_api_alias_of_itself_is_refused(void **state)
 {
 	struct regmap_config c = config(REGMAP_ALIAS, HIGH, 64);
@@ -1056,6 +1078,7 @@ int main(void)
 		cmocka_unit_test(test_api_alias_is_the_same_bytes),
 		cmocka_unit_test(test_api_alias_needs_both_rights),
 		cmocka_unit_test(test_api_alias_chains_end),
+		cmocka_unit_test(test_api_ram_makes_room_for_itself),
 		cmocka_unit_test(test_api_alias_of_itself_is_refused),
 		cmocka_unit_test(test_api_translates),
 		cmocka_unit_test(test_api_unmaps_once),
