@@ -243,17 +243,17 @@ static int place(struct regmap_window *w, struct regmap_window *parent)
 	return 0;
 }
 
-/* Not where the window itself is to lie: the kernel takes what is free, and much of it is. */
+/*
+ * Not where the window itself is to lie: the kernel takes what is free, and much of it is. If that place
+ * can't be had, place() will say so.
+ */
 static int create(struct regmap_window *w, const struct regmap_config *c)
 {
 	uint64_t first = window_start(w), last = window_last(w);
-	bool takes = window_ops(w)->maps_memory;
-	int err = takes ? regmap__reserve_take(first, last, w->name) : 0;
+	bool taken = window_ops(w)->maps_memory && regmap__reserve_try(first, last);
+	int err = window_ops(w)->create(w, c);
 
-	if (err)
-		return err;
-	err = window_ops(w)->create(w, c);
-	if (err && takes)
+	if (err && taken)
 		regmap__reserve_drop(first, last);
 	return err;
 }

@@ -487,16 +487,20 @@ static bool unreservable_in_use(uint64_t start, uint64_t last)
 	       find_occupant(VSYSCALL, VSYSCALL + PAGE - 1, &o);
 }
 
-int regmap__reserve_take(uint64_t start, uint64_t last, const char *name)
+bool regmap__reserve_try(uint64_t start, uint64_t last)
 {
 	uint64_t first = start, to = last;
-	int err = 0;
 
 	find_limits();
 	if (unreservable_in_use(start, last))
-		err = -EADDRINUSE;
-	else if (clip_to_user(&first, &to))
-		err = take_pages(first, to);
+		return false;
+	return !clip_to_user(&first, &to) || !take_pages(first, to);
+}
+
+int regmap__reserve_take(uint64_t start, uint64_t last, const char *name)
+{
+	int err = regmap__reserve_try(start, last) ? 0 : -EADDRINUSE;
+
 	if (err && !atomic_load(&regmap__reserve_silence))
 		report(start, last, name);
 	return err;

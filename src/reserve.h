@@ -23,6 +23,8 @@ enum { RESERVE_PAGE = 4096 };
  * the program has something there (said on stderr). On failure nothing more is owned than before.
  */
 int regmap__reserve_take(uint64_t start, uint64_t last, const char *name);
+/* The same, with nothing said. False: not owned. */
+bool regmap__reserve_try(uint64_t start, uint64_t last);
 /* Not 0: somebody calls who says it himself. */
 extern atomic_uint regmap__reserve_silence;
 /*
