@@ -470,7 +470,7 @@ static void check_error(const struct regmap_config *c, int expected, int err)
 	fprintf(stderr,
 	        "regmap_map() of 0x%" PRIx64 ", 0x%" PRIx64
 	        " bytes, backing %d, access 0x%x, flags 0x%x, host %p, target 0x%" PRIx64
-	        ", fill 0x%x: %d, not %d\n",
+	        ", fill 0x%" PRIx64 ": %d, not %d\n",
 	        c->guest, c->length, c->backing, c->access, c->flags, c->host, c->target, c->fill,
 	        err, expected);
 	die("another error than promised");
