@@ -23,14 +23,16 @@ enum { MODULO = 64, LOW = 1 << 16 };
 
 enum state { FREE, LIVE, DYING };
 
-/* What only C looks at; under the lock, but for the chains of the index. */
+/*
+ * What only C looks at; under the lock, but for the chains of the index. Links are numbers of views, from 1:
+ * memory begins as zeros, and each chain ends with one.
+ */
 struct record {
-	uint64_t first, last; /* guest addresses */
-	uint64_t target;      /* of the first byte, behind one alias */
-	uint32_t depth;       /* of aliases; with more than one, any change may concern it */
-	uint32_t epoch;       /* in which it lost its limits */
-	_Atomic uint32_t
-		next; /* in the chain of the index, or of free ones; like all links, from 1 */
+	uint64_t first, last;  /* guest addresses */
+	uint64_t target;       /* of the first byte, behind one alias */
+	uint32_t depth;        /* of aliases; with more than one, any change may concern it */
+	uint32_t epoch;        /* in which it lost its limits */
+	_Atomic uint32_t next; /* a link, in the chain of the index or of free ones */
 	uint8_t state;
 };
 

@@ -21,8 +21,8 @@
 
 #include <regmap/regmap.h>
 
-#include "child.h"
 #include "arena.h"
+#include "child.h"
 #include "lay.h"
 
 extern void __tsan_init(void) __attribute__((weak));

@@ -119,6 +119,14 @@ static bool lay(void)
 	return lay_at(s.c.in.rip, true);
 }
 
+static void set_view(uint64_t start, uint64_t limit)
+{
+	view->start = start;
+	for (unsigned r = 0; r < VIEW_RIGHTS; r++)
+		for (unsigned k = 0; k < VIEW_SIZES; k++)
+			view->limit[r][k] = limit;
+}
+
 static void show_everything(bool visible)
 {
 	view->start = T_ARENA;
@@ -757,9 +765,7 @@ static void test_slot_limits(void **unused)
 		given(of[i].code, of[i].length);
 		assert_true(lay());
 		assert_int_not_equal(s.map.access, 0xffff);
-		for (unsigned r = 0; r < VIEW_RIGHTS; r++)
-			for (unsigned j = 0; j < VIEW_SIZES; j++)
-				view->limit[r][j] = 0;
+		set_view(view->start, 0);
 		expect_call();
 		view->start = T_WINDOW;
 		view->limit[rights][k] = T_WINDOW + T_PAGE - size + 1;
@@ -778,14 +784,6 @@ static void test_slot_limits(void **unused)
 		expect_call();
 		show_everything(true);
 	}
-}
-
-static void set_view(uint64_t start, uint64_t limit)
-{
-	view->start = start;
-	for (unsigned r = 0; r < VIEW_RIGHTS; r++)
-		for (unsigned k = 0; k < VIEW_SIZES; k++)
-			view->limit[r][k] = limit;
 }
 
 /* A dead view becomes one of another place after @n steps. False: it was over before. */

@@ -222,14 +222,12 @@ static void use_inner(void)
 /* Both go on from here. */
 static void fork_here(void)
 {
-	int status = 0;
-	pid_t pid = fork();
+	int status;
 
-	if (pid == 0) {
-		alarm(20);
+	if (t_go_on_in_both(&status)) {
 		is_child = true;
 		use_inner();
-	} else if (pid < 0 || waitpid(pid, &status, 0) != pid || status) {
+	} else if (status) {
 		wrong("a child's end", (uint64_t)status, 0);
 	}
 }

@@ -319,20 +319,6 @@ static void let_signals(uint64_t before)
 	sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-static const void *find(const uint8_t *bytes, size_t length)
-{
-	for (uint32_t i = hash(bytes, length), n = 0; n < INDEX; i++, n++) {
-		unsigned found = atomic_load_explicit(&code.index->slot[i % INDEX],
-		                                      memory_order_acquire);
-
-		if (!found)
-			return NULL;
-		if (same(found - 1, bytes, length))
-			return address(found - 1);
-	}
-	return NULL;
-}
-
 /*
  * Fresh memory that no core has fetched from needs no serialising instruction; the ones that did
  * not write it see it through coherent caches. STUBS: there is none left.
@@ -347,7 +333,7 @@ static unsigned add_stub(const uint8_t *bytes, size_t length)
 	return fresh;
 }
 
-static const void *find_or_make(const uint8_t *bytes, size_t length)
+static const void *find(const uint8_t *bytes, size_t length, bool or_make)
 {
 	unsigned fresh = STUBS;
 
@@ -355,7 +341,7 @@ static const void *find_or_make(const uint8_t *bytes, size_t length)
 		atomic_uint *slot = &code.index->slot[i % INDEX];
 		unsigned found = atomic_load_explicit(slot, memory_order_acquire);
 
-		if (!found && fresh == STUBS)
+		if (!found && fresh == STUBS && or_make)
 			fresh = add_stub(bytes, length);
 		if (!found && fresh == STUBS)
 			return NULL;
@@ -374,12 +360,12 @@ const void *regmap__code_stub(const uint8_t *bytes, size_t length)
 
 	if (!code.index)
 		return NULL;
-	stub = find(bytes, length);
+	stub = find(bytes, length, false);
 	if (stub)
 		return stub;
 	mask = hold_signals();
 	if (ready())
-		stub = find_or_make(bytes, length);
+		stub = find(bytes, length, true);
 	let_signals(mask);
 	return stub;
 }
