@@ -102,6 +102,7 @@ static bool lay_slot(const struct insn *insn, const struct manner *manner)
 		.site = (uintptr_t)area + SITE + sizeof(jump) - insn->length,
 		.code = (uintptr_t)slot,
 		.cell = (uintptr_t)cell,
+		.view = (uintptr_t)(cell + 1),
 		.dead = manner->dead,
 		.tls = (int32_t)((uintptr_t)&tls - thread_pointer()),
 		.magic = MAGIC,
@@ -111,8 +112,10 @@ static bool lay_slot(const struct insn *insn, const struct manner *manner)
 
 	memcpy(jump + 1, &distance, sizeof(distance));
 	lay_loop(jump, sizeof(jump));
-	cell->view = &view;
-	return regmap__slot_generate(&request, slot, &map, cell, &why) && map.access != 0xffff;
+	if (!regmap__slot_generate(&request, slot, &map, cell, &why) || map.access == 0xffff)
+		return false;
+	*cell->view = &view;
+	return true;
 }
 
 static bool measure(const struct bench_row *row, struct bench_sample *to)

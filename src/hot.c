@@ -79,8 +79,8 @@ static void note(struct slot_cell *cell, uint64_t address, uint64_t kind)
 
 static bool is_dead(const struct view *v)
 {
-	return !v || (!atomic_load_explicit(&v->limit[VIEW_READ][0], memory_order_relaxed) &&
-	              !atomic_load_explicit(&v->limit[VIEW_WRITE][0], memory_order_relaxed));
+	return !atomic_load_explicit(&v->limit[VIEW_READ][0], memory_order_relaxed) &&
+	       !atomic_load_explicit(&v->limit[VIEW_WRITE][0], memory_order_relaxed);
 }
 
 /* One of the two views of a cell. */
@@ -91,7 +91,7 @@ static const struct view *look_at(const struct view *_Atomic *place)
 
 static bool fits(const struct view *v, const struct plan *p, uint64_t address)
 {
-	return v && regmap__view_fits(v, address, p->size, p->access);
+	return regmap__view_fits(v, address, p->size, p->access);
 }
 
 /*
@@ -100,10 +100,10 @@ static bool fits(const struct view *v, const struct plan *p, uint64_t address)
  */
 static void give_view(struct slot_cell *cell, const struct view *v, struct lane *lane)
 {
-	const struct view *_Atomic *place = lane->miss / SELDOM & 1 ? &cell->view : &cell->other;
+	const struct view *_Atomic *place = lane->miss / SELDOM & 1 ? cell->view : &cell->other;
 
-	if (is_dead(look_at(&cell->view)))
-		place = &cell->view;
+	if (is_dead(look_at(cell->view)))
+		place = cell->view;
 	else if (is_dead(look_at(&cell->other)))
 		place = &cell->other;
 	atomic_store_explicit(place, v, memory_order_release);
@@ -125,7 +125,7 @@ static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
 	    is_noted(cell, address, NOTE_VIEWLESS))
 		return false;
 	lane = regmap__lane_take();
-	if (!lane || fits(look_at(&cell->view), p, address) ||
+	if (!lane || fits(look_at(cell->view), p, address) ||
 	    fits(look_at(&cell->other), p, address))
 		return false;
 	v = regmap__view_for(address, must_be_congruent(p));
@@ -205,7 +205,7 @@ static int quickly(struct slot_frame *f, const struct cpu_regs *regs, bool gener
  */
 static inline bool is_scattered(struct slot_cell *cell, struct lane *lane)
 {
-	return !is_dead(look_at(&cell->view)) && !is_dead(look_at(&cell->other)) &&
+	return !is_dead(look_at(cell->view)) && !is_dead(look_at(&cell->other)) &&
 	       ++lane->miss % SELDOM;
 }
 
@@ -222,7 +222,7 @@ __attribute__((always_inline)) static inline enum quick go_straight(struct slot_
 	struct lane *lane;
 	enum quick result;
 
-	if (!viewless && !look_at(&f->cell->view))
+	if (!viewless && look_at(f->cell->view) == &regmap__slot_no_view)
 		return QUICK_NO;
 	lane = lane_own();
 	if (!lane || lane->failed || (!viewless && !is_scattered(f->cell, lane)))

@@ -116,7 +116,7 @@ void regmap__patch_forget_others(void);
 
 /* Room for a slot of SLOT_CODE_MOST bytes and its cell; false: nowhere within reach. */
 struct patch_room {
-	uint64_t code;
+	uint64_t code, view;
 	struct slot_cell *cell;
 	struct patch_area *area;
 };

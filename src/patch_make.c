@@ -140,6 +140,7 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p)
 		return WHY_ROOM;
 	request.code = room.code;
 	request.cell = (uintptr_t)room.cell;
+	request.view = room.view;
 	regmap__patch_request(&request);
 	memset(&map, 0, sizeof(map));
 	length = regmap__slot_generate(&request, code, &map, room.cell, &why);

@@ -29,7 +29,8 @@ enum {
 	GRAIN = 64, /* slots begin at such multiples */
 	AREA_CODE = 128 << 10,
 	AREA_CELLS = 512,
-	AREA_DATA = AREA_CELLS * sizeof(struct slot_cell),
+	AREA_VIEWS = AREA_CELLS * sizeof(uint64_t),
+	AREA_DATA = AREA_VIEWS + AREA_CELLS * sizeof(struct slot_cell),
 	BUCKETS = 1 << 14,
 	TRIES = 120, /* each way */
 	STEP = 16 << 20,
@@ -43,7 +44,7 @@ enum {
 _Static_assert(AREA_DATA % PAGE == 0, "whole pages");
 _Static_assert(TRIES *(uint64_t)STEP + AREA_CODE + AREA_DATA < REACH, "all tries are in reach");
 
-/* Code, then cells. */
+/* Code, then what it looks at (one pointer for each cell), then cells. */
 struct patch_area {
 	uint64_t code;
 	uint32_t used, cells;
@@ -218,7 +219,9 @@ bool regmap__room_for_slot(uint64_t near, struct patch_room *room)
 		return false;
 	room->area = area;
 	room->code = area->code + area->used;
-	room->cell = (struct slot_cell *)(uintptr_t)(area->code + AREA_CODE) + area->cells;
+	room->view = area->code + AREA_CODE + area->cells * sizeof(uint64_t);
+	room->cell = (struct slot_cell *)(uintptr_t)(area->code + AREA_CODE + AREA_VIEWS) +
+	             area->cells;
 	return true;
 }
 

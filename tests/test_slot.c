@@ -30,6 +30,7 @@ enum {
 	SLOT_AT = 0x1a000000, /* executable */
 	CELL_AT = 0x1a100000,
 	VIEW_AT = 0x1a101000,
+	PLACE_AT = 0x1a100800,                  /* of the pointer to it */
 	STUB_AT = T_CODE_AT + T_CODE_SIZE - 64, /* INT3s: where calls go */
 	AREA = 0x10000,
 	RED_ZONE = 128,
@@ -92,6 +93,7 @@ static bool lay_at(uint64_t site, bool inline_access)
 		.site = site,
 		.code = SLOT_AT,
 		.cell = CELL_AT,
+		.view = PLACE_AT,
 		.dead = s.variant.dead,
 		.tls = tls_offset(),
 		.magic = MAGIC,
@@ -105,9 +107,9 @@ static bool lay_at(uint64_t site, bool inline_access)
 	length = regmap__slot_generate(&request, code, &s.map, cell, &s.why);
 	cell->entry = (void *)(uintptr_t)STUB_AT;
 	cell->plan = &s.plan;
-	cell->view = view;
 	if (!length)
 		return false;
+	*cell->view = view;
 	assert_int_equal(length, s.map.length);
 	memset(writable, 0xcc, SLOT_CODE_MOST);
 	memcpy(writable, code, length);
@@ -780,7 +782,7 @@ static void test_slot_limits(void **unused)
 		s.c.in.gpr[T_RBX] = ~0ull;
 		expect_call();
 		s.c.in.gpr[T_RBX] = T_WINDOW;
-		cell->view = NULL;
+		*cell->view = &regmap__slot_no_view;
 		expect_call();
 		show_everything(true);
 	}

@@ -10,7 +10,10 @@
  * boundary goes into the map, for slot_roll.c.
  *
  * The call part sees all flags as they were, even those that the instruction overwrites: the
- * register page, to which the address may lead, shows them.
+ * register page, to which the address may lead, shows them, and so does a fault.
+ *
+ * What there is of it in a processor's caches counts as much as what it executes: programs have
+ * thousands of sites. So what is seldom is behind all the rest, and encodings are the short ones.
  */
 #include "slot.h"
 
@@ -281,7 +284,7 @@ static void save(struct making *m, unsigned which)
 {
 	if (!(m->saved >> which & 1))
 		return;
-	regmap__emit_store(&m->e, m->reg[which], CPU_RSP, (int32_t)(8 * which));
+	regmap__emit_push(&m->e, m->reg[which]);
 	regmap__emit_state(&m->e, 1u << which, 0);
 }
 
@@ -289,28 +292,43 @@ static void give_back(struct making *m, unsigned which)
 {
 	if (!(m->e.state >> which & 1))
 		return;
-	regmap__emit_load(&m->e, m->reg[which], CPU_RSP, (int32_t)(8 * which));
+	regmap__emit_pop(&m->e, m->reg[which]);
 	regmap__emit_state(&m->e, 0, 1u << which);
 }
 
 static void open_frame(struct making *m)
 {
 	if (m->moves) {
-		regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_FRAME, false);
+		regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
 		regmap__emit_state(&m->e, SLOT_MOVED, 0);
 	}
 	for (unsigned i = 0; i < SLOT_SCRATCHES; i++)
 		save(m, i);
 }
 
+static void give_all_back(struct making *m)
+{
+	for (unsigned i = SLOT_SCRATCHES; i-- > 0;)
+		give_back(m, i);
+}
+
 static void close_frame(struct making *m)
 {
-	for (unsigned i = 0; i < SLOT_SCRATCHES; i++)
-		give_back(m, i);
+	give_all_back(m);
 	if (m->e.state & SLOT_MOVED) {
-		regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_FRAME, false);
+		regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_RED_ZONE, false);
 		regmap__emit_state(&m->e, 0, SLOT_MOVED);
 	}
+}
+
+/* From RSP in an open frame to the program's. */
+static int32_t frame_size(const struct making *m)
+{
+	int32_t size = m->moves ? SLOT_RED_ZONE : 0;
+
+	for (unsigned i = 0; i < SLOT_SCRATCHES; i++)
+		size += m->saved >> i & 1 ? 8 : 0;
+	return size;
 }
 
 static uint64_t constant_address(const struct making *m)
@@ -341,7 +359,7 @@ static void emit_sum(struct making *m)
 	regmap__emit_lea_index(&m->e, to, mem->base, index, mem->shift, (int32_t)mem->disp,
 	                       mem->address32);
 	if (mem->base == CPU_RSP && m->moves)
-		regmap__emit_lea(&m->e, to, to, SLOT_FRAME, mem->address32);
+		regmap__emit_lea(&m->e, to, to, frame_size(m), mem->address32);
 }
 
 static void emit_address(struct making *m)
@@ -358,21 +376,17 @@ static void emit_address(struct making *m)
 		regmap__emit_lea_index(&m->e, to, to, temp, 0, 0, false);
 	}
 	if (m->reg[SLOT_STACK] != EM_NO_REG)
-		regmap__emit_lea(&m->e, m->reg[SLOT_STACK], CPU_RSP, m->moves ? SLOT_FRAME : 0,
-		                 false);
+		regmap__emit_lea(&m->e, m->reg[SLOT_STACK], CPU_RSP, frame_size(m), false);
 }
 
 static void keep_flags(struct making *m)
 {
 	static const uint8_t lahf_seto_al[] = {0x9f, 0x0f, 0x90, 0xc0};
 	static const uint8_t pushfq[] = {0x9c};
-	static const uint8_t popq_frame[] = {0x8f, 0x44, 0x24, SLOT_FLAGS};
 
 	if (m->pushes_flags) {
 		regmap__emit_bytes(&m->e, pushfq, sizeof pushfq);
-		regmap__emit_state(&m->e, SLOT_PUSHED, 0);
-		regmap__emit_bytes(&m->e, popq_frame, sizeof popq_frame);
-		regmap__emit_state(&m->e, SLOT_IN_FRAME, SLOT_PUSHED);
+		regmap__emit_state(&m->e, SLOT_PUSHED | SLOT_ON_STACK, 0);
 	} else {
 		regmap__emit_bytes(&m->e, lahf_seto_al, sizeof lahf_seto_al);
 		regmap__emit_state(&m->e, SLOT_IN_AX, 0);
@@ -383,13 +397,10 @@ static void give_flags_back(struct making *m)
 {
 	static const uint8_t add_7f_al[] = {0x04, 0x7f}; /* overflows if AL is 1 */
 	static const uint8_t sahf[] = {0x9e}, popfq[] = {0x9d};
-	static const uint8_t pushq_frame[] = {0xff, 0x74, 0x24, SLOT_FLAGS};
 
 	if (m->pushes_flags) {
-		regmap__emit_bytes(&m->e, pushq_frame, sizeof pushq_frame);
-		regmap__emit_state(&m->e, SLOT_PUSHED, 0);
 		regmap__emit_bytes(&m->e, popfq, sizeof popfq);
-		regmap__emit_state(&m->e, 0, SLOT_PUSHED | SLOT_IN_FRAME);
+		regmap__emit_state(&m->e, 0, SLOT_PUSHED | SLOT_ON_STACK);
 	} else {
 		regmap__emit_bytes(&m->e, add_7f_al, sizeof add_7f_al);
 		regmap__emit_state(&m->e, SLOT_IN_AH, SLOT_IN_AX);
@@ -402,24 +413,27 @@ static void give_flags_back(struct making *m)
 /* The instruction is going to overwrite them, and whoever comes next. */
 static void forget_flags(struct making *m)
 {
-	if (m->e.state & 1u << SLOT_AX) {
-		regmap__emit_load(&m->e, CPU_RAX, CPU_RSP, 8 * SLOT_AX);
-		regmap__emit_state(&m->e, 0, 1u << SLOT_AX | SLOT_IN_AX);
+	if (m->e.state & SLOT_ON_STACK) {
+		regmap__emit_pop(&m->e, m->reg[SLOT_TEMP]);
+		regmap__emit_state(&m->e, 0, SLOT_PUSHED | SLOT_ON_STACK);
 	}
+	give_back(m, SLOT_AX);
+	regmap__emit_state(&m->e, 0, SLOT_IN_AX);
 }
 
-/* fnstcw; movzwl; not; test $0x3f: all exceptions masked? */
+/* push, to have room; fnstcw; pop; not; test $0x3f: all exceptions masked? */
 static void check_x87(struct making *m, struct slot_jump *miss)
 {
-	static const uint8_t fnstcw[] = {0xd9, 0x7c, 0x24, SLOT_WORK};
+	static const uint8_t fnstcw[] = {0xd9, 0x3c, 0x24};
 	uint8_t reg = m->reg[SLOT_TEMP] & 7, high = m->reg[SLOT_TEMP] >> 3;
-	const uint8_t load[] = {(uint8_t)(0x40 | high << 2), 0x0f, 0xb7,
-	                        (uint8_t)(0x44 | reg << 3),  0x24, SLOT_WORK};
 	const uint8_t invert[] = {(uint8_t)(0x40 | high), 0xf7, (uint8_t)(0xd0 | reg)};
 	const uint8_t test[] = {(uint8_t)(0x40 | high), 0xf6, (uint8_t)(0xc0 | reg), X87_MASKS};
 
+	regmap__emit_push(&m->e, m->reg[SLOT_TEMP]);
+	regmap__emit_state(&m->e, SLOT_WORKED, 0);
 	regmap__emit_bytes(&m->e, fnstcw, sizeof fnstcw);
-	regmap__emit_bytes(&m->e, load, sizeof load);
+	regmap__emit_pop(&m->e, m->reg[SLOT_TEMP]);
+	regmap__emit_state(&m->e, 0, SLOT_WORKED);
 	regmap__emit_bytes(&m->e, invert, sizeof invert);
 	regmap__emit_bytes(&m->e, test, sizeof test);
 	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, miss);
@@ -494,15 +508,12 @@ static void check_congruence(struct making *m, struct slot_jump *miss)
 }
 
 /* Is the address in this view? The limit comes first: see struct view. */
-static void try_view(struct making *m, size_t member, struct slot_jump *none,
-                     struct slot_jump *outside)
+static void try_view(struct making *m, uint64_t place, struct slot_jump *outside)
 {
 	enum { CMP = 0x3b };
 	unsigned view = m->reg[SLOT_TEMP], base = m->reg[SLOT_BASE];
 
-	regmap__emit_rip(&m->e, true, 0x8b, view, m->request->cell + member);
-	regmap__emit_test(&m->e, view);
-	regmap__emit_jump_if(&m->e, SLOT_IF_EQUAL, none);
+	regmap__emit_rip(&m->e, true, 0x8b, view, place);
 	regmap__emit_arithmetic(&m->e, CMP, base, view, limit_at(m->plan));
 	regmap__emit_jump_if(&m->e, SLOT_IF_ABOVE_OR_EQUAL, outside);
 	regmap__emit_arithmetic(&m->e, CMP, base, view, offsetof(struct view, start));
@@ -516,7 +527,7 @@ static void translate(struct making *m, struct slot_jump *miss, struct slot_jump
 	enum { ADD = 0x03 };
 	unsigned view = m->reg[SLOT_TEMP], base = m->reg[SLOT_BASE];
 
-	try_view(m, offsetof(struct slot_cell, view), miss, outside);
+	try_view(m, m->request->view, outside);
 	*found = m->e.at;
 	if (needs_congruence(m))
 		check_congruence(m, miss);
@@ -528,7 +539,7 @@ static void try_other(struct making *m, struct slot_jump *miss, const struct slo
                       unsigned found)
 {
 	regmap__emit_land(&m->e, outside);
-	try_view(m, offsetof(struct slot_cell, other), miss, miss);
+	try_view(m, m->request->cell + offsetof(struct slot_cell, other), miss);
 	regmap__emit_jump_back(&m->e, found);
 }
 
@@ -539,8 +550,8 @@ static void jump_to_next(struct making *m)
 }
 
 /*
- * Nothing has happened: with the registers as they were, on to the call part. @busy: from where the
- * lane may be busy; @idle: where it isn't yet.
+ * Nothing has happened: with the registers as they were, but for RSP, which the call part moves as an open
+ * frame does. @busy: from where the lane may be busy; @idle: where it isn't yet.
  */
 static void emit_misses(struct making *m, const struct slot_jump *busy,
                         const struct slot_jump *idle)
@@ -549,7 +560,7 @@ static void emit_misses(struct making *m, const struct slot_jump *busy,
 	leave_lane(m, false);
 	regmap__emit_land(&m->e, idle);
 	give_flags_back(m);
-	close_frame(m);
+	give_all_back(m);
 }
 
 /* PUSH of where the program goes on. */
@@ -575,7 +586,7 @@ static void leave_indirectly(struct making *m)
 
 static void leave_behind(struct making *m)
 {
-	regmap__emit_state(&m->e, SLOT_DONE, SLOT_IN_AX | SLOT_IN_FRAME);
+	regmap__emit_state(&m->e, SLOT_DONE, 0);
 	leave_lane(m, m->request->count);
 	close_frame(m);
 	jump_to_next(m);
@@ -710,15 +721,15 @@ bool regmap__slot_can_pass(struct plan *plan, const uint8_t *code, size_t length
 static void emit_call(struct making *m)
 {
 	m->map->call = (uint16_t)m->e.at;
-	regmap__emit_state(&m->e, 0, ~0u);
-	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
-	regmap__emit_state(&m->e, SLOT_CALLING, 0);
+	if (!(m->e.state & SLOT_MOVED))
+		regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
+	regmap__emit_state(&m->e, SLOT_MOVED, 0);
 	regmap__emit_rip(&m->e, false, 0xff, 2,
 	                 m->request->cell + offsetof(struct slot_cell, entry));
 	m->map->returned = (uint16_t)m->e.at;
 	regmap__emit_state(&m->e, SLOT_DONE, 0);
 	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_RED_ZONE, false);
-	regmap__emit_state(&m->e, 0, SLOT_CALLING);
+	regmap__emit_state(&m->e, 0, SLOT_MOVED);
 	jump_to_next(m);
 }
 
@@ -821,8 +832,13 @@ static bool emit_branch(struct making *m)
 	return true;
 }
 
+const struct view regmap__slot_no_view;
+
 static void fill_cell(const struct making *m, struct slot_cell *cell)
 {
+	cell->view = (const struct view *_Atomic *)(uintptr_t)m->request->view;
+	atomic_store_explicit(cell->view, &regmap__slot_no_view, memory_order_relaxed);
+	atomic_store_explicit(&cell->other, &regmap__slot_no_view, memory_order_relaxed);
 	cell->start = m->request->code;
 	cell->original = m->request->code + m->map->original;
 	cell->site = m->request->site;
@@ -830,49 +846,53 @@ static void fill_cell(const struct making *m, struct slot_cell *cell)
 }
 
 static void begin(struct making *m, const struct slot_request *request, uint8_t *to,
-                  struct slot_map *map)
+                  struct slot_map *map, bool far)
 {
 	m->request = request;
 	m->plan = request->plan;
 	m->map = map;
 	m->saved = 0;
 	m->why = NULL;
-	m->e = (struct slot_emit){.to = to, .map = map, .code = request->code};
+	m->e = (struct slot_emit){.to = to, .map = map, .code = request->code, .far = far};
 	memset(map, 0, sizeof *map);
 	map->access = map->original = NO_OFFSET;
 	map->tls = request->tls;
 	regmap__emit_state(&m->e, 0, 0);
 }
 
+/* @far: jumps within the slot are long ones. */
+static bool generate(struct making *m, const struct slot_request *request, uint8_t *to,
+                     struct slot_map *map, bool far)
+{
+	begin(m, request, to, map, far);
+	if (regmap__em_decode(&m->d, request->plan->bytes, request->plan->length))
+		return no(m, "not an instruction");
+	if (!request->passes && prepare(m)) {
+		memcpy(map->scratch, m->reg, sizeof map->scratch);
+		map->scratches = SLOT_SCRATCHES;
+		emit_inline(m);
+	}
+	if (!request->passes)
+		emit_call(m);
+	/* one whose push is the access goes on faulting: moved, its fault looks like one behind it */
+	return is_simple_jump(&m->d) && request->plan->kind != EM_CALL ? emit_branch(m) :
+	                                                                 emit_original(m);
+}
+
 size_t regmap__slot_generate(const struct slot_request *request, uint8_t to[SLOT_CODE_MOST],
                              struct slot_map *map, struct slot_cell *cell, const char **why)
 {
 	struct making m;
+	bool made = generate(&m, request, to, map, false);
 
-	begin(&m, request, to, map);
-	if (regmap__em_decode(&m.d, request->plan->bytes, request->plan->length)) {
-		*why = "not an instruction";
-		return 0;
-	}
-	if (!request->passes && prepare(&m)) {
-		memcpy(map->scratch, m.reg, sizeof map->scratch);
-		map->scratches = SLOT_SCRATCHES;
-		emit_inline(&m);
-	}
-	if (!request->passes)
-		emit_call(&m);
-	/* one whose push is the access goes on faulting: moved, its fault looks like one behind it */
-	if (!(is_simple_jump(&m.d) && request->plan->kind != EM_CALL ? emit_branch(&m) :
-	                                                               emit_original(&m))) {
-		*why = m.why;
-		return 0;
-	}
-	if (m.e.full) {
+	if (made && m.e.full)
+		made = generate(&m, request, to, map, true);
+	*why = m.why; /* why there is no inline part, where there is a slot */
+	if (made && m.e.full)
 		*why = "too long, or too far away";
+	if (!made || m.e.full)
 		return 0;
-	}
 	map->length = (uint16_t)m.e.at;
 	fill_cell(&m, cell);
-	*why = m.why; /* why there is no inline part, if so */
 	return m.e.at;
 }

@@ -59,15 +59,21 @@ struct lane_tls {
 	uint64_t target; /* of a CALL or JMP through memory, on the way out of a slot */
 };
 
-/* The data of one slot: private writable memory within 2 GB of its code. */
+/* Where there is no view: every access is outside. */
+extern const struct view regmap__slot_no_view;
+
+/*
+ * The data of one slot: private writable memory within 2 GB of its code. What each execution looks at
+ * lies elsewhere, beside that of other slots: a processor's cache has room for eight where it had for one.
+ */
 struct slot_cell {
 	_Alignas(16) const
 		void *entry; /* regmap__slot_call(); finds the cell by the CALL's own operand */
-	const struct view *_Atomic view; /* NULL: none yet */
-	uint64_t site, next;             /* guest addresses: of the instruction and behind it */
-	uint64_t start;                  /* of the slot's code */
-	uint64_t original;               /* of that part; 0: there is none */
-	const struct plan *plan;         /* of the instruction, with its bytes */
+	const struct view *_Atomic *view; /* at request->view */
+	uint64_t site, next;              /* guest addresses: of the instruction and behind it */
+	uint64_t start;                   /* of the slot's code */
+	uint64_t original;                /* of that part; 0: there is none */
+	const struct plan *plan;          /* of the instruction, with its bytes */
 	uint64_t spare;
 	const struct view *_Atomic other; /* looked at where the first one doesn't do */
 };
@@ -92,7 +98,8 @@ struct slot_dead {
 struct slot_request {
 	const struct plan *plan;
 	uint64_t site;
-	uint64_t code, cell; /* where the slot's code will run, where its cell is: within 2 GB */
+	/* where the slot's code will run, where its cell and the pointer to its view are: within 2 GB */
+	uint64_t code, cell, view;
 	struct slot_dead dead;
 	int32_t tls;        /* FS-relative offset of this process's struct lane_tls */
 	uint32_t magic;     /* its value */
@@ -102,7 +109,7 @@ struct slot_request {
 	bool pushed_flags;  /* keep flags as processors without LAHF must: for tests */
 };
 
-enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 32, SLOT_NO_ACCESS = 0xffff };
+enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 40, SLOT_NO_ACCESS = 0xffff };
 
 /* What is what in a slot's code, for regmap__slot_roll(). Written by regmap__slot_generate(). */
 struct slot_map {
@@ -124,7 +131,8 @@ struct slot_map {
 
 /*
  * Make a slot's code into @to. Returns its length, or 0: this instruction can't have a slot, and *why
- * (a static string) says why. Fills in cell->start, ->original, ->site and ->next. AS-Safe.
+ * (a static string) says why. Fills in cell->start, ->original, ->site and ->next, and makes both views
+ * none. AS-Safe.
  */
 size_t regmap__slot_generate(const struct slot_request *request, uint8_t to[SLOT_CODE_MOST],
                              struct slot_map *map, struct slot_cell *cell, const char **why);

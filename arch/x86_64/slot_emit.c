@@ -86,6 +86,18 @@ static void memory(struct slot_emit *e, uint8_t opcode, unsigned reg, unsigned b
 	operand(e, reg, base, disp);
 }
 
+void regmap__emit_push(struct slot_emit *e, unsigned reg)
+{
+	rex(e, false, 0, NONE, reg);
+	byte(e, 0x50 | (reg & 7));
+}
+
+void regmap__emit_pop(struct slot_emit *e, unsigned reg)
+{
+	rex(e, false, 0, NONE, reg);
+	byte(e, 0x58 | (reg & 7));
+}
+
 void regmap__emit_load(struct slot_emit *e, unsigned reg, unsigned base, int32_t disp)
 {
 	memory(e, 0x8b, reg, base, disp);
@@ -96,10 +108,12 @@ void regmap__emit_store(struct slot_emit *e, unsigned reg, unsigned base, int32_
 	memory(e, 0x89, reg, base, disp);
 }
 
-void regmap__emit_store_imm(struct slot_emit *e, unsigned base, int32_t disp, uint32_t value)
+void regmap__emit_store_imm(struct slot_emit *e, unsigned base, int32_t disp, uint8_t value)
 {
-	memory(e, 0xc7, 0, base, disp);
-	word(e, value);
+	rex(e, false, 0, NONE, base);
+	byte(e, 0xc6);
+	operand(e, 0, base, disp);
+	byte(e, value);
 }
 
 void regmap__emit_arithmetic(struct slot_emit *e, uint8_t opcode, unsigned reg, unsigned base,
@@ -205,18 +219,18 @@ void regmap__emit_segment_base(struct slot_emit *e, unsigned reg, bool gs)
 	byte(e, 0xc0 | (gs ? 1u : 0) << 3 | (reg & 7));
 }
 
-void regmap__emit_test(struct slot_emit *e, unsigned reg)
-{
-	rex(e, true, reg, NONE, reg);
-	byte(e, 0x85);
-	byte(e, 0xc0 | (reg & 7) << 3 | (reg & 7));
-}
+enum { FAR_CONDITION = 0x10 }; /* from the opcode with 8 bits to the one with 32, behind 0f */
 
 void regmap__emit_jump_if(struct slot_emit *e, uint8_t condition, struct slot_jump *jump)
 {
-	byte(e, 0x0f);
-	byte(e, condition);
-	word(e, 0);
+	if (e->far) {
+		byte(e, 0x0f);
+		byte(e, condition + FAR_CONDITION);
+		word(e, 0);
+	} else {
+		byte(e, condition);
+		byte(e, 0);
+	}
 	jump->at[jump->count++] = e->at;
 }
 
@@ -224,15 +238,25 @@ void regmap__emit_land(struct slot_emit *e, const struct slot_jump *jump)
 {
 	for (unsigned i = 0; i < jump->count && !e->full; i++) {
 		uint32_t distance = e->at - jump->at[i];
+		unsigned size = e->far ? sizeof distance : 1;
 
-		memcpy(e->to + jump->at[i] - sizeof distance, &distance, sizeof distance);
+		if (!e->far && distance > INT8_MAX)
+			e->full = true;
+		memcpy(e->to + jump->at[i] - size, &distance, size);
 	}
 }
 
 void regmap__emit_jump_back(struct slot_emit *e, unsigned to)
 {
-	byte(e, 0xe9);
-	word(e, to - (e->at + 4));
+	int32_t distance = (int32_t)to - (int32_t)(e->at + 2);
+
+	if (distance == (int8_t)distance) {
+		byte(e, 0xeb);
+		byte(e, (uint8_t)distance);
+	} else {
+		byte(e, 0xe9);
+		word(e, to - (e->at + 4));
+	}
 }
 
 void regmap__emit_jump(struct slot_emit *e, uint64_t target, uint64_t pointer)

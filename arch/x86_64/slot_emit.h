@@ -10,31 +10,25 @@
 
 /* The status of a slot at one of its instructions' boundaries: see regmap__slot_roll(). */
 enum {
-	SLOT_SAVED = 0xf,       /* bit per scratch register: its value is in the frame */
-	SLOT_MOVED = 1 << 4,    /* RSP is SLOT_FRAME lower */
-	SLOT_PUSHED = 1 << 5,   /* and 8 more, where the flags are */
+	SLOT_SAVED = 0xf,       /* bit per scratch register: it has been pushed, in this order */
+	SLOT_MOVED = 1 << 4,    /* RSP is SLOT_RED_ZONE lower, before any of them */
+	SLOT_PUSHED = 1 << 5,   /* and 8 more, behind them */
 	SLOT_IN_AX = 1 << 6,    /* flags: AH as LAHF has it, AL the overflow flag */
 	SLOT_IN_AH = 1 << 7,    /* flags: AH as LAHF has it, the overflow flag where it belongs */
-	SLOT_IN_FRAME = 1 << 8, /* flags: at SLOT_FLAGS */
+	SLOT_ON_STACK = 1 << 8, /* flags: they are what has been pushed last */
 	SLOT_BUSY = 1 << 9,     /* the lane may say so */
 	SLOT_DONE = 1 << 10,    /* the instruction's effect has happened */
-	SLOT_CALLING = 1 << 11, /* RSP is SLOT_RED_ZONE lower */
+	SLOT_WORKED = 1 << 11,  /* 8 more have been pushed, last of all, that mean nothing */
 };
 
-/* What lies at RSP while it is moved: below the program's red zone. */
-enum {
-	SLOT_RED_ZONE = 128,
-	SLOT_FLAGS = 32, /* after four scratch registers */
-	SLOT_WORK = 40,
-	SLOT_FRAME = SLOT_RED_ZONE + 48,
-};
+enum { SLOT_RED_ZONE = 128 };
 
-/* Which scratch register is for what: its number in slot_map.scratch and its place in the frame. */
+/* Which scratch register is for what: its number in slot_map.scratch. */
 enum slot_scratch {
 	SLOT_BASE,  /* holds the address */
 	SLOT_TEMP,  /* view, lane */
-	SLOT_AX,    /* RAX, where flags are kept in it */
 	SLOT_STACK, /* stands in for RSP */
+	SLOT_AX,    /* RAX, where flags are kept in it: the first to be given back */
 	SLOT_SCRATCHES,
 };
 
@@ -44,6 +38,7 @@ struct slot_emit {
 	uint64_t code; /* where it will run */
 	unsigned at;
 	unsigned state;
+	bool far;  /* jumps within the slot may be longer than 127 bytes */
 	bool full; /* something didn't fit: no code */
 };
 
@@ -57,9 +52,12 @@ void regmap__emit_bytes(struct slot_emit *e, const void *bytes, unsigned count);
 /* The state changes: from here on it has these bits, and lacks those. */
 void regmap__emit_state(struct slot_emit *e, unsigned set, unsigned clear);
 
+void regmap__emit_push(struct slot_emit *e, unsigned reg);
+void regmap__emit_pop(struct slot_emit *e, unsigned reg);
 void regmap__emit_load(struct slot_emit *e, unsigned reg, unsigned base, int32_t disp);
 void regmap__emit_store(struct slot_emit *e, unsigned reg, unsigned base, int32_t disp);
-void regmap__emit_store_imm(struct slot_emit *e, unsigned base, int32_t disp, uint32_t value);
+/* One byte. */
+void regmap__emit_store_imm(struct slot_emit *e, unsigned base, int32_t disp, uint8_t value);
 /* lea disp(base), reg; 32-bit: the upper half becomes zero, and the address is cut off. */
 void regmap__emit_lea(struct slot_emit *e, unsigned reg, unsigned base, int32_t disp, bool narrow);
 /* Either register may be 0xff: none. */
@@ -78,10 +76,9 @@ void regmap__emit_segment_base(struct slot_emit *e, unsigned reg, bool gs);
 void regmap__emit_arithmetic(struct slot_emit *e, uint8_t opcode, unsigned reg, unsigned base,
                              int32_t disp);
 void regmap__emit_tls_compare(struct slot_emit *e, int32_t offset, uint32_t value);
-void regmap__emit_test(struct slot_emit *e, unsigned reg);
 
 enum {
-	SLOT_IF_BELOW = 0x82,
+	SLOT_IF_BELOW = 0x72,
 	SLOT_IF_ABOVE_OR_EQUAL,
 	SLOT_IF_EQUAL,
 	SLOT_IF_NOT_EQUAL,

@@ -29,12 +29,18 @@ static void set_flags(const struct cpu_regs *regs, uint64_t which, uint64_t valu
 }
 
 /* The program's RSP may be anything, and a sanitizer knows nothing of what lies below it. */
-static uint64_t word(uint64_t rsp, unsigned at)
+static uint64_t word(uint64_t rsp)
 {
 	uint64_t value;
 
-	__asm__ volatile("mov (%1), %0" : "=r"(value) : "r"(rsp + at) : "memory");
+	__asm__ volatile("mov (%1), %0" : "=r"(value) : "r"(rsp) : "memory");
 	return value;
+}
+
+static uint64_t pop(uint64_t *rsp)
+{
+	*rsp += 8;
+	return word(*rsp - 8);
 }
 
 /* Before RAX is given back: it may hold them. */
@@ -42,8 +48,8 @@ static void roll_flags(unsigned state, const struct cpu_regs *regs, uint64_t rsp
 {
 	uint64_t ax = *reg(regs, CPU_RAX);
 
-	if (state & SLOT_IN_FRAME)
-		set_flags(regs, CPU_STATUS, word(rsp, SLOT_FLAGS));
+	if (state & SLOT_ON_STACK)
+		set_flags(regs, CPU_STATUS, word(rsp));
 	if (state & (SLOT_IN_AX | SLOT_IN_AH))
 		set_flags(regs, AH_FLAGS, ax >> 8);
 	if (state & SLOT_IN_AX)
@@ -69,15 +75,15 @@ void regmap__slot_roll(const struct slot_map *map, const struct slot_cell *cell,
 	unsigned state = state_at(map, offset);
 	uint64_t *rsp = reg(regs, CPU_RSP);
 
-	if (state & SLOT_PUSHED)
+	if (state & SLOT_WORKED)
 		*rsp += 8;
 	roll_flags(state, regs, *rsp);
-	for (unsigned i = 0; i < map->scratches; i++)
+	if (state & SLOT_PUSHED)
+		*rsp += 8;
+	for (unsigned i = map->scratches; i-- > 0;)
 		if (state >> i & 1)
-			*reg(regs, map->scratch[i]) = word(*rsp, 8 * i);
+			*reg(regs, map->scratch[i]) = pop(rsp);
 	if (state & SLOT_MOVED)
-		*rsp += SLOT_FRAME;
-	if (state & SLOT_CALLING)
 		*rsp += SLOT_RED_ZONE;
 	if (state & SLOT_BUSY)
 		leave_lane(map);
