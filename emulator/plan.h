@@ -136,8 +136,8 @@ struct plan {
 /* Kinds whose only access is that of their explicit operand, at one address that registers give. */
 static inline bool em_has_one_operand(const struct plan *p)
 {
-	return p->kind == EM_COMPILED || p->kind == EM_NATIVE || p->kind == EM_CALL ||
-	       p->kind == EM_JUMP;
+	return p->kind == EM_COMPILED || p->kind == EM_NATIVE || p->kind == EM_MASKED ||
+	       p->kind == EM_CALL || p->kind == EM_JUMP;
 }
 
 #endif

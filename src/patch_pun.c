@@ -225,8 +225,7 @@ static struct patch *patch_next(const struct patch_text *text, uint64_t at)
 	passes = make_plan(&plan, code, length) != EM_OK || is_of_stack(&plan);
 	if (passes && !regmap__slot_can_pass(&plan, code, length))
 		return NULL;
-	if (!passes && plan.kind != EM_COMPILED && plan.kind != EM_NATIVE && plan.kind != EM_CALL &&
-	    plan.kind != EM_JUMP)
+	if (!passes && !em_has_one_operand(&plan))
 		return NULL;
 	site = regmap__patch_look(text, at, &plan) == WHY_NONE ? regmap__site_at(at, true) : NULL;
 	if (!site || regmap__patch_version(text, site, &plan, passes, false, &p) != WHY_NONE)
