@@ -309,7 +309,7 @@ static bool note(struct code_page *page, uint64_t at, unsigned size, uint32_t ow
 /* What isn't a hop traps: a stray may lie anywhere. */
 static bool map_hops(const struct patch_text *text, uint64_t at)
 {
-	uint8_t trap[PAGE / 16];
+	uint8_t trap[PAGE / 4];
 
 	if (mapped == MOST_PAGES || !keeps_clear(at, PAGE) ||
 	    !map_at(at, PAGE, PROT_READ | PROT_EXEC))
@@ -340,11 +340,13 @@ static struct code_page *page_for_hops(const struct patch_text *text, uint64_t n
 	return page;
 }
 
-static bool stray_fits(uint64_t at)
+/* Where one of the same owner's is already, there is no need for another. */
+static bool stray_fits(uint64_t at, uint32_t owner)
 {
 	struct code_page *page = find_page(at / PAGE);
+	const struct hop *hop = page && !page->area ? in_the_way(page, at, 1) : NULL;
 
-	return !page || (!page->area && !in_the_way(page, at, 1));
+	return !page || (!page->area && (!hop || (hop->at == at && hop->owner == owner)));
 }
 
 static bool note_stray(uint64_t at, uint32_t owner)
@@ -356,10 +358,10 @@ static bool note_stray(uint64_t at, uint32_t owner)
 	return page && note(page, at, 1, owner);
 }
 
-static bool strays_fit(uint64_t at, const struct hop_strays *strays)
+static bool strays_fit(uint64_t at, const struct hop_strays *strays, uint32_t owner)
 {
 	for (unsigned i = 0; i < strays->count; i++)
-		if (!stray_fits(at + strays->away[i]))
+		if (!stray_fits(at + strays->away[i], owner))
 			return false;
 	return true;
 }
@@ -370,7 +372,8 @@ bool regmap__room_note_strays(uint64_t at, const struct hop_strays *strays, uint
 
 	for (unsigned i = 0; i < strays->count; i++)
 		if (regmap__room_owner(at + strays->away[i], &nowhere) != owner &&
-		    !(stray_fits(at + strays->away[i]) && note_stray(at + strays->away[i], owner)))
+		    !(stray_fits(at + strays->away[i], owner) &&
+		      note_stray(at + strays->away[i], owner)))
 			return false;
 	return true;
 }
@@ -394,7 +397,7 @@ static uint64_t hop_in_page(struct code_page *page, const struct hop_wish *wish,
 	if (on)
 		at = start + page->used;
 	while ((at = free_place(page, at, wish->last, wish->size, wish->stride)) &&
-	       !strays_fit(at, &wish->strays))
+	       !strays_fit(at, &wish->strays, owner))
 		at += wish->stride;
 	if (on)
 		page->used = at ? (uint16_t)(at + wish->size - start) : PAGE;
