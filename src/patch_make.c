@@ -42,6 +42,18 @@ static enum patch_why look_at_mapping(uint64_t site, unsigned length)
 	return site + footprint(length) <= m.end ? WHY_NONE : WHY_EDGE;
 }
 
+/* In a jump's displacement, any byte may be one that elsewhere is a breakpoint. */
+static bool is_ours(const struct patch_text *text, uint64_t at)
+{
+	for (unsigned back = 1; back < EM_MAX_LENGTH; back++) {
+		const struct patch *p = regmap__patch_standing(text, at - back);
+
+		if (p)
+			return back < patch_span(p);
+	}
+	return false;
+}
+
 static enum patch_why look_at_bytes(const struct patch_text *text, uint64_t site,
                                     const struct plan *plan)
 {
@@ -52,7 +64,10 @@ static enum patch_why look_at_bytes(const struct patch_text *text, uint64_t site
 		return WHY_EDGE;
 	if (memcmp(is, plan->bytes, length))
 		return is[0] == PATCH_INT3 ? WHY_BREAKPOINT : WHY_CHANGED;
-	return memchr(is + length, PATCH_INT3, all - length) ? WHY_BREAKPOINT : WHY_NONE;
+	for (unsigned i = length; i < all; i++)
+		if (is[i] == PATCH_INT3 && !is_ours(text, site + i))
+			return WHY_BREAKPOINT;
+	return WHY_NONE;
 }
 
 static bool overlaps_another(const struct patch_text *text, uint64_t site, unsigned length)

@@ -297,6 +297,66 @@ static void test_rules_breakpoint_in_its_bytes(void **state)
 }
 
 /* A breakpoint on a patched site, while all are taken back: it is, too, once it is lifted. */
+static void occupy(uint64_t from, uint64_t to)
+{
+	uint64_t start = from & -(uint64_t)PAGE, length = to - start;
+
+	assert_ptr_not_equal(mmap((void *)(uintptr_t)start, length, PROT_NONE,
+	                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+	                     MAP_FAILED);
+}
+
+/*
+ * Nowhere to go with what follows, nor with what follows that; and where the third would go first, the end
+ * of a page is in the way. Each further try has some of its strays where the ones before had them.
+ */
+static void test_rules_tries_that_share_strays(void **state)
+{
+	/* mov (%rdi), %rax; xor %edi, %edi; mov $-1, %ecx; ret */
+	static const uint8_t code[] = {0x48, 0x8b, 0x07, 0x31, 0xff, 0xb9,
+	                               0xff, 0xff, 0xff, 0xff, 0xc3};
+	enum { AT = 0xfbf, SECOND = AT + 3 };
+	uint8_t *page;
+
+	(void)state;
+	page = mmap((void *)0x7a0000000, PAGE, PROT_READ | PROT_WRITE,
+	            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (page == MAP_FAILED)
+		skip();
+	memcpy(page + AT, code, sizeof(code));
+	assert_int_equal(mprotect(page, PAGE, PROT_READ | PROT_EXEC), 0);
+	occupy((uintptr_t)page + AT + 5 - 0xcf0000, (uintptr_t)page + AT + 5 - 0xce0000);
+	occupy((uintptr_t)page + SECOND + 5 - 0x4700, (uintptr_t)page + SECOND + 5 - 0x4600);
+	assert_int_equal(regmap_patch(1), 0);
+	read_often(page + AT, 3);
+	assert_int_equal(regmap_patch_site(page + AT), 1);
+}
+
+/* A byte of a jump's displacement may look like a breakpoint: slots lie at all distances modulo 64. */
+static void test_rules_no_breakpoint_in_its_neighbour(void **state)
+{
+	enum { SHORT = 0x2c, LONG = SHORT + 3 };
+	uint8_t code[EACH], *page;
+	unsigned seen = 0;
+
+	(void)state;
+	memset(code, 0x90, sizeof(code));
+	memcpy(code + SHORT, "\x48\x8b\x07", 3);            /* mov (%rdi), %rax */
+	memcpy(code + LONG, "\x48\x8b\x87\0\0\0\0\xc3", 8); /* mov 0(%rdi), %rax; ret */
+	page = new_sites(code, sizeof(code));
+	assert_int_equal(regmap_patch(1), 0);
+	for (unsigned i = 0; i < SITES; i++) {
+		uint8_t *at = page + i * EACH;
+
+		read_often(at + LONG, 3);
+		assert_int_equal(regmap_patch_site(at + LONG), 1);
+		seen += at[LONG + 1] == 0xcc;
+		read_often(at + SHORT, 3);
+		assert_int_equal(regmap_patch_site(at + SHORT), 1);
+	}
+	assert_true(seen > 0);
+}
+
 static void test_rules_breakpoint_on_a_patch(void **state)
 {
 	uint8_t *page = new_sites(load_code, sizeof(load_code));
@@ -652,6 +712,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_rules_thresholds, switch_off),
 		cmocka_unit_test_teardown(test_rules_breakpoint_in_its_bytes, switch_off),
+		cmocka_unit_test_teardown(test_rules_tries_that_share_strays, switch_off),
+		cmocka_unit_test_teardown(test_rules_no_breakpoint_in_its_neighbour, switch_off),
 		cmocka_unit_test_teardown(test_rules_breakpoint_on_a_patch, switch_off),
 		cmocka_unit_test_teardown(test_rules_off_while_threads_are_in_slots, switch_off),
 		cmocka_unit_test_teardown(test_rules_in_a_callback, switch_off),
