@@ -428,18 +428,21 @@ static void forget_flags(struct making *m)
 	regmap__emit_state(&m->e, 0, SLOT_IN_AX);
 }
 
-/* push, to have room; fnstcw; pop; not; test $0x3f: all exceptions masked? */
+/* push, to have room; fnstcw; movzwl; lea; not; test $0x3f: all exceptions masked? */
 static void check_x87(struct making *m, struct slot_jump *miss)
 {
 	static const uint8_t fnstcw[] = {0xd9, 0x3c, 0x24};
 	uint8_t reg = m->reg[SLOT_TEMP] & 7, high = m->reg[SLOT_TEMP] >> 3;
+	const uint8_t load[] = {(uint8_t)(0x40 | high << 2), 0x0f, 0xb7, (uint8_t)(0x04 | reg << 3),
+	                        0x24};
 	const uint8_t invert[] = {(uint8_t)(0x40 | high), 0xf7, (uint8_t)(0xd0 | reg)};
 	const uint8_t test[] = {(uint8_t)(0x40 | high), 0xf6, (uint8_t)(0xc0 | reg), X87_MASKS};
 
 	regmap__emit_push(&m->e, m->reg[SLOT_TEMP]);
 	regmap__emit_state(&m->e, SLOT_WORKED, 0);
 	regmap__emit_bytes(&m->e, fnstcw, sizeof fnstcw);
-	regmap__emit_pop(&m->e, m->reg[SLOT_TEMP]);
+	regmap__emit_bytes(&m->e, load, sizeof load);
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, 8, false);
 	regmap__emit_state(&m->e, 0, SLOT_WORKED);
 	regmap__emit_bytes(&m->e, invert, sizeof invert);
 	regmap__emit_bytes(&m->e, test, sizeof test);
