@@ -132,7 +132,7 @@ static const char *set_up(void)
 }
 #endif
 
-static const struct bench_library library = {"libcrypto", work, 2500};
+static const struct bench_library library = {"libcrypto", work, 8000};
 
 static struct bench_row rows[] = {BENCH_LIBRARY_ROWS("crypto", "libcrypto", library)};
 

@@ -132,7 +132,7 @@ static const char *set_up(void)
 }
 #endif
 
-static const struct bench_library library = {"SQLite", work, 350};
+static const struct bench_library library = {"SQLite", work, 1300};
 
 static struct bench_row rows[] = {BENCH_LIBRARY_ROWS("sqlite", "SQLite", library)};
 

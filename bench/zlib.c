@@ -126,7 +126,7 @@ static const char *set_up(void)
 }
 #endif
 
-static const struct bench_library library = {"zlib", work, 1500};
+static const struct bench_library library = {"zlib", work, 5000};
 
 static struct bench_row rows[] = {BENCH_LIBRARY_ROWS("zlib", "zlib", library)};
 
