@@ -498,13 +498,24 @@ __attribute__((noinline)) static bool find_anew(struct hint *hint, uint64_t addr
 	return f->last - address >= size - 1;
 }
 
-/* A window that all of the bytes lie in. False: another case. */
+/*
+ * A window that all of the bytes lie in. False: another case. What is found anew goes through memory, so that
+ * a hint needn't: compilers keep it in registers.
+ */
 static inline bool find(struct hint *hint, uint64_t address, size_t size, uint64_t *version,
                         struct found *f)
 {
+	struct found anew;
+	uint64_t now;
+
 	*version = atomic_load_explicit(&regmap__table.version, memory_order_relaxed);
-	return give_hint(hint, address, size, *version, f) ||
-	       find_anew(hint, address, size, version, f);
+	if (give_hint(hint, address, size, *version, f))
+		return true;
+	if (!find_anew(hint, address, size, &now, &anew))
+		return false;
+	*version = now;
+	*f = anew;
+	return true;
 }
 
 /* What was found is pinned: is it still there, and does it allow the access at once? */
@@ -736,13 +747,14 @@ static enum quick call_device(const struct plan *p, uint64_t gpr[16], uint64_t *
 
 __attribute__((noinline)) static enum quick on_memory(const struct plan *p, uint64_t gpr[16],
                                                       uint64_t *flags, struct access *at,
-                                                      const struct found *f)
+                                                      void *host)
 {
 	const struct cpu_regs regs = regmap__em_regs(gpr, flags);
-	void *host = f->rights ? (void *)(uintptr_t)(at->address + f->delta) :
-	                         host_of(at, p, at->address);
-	bool done = host && em_quick(p, &regs, host);
+	bool done;
 
+	if (!host)
+		host = host_of(at, p, at->address);
+	done = host && em_quick(p, &regs, host);
 	pin_release_home(&at->pin);
 	return done ? QUICK_DONE : QUICK_NO;
 }
@@ -764,10 +776,11 @@ enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane,
 		return QUICK_NO;
 	if (!begin_by(atomic_load(&lane->key), guest, p->size, p->access, &at, &version, &f))
 		return QUICK_NO;
-	if (!f.rights)
-		at.address += f.delta;
-	if (f.rights || window_ops(at.window) != &regmap__backing_device)
-		return on_memory(p, gpr, &frame->flags, &at, &f);
+	if (f.rights)
+		return on_memory(p, gpr, &frame->flags, &at, (void *)(uintptr_t)(guest + f.delta));
+	at.address += f.delta;
+	if (window_ops(at.window) != &regmap__backing_device)
+		return on_memory(p, gpr, &frame->flags, &at, NULL);
 	if (!is_device_move(p, &at))
 		return QUICK_NO;
 	if (general_only != is_general(at.window))
