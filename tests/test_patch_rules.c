@@ -296,7 +296,6 @@ static void test_rules_breakpoint_in_its_bytes(void **state)
 	munmap(page, PAGE);
 }
 
-/* A breakpoint on a patched site, while all are taken back: it is, too, once it is lifted. */
 static void occupy(uint64_t from, uint64_t to)
 {
 	uint64_t start = from & -(uint64_t)PAGE, length = to - start;
@@ -357,6 +356,7 @@ static void test_rules_no_breakpoint_in_its_neighbour(void **state)
 	assert_true(seen > 0);
 }
 
+/* A breakpoint on a patched site, while all are taken back: it is, too, once it is lifted. */
 static void test_rules_breakpoint_on_a_patch(void **state)
 {
 	uint8_t *page = new_sites(load_code, sizeof(load_code));

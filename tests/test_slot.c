@@ -455,7 +455,7 @@ static void test_slot_simple(void **unused)
 	begin();
 	run_forms(0, 2, T_SIMPLE);
 	printf("simple: %lu cases, %lu of them by the call part\n", figures.cases, figures.calls);
-	assert_true(only || figures.cases > 5000);
+	assert_true(only || figures.cases > 10000);
 	assert_int_equal(figures.calls, 0);
 }
 

@@ -55,12 +55,6 @@ static bool is_plain(const struct plan *p)
 	return p->kind == EM_COMPILED || p->kind == EM_NATIVE || p->kind == EM_MASKED;
 }
 
-/* MASKMOVQ and kin, whose bytes say nothing of where it is. */
-static bool is_implied(const struct em_decoded *d)
-{
-	return d->mem < 0 || d->op[d->mem].visibility != ZYDIS_OPERAND_VISIBILITY_EXPLICIT;
-}
-
 /* CALL or JMP, near, to where 8 bytes of memory say. */
 static bool is_indirect(const struct plan *p)
 {
@@ -114,8 +108,7 @@ static bool has_inline(struct making *m)
 
 	if (!m->request->inline_access)
 		return no(m, "no inline part is wanted");
-	if ((!is_plain(p) && !is_indirect(p)) || !p->has_mem ||
-	    (p->kind == EM_MASKED ? is_implied(&m->d) : m->d.mem < 0))
+	if ((!is_plain(p) && !is_indirect(p)) || !p->has_mem || m->d.mem < 0)
 		return no(m, "no ordinary operand");
 	if (!p->size || p->size > SLOT_VIEW_MOST || !(p->access & (EM_READ | EM_WRITE)))
 		return no(m, "an operand of unusual size");
