@@ -484,12 +484,13 @@ void regmap__patch_overlay(uint64_t rip, uint8_t *code, size_t length)
 		return;
 	for (uint64_t at = rip - EM_MAX_LENGTH + 1; at != rip + length; at++) {
 		const struct patch *p = regmap__patch_of(at);
-		uint8_t is[16];
+		uint8_t is[16], now[16];
 
 		if (!p || !looks_patched(p, is))
 			continue;
+		get_now(p, now);
 		for (unsigned i = 0; i < patch_span(p); i++)
-			if (at + i - rip < length && is[i] != PATCH_INT3)
+			if (at + i - rip < length && is[i] == now[i])
 				code[at + i - rip] = p->plan->bytes[i];
 	}
 }

@@ -28,6 +28,8 @@
 #include "child.h"
 #include "lay.h"
 
+#include "../src/patch.h"
+
 #define WINDOW 0xffff900000000000ULL
 #define READ_ONLY 0xffff900000100000ULL
 #define DEVICE 0xffff900000200000ULL
@@ -335,7 +337,7 @@ static void test_rules_tries_that_share_strays(void **state)
 static void test_rules_no_breakpoint_in_its_neighbour(void **state)
 {
 	enum { SHORT = 0x2c, LONG = SHORT + 3 };
-	uint8_t code[EACH], *page;
+	uint8_t code[EACH], shown[8], *page;
 	unsigned seen = 0;
 
 	(void)state;
@@ -350,6 +352,9 @@ static void test_rules_no_breakpoint_in_its_neighbour(void **state)
 		read_often(at + LONG, 3);
 		assert_int_equal(regmap_patch_site(at + LONG), 1);
 		seen += at[LONG + 1] == 0xcc;
+		memcpy(shown, at + LONG, sizeof(shown));
+		regmap__patch_overlay((uintptr_t)at + LONG, shown, sizeof(shown));
+		assert_memory_equal(shown, code + LONG, sizeof(shown));
 		read_often(at + SHORT, 3);
 		assert_int_equal(regmap_patch_site(at + SHORT), 1);
 	}

@@ -7,6 +7,7 @@
  *
  *   inline part   the access itself on the window's host memory, by way of a *view*; no C
  *   call part     lea -128(%rsp), %rsp; call *entry(%rip); lea 128(%rsp), %rsp; jmp next
+ *                 (behind an inline part that has moved RSP already, without the first of these)
  *   original      the program's own instruction, moved here, and a jump to the next one: it faults
  *                 where the address isn't for us, or where C would rather have it by the fault path
  */
