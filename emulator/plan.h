@@ -35,6 +35,9 @@ enum em_kind {
 
 enum { EM_NO_REG = 0xff, EM_RIP = 16 };
 
+/* Of strings. */
+enum em_string_variant { EM_MOVS, EM_STOS, EM_LODS, EM_CMPS, EM_SCAS };
+
 enum em_segment { EM_SEG_NONE, EM_SEG_FS, EM_SEG_GS };
 
 struct em_mem {
@@ -120,6 +123,7 @@ struct plan {
 	uint8_t rep;         /* 0, 0xf2, 0xf3 */
 	bool has_mem;        /* an explicit memory operand */
 	uint8_t variant;     /* of the family */
+	uint8_t body;        /* of a string with REP: see regmap__rep_forwards() */
 	struct em_reg reg;   /* the register operand of stack and segment families */
 	uint16_t size;       /* bytes of the memory operand */
 	uint8_t align; /* #GP comes before any page fault if the operand isn't; 0: no such rule */

@@ -4,12 +4,11 @@
 
 #include "../arch/x86_64/rep.h"
 #include "internal.h"
+#include "quick.h"
 
 #include "../arch/x86_64/sigsafe.h"
 
 enum { PAGE = 4096, WIDE = 8 };
-
-enum variant { MOVS, STOS, LODS, CMPS, SCAS };
 
 static int variant_of(ZydisMnemonic m)
 {
@@ -17,23 +16,23 @@ static int variant_of(ZydisMnemonic m)
 	case ZYDIS_MNEMONIC_MOVSB:
 	case ZYDIS_MNEMONIC_MOVSW:
 	case ZYDIS_MNEMONIC_MOVSD:
-	case ZYDIS_MNEMONIC_MOVSQ: return MOVS;
+	case ZYDIS_MNEMONIC_MOVSQ: return EM_MOVS;
 	case ZYDIS_MNEMONIC_STOSB:
 	case ZYDIS_MNEMONIC_STOSW:
 	case ZYDIS_MNEMONIC_STOSD:
-	case ZYDIS_MNEMONIC_STOSQ: return STOS;
+	case ZYDIS_MNEMONIC_STOSQ: return EM_STOS;
 	case ZYDIS_MNEMONIC_LODSB:
 	case ZYDIS_MNEMONIC_LODSW:
 	case ZYDIS_MNEMONIC_LODSD:
-	case ZYDIS_MNEMONIC_LODSQ: return LODS;
+	case ZYDIS_MNEMONIC_LODSQ: return EM_LODS;
 	case ZYDIS_MNEMONIC_CMPSB:
 	case ZYDIS_MNEMONIC_CMPSW:
 	case ZYDIS_MNEMONIC_CMPSD:
-	case ZYDIS_MNEMONIC_CMPSQ: return CMPS;
+	case ZYDIS_MNEMONIC_CMPSQ: return EM_CMPS;
 	case ZYDIS_MNEMONIC_SCASB:
 	case ZYDIS_MNEMONIC_SCASW:
 	case ZYDIS_MNEMONIC_SCASD:
-	case ZYDIS_MNEMONIC_SCASQ: return SCAS;
+	case ZYDIS_MNEMONIC_SCASQ: return EM_SCAS;
 	default: return -1;
 	}
 }
@@ -48,6 +47,17 @@ static bool is_string(const struct em_decoded *d)
 static unsigned width_of(const struct em_decoded *d)
 {
 	return d->insn.opcode & 1 ? d->insn.operand_width / 8u : 1;
+}
+
+static enum rep_op rep_op(const struct plan *p)
+{
+	switch (p->variant) {
+	case EM_MOVS: return REP_MOVS;
+	case EM_STOS: return REP_STOS;
+	case EM_LODS: return REP_LODS;
+	case EM_CMPS: return p->rep == 0xf3 ? REPE_CMPS : REPNE_CMPS;
+	default: return p->rep == 0xf3 ? REPE_SCAS : REPNE_SCAS;
+	}
 }
 
 bool regmap__em_plan_string(struct plan *p, const struct em_decoded *d)
@@ -66,23 +76,19 @@ bool regmap__em_plan_string(struct plan *p, const struct em_decoded *d)
 		p->rep = 0xf3;
 	if (d->insn.attributes & ZYDIS_ATTRIB_HAS_REPNE)
 		p->rep = 0xf2;
+	p->body = (uint8_t)(rep_op(p) * 4 + regmap__em_log2(p->width));
 	p->kind = EM_STRING;
 	return true;
 }
 
 static bool reads_source(const struct plan *p)
 {
-	return p->variant == MOVS || p->variant == LODS || p->variant == CMPS;
+	return em_source_access(p);
 }
 
 static bool has_destination(const struct plan *p)
 {
-	return p->variant != LODS;
-}
-
-static unsigned destination_access(const struct plan *p)
-{
-	return p->variant == MOVS || p->variant == STOS ? EM_WRITE : EM_READ;
+	return em_destination_access(p);
 }
 
 static uint64_t truncated(const struct plan *p, uint64_t value)
@@ -108,7 +114,7 @@ enum em_status regmap__em_footprint_string(const struct plan *p, const struct cp
 	if (reads_source(p))
 		regmap__em_range(f, source(p, cpu), p->width, EM_READ);
 	if (has_destination(p))
-		regmap__em_range(f, destination(p, cpu), p->width, destination_access(p));
+		regmap__em_range(f, destination(p, cpu), p->width, em_destination_access(p));
 	return EM_OK;
 }
 
@@ -136,7 +142,8 @@ static enum em_status probe_both(struct em *em)
 	if (reads_source(p))
 		st = regmap__em_probe(em, source(p, em->cpu), p->width, EM_READ);
 	if (!st && has_destination(p))
-		st = regmap__em_probe(em, destination(p, em->cpu), p->width, destination_access(p));
+		st = regmap__em_probe(em, destination(p, em->cpu), p->width,
+		                      em_destination_access(p));
 	return st;
 }
 
@@ -145,9 +152,9 @@ static void compute(struct em *em, const uint64_t *from, const uint64_t *to)
 	static const struct em_reg rax = {CPU_RAX, false};
 
 	switch (em->plan->variant) {
-	case LODS: regmap__em_set(em->gpr, rax, em->plan->width, *from); break;
-	case CMPS: compare(em, from, to); break;
-	case SCAS: compare(em, &em->gpr[CPU_RAX], to); break;
+	case EM_LODS: regmap__em_set(em->gpr, rax, em->plan->width, *from); break;
+	case EM_CMPS: compare(em, from, to); break;
+	case EM_SCAS: compare(em, &em->gpr[CPU_RAX], to); break;
 	}
 }
 
@@ -160,7 +167,7 @@ static enum em_status move_data(struct em *em)
 	if (reads_source(p))
 		st = regmap__em_read(em, source(p, em->cpu), &from, p->width);
 	if (!st && has_destination(p))
-		st = destination_access(p) == EM_WRITE ?
+		st = em_destination_access(p) == EM_WRITE ?
 		             regmap__em_write(em, destination(p, em->cpu), &from, p->width) :
 		             regmap__em_read(em, destination(p, em->cpu), &to, p->width);
 	if (!st)
@@ -191,7 +198,7 @@ static bool finished(const struct em *em)
 
 	if (!truncated(em->plan, em->gpr[CPU_RCX]))
 		return true;
-	if (em->plan->variant != CMPS && em->plan->variant != SCAS)
+	if (em->plan->variant != EM_CMPS && em->plan->variant != EM_SCAS)
 		return false;
 	return em->plan->rep == 0xf3 ? !zero : zero;
 }
@@ -234,7 +241,7 @@ static bool pin_both(struct em *em, struct rep *r, uint64_t n)
 	if (reads_source(p))
 		r->rsi = pin_elements(em, source(p, em->cpu), n, EM_READ);
 	if (r->rsi && has_destination(p))
-		r->rdi = pin_elements(em, destination(p, em->cpu), n, destination_access(p));
+		r->rdi = pin_elements(em, destination(p, em->cpu), n, em_destination_access(p));
 	if (r->rsi && r->rdi)
 		return true;
 	em->bus->ops->release(em->bus);
@@ -255,17 +262,6 @@ static uint64_t bulk_within_pages(const struct em *em, uint64_t n)
 	return has_destination(p) ? min(n, within_page(em, destination(p, em->cpu))) : n;
 }
 
-static enum rep_op rep_op(const struct plan *p)
-{
-	switch (p->variant) {
-	case MOVS: return REP_MOVS;
-	case STOS: return REP_STOS;
-	case LODS: return REP_LODS;
-	case CMPS: return p->rep == 0xf3 ? REPE_CMPS : REPNE_CMPS;
-	default: return p->rep == 0xf3 ? REPE_SCAS : REPNE_SCAS;
-	}
-}
-
 static void advance_by(struct em *em, unsigned reg, uint64_t n)
 {
 	uint64_t step = n * em->plan->width;
@@ -277,7 +273,7 @@ static void take_progress(struct em *em, const struct rep *r, uint64_t n)
 {
 	if (!n)
 		return;
-	if (em->plan->variant == LODS)
+	if (em->plan->variant == EM_LODS)
 		em->gpr[CPU_RAX] = r->rax;
 	em->rflags = (em->rflags & ~(uint64_t)CPU_STATUS) | (r->flags & CPU_STATUS);
 	em->gpr[CPU_RCX] = truncated(em->plan, em->gpr[CPU_RCX] - n);
@@ -298,8 +294,8 @@ static bool may_widen(const struct em *em, const struct rep *r)
 
 	if (!backwards(em) || em->plan->width == WIDE)
 		return false;
-	return em->plan->variant == STOS ||
-	       (em->plan->variant == MOVS && (above == 0 || above >= WIDE));
+	return em->plan->variant == EM_STOS ||
+	       (em->plan->variant == EM_MOVS && (above == 0 || above >= WIDE));
 }
 
 /* Elements that go in one move. The addresses become those of the first move. */

@@ -282,7 +282,14 @@ struct found {
 struct hint {
 	_Alignas(64) uint64_t valid; /* version + 1; BEING_WRITTEN; 0: nothing yet, or wiped */
 	struct found found;
+	/*
+	 * Elsewhere: no window lies there. The other end of a string instruction was found in it.
+	 * first > last: nothing yet. To be wrong would cost time only, as windows that don't show at
+	 * their addresses fault.
+	 */
+	uint64_t gap_first, gap_last;
 };
+_Static_assert(sizeof(struct hint) == 64, "a cache line");
 #define BEING_WRITTEN UINT64_MAX
 static struct hint *hints; /* NULL: the kernel can't do that */
 enum { HINT_BITS = 3, HINT_PAGE_SHIFT = 12 };
@@ -400,9 +407,35 @@ static void take_hint(struct hint *hint, uint64_t version, const struct found *f
 	*valid = BEING_WRITTEN;
 	atomic_signal_fence(memory_order_seq_cst);
 	hint->found = *f;
+	hint->gap_first = 1;
+	hint->gap_last = 0;
 	atomic_signal_fence(memory_order_seq_cst);
 	if (*valid == BEING_WRITTEN)
 		*valid = version + 1;
+}
+
+/* To one that is valid. */
+static void take_gap(struct hint *hint, uint64_t version, uint64_t first, uint64_t last)
+{
+	volatile uint64_t *valid = &hint->valid;
+
+	*valid = BEING_WRITTEN;
+	atomic_signal_fence(memory_order_seq_cst);
+	hint->gap_first = first;
+	hint->gap_last = last;
+	atomic_signal_fence(memory_order_seq_cst);
+	if (*valid == BEING_WRITTEN)
+		*valid = version + 1;
+}
+
+static inline bool is_in_gap(const struct hint *hint, uint64_t address, size_t size,
+                             uint64_t version)
+{
+	uint64_t first = hint->gap_first, last = hint->gap_last;
+
+	atomic_signal_fence(memory_order_seq_cst);
+	return hint->valid == version + 1 && address >= first && address <= last &&
+	       last - address >= size - 1;
 }
 
 /* Does it tell all about so many bytes? */
@@ -969,6 +1002,121 @@ enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *
 	done = run(&q, &v, host);
 	pin_release_home(&at.pin);
 	return done ? QUICK_DONE : QUICK_NO;
+}
+
+/* --- strings with REP --- */
+
+/* One end, and where the host has it. */
+struct string_end {
+	uint64_t address, host;
+	unsigned access; /* 0: there is no such end */
+};
+
+/* Where an address that was found is in host memory; 0: nowhere. */
+static inline uint64_t place_of(const struct access *at, const struct found *f, uint64_t address,
+                                unsigned access)
+{
+	if (f->rights)
+		return address + f->delta;
+	return f->delta ? 0 : (uintptr_t)window_host(at->window, address, access);
+}
+
+/* What is pinned is stored to, too: as if it had been pinned so. */
+static inline void also_store(struct access *at, const struct found *f)
+{
+	if (at->pin.stores)
+		return;
+	at->pin.stores = PIN_STORES;
+	atomic_exchange(&at->pin.slot->window, (uintptr_t)f->window | PIN_STORES);
+}
+
+/* Ordinary memory. Registers, which are a page with holes, are no hint's business. */
+static void note_gap(struct hint *hint, uint64_t address, uint64_t version)
+{
+	struct table_hit hit;
+	uint64_t first;
+
+	regmap__table_find(address, &hit);
+	if (hit.window || address < PAGE_0_END)
+		return;
+	first = regmap__table_gap_first(address);
+	if (hit.version == version && regmap__table_unchanged(version))
+		take_gap(hint, version, first < PAGE_0_END ? PAGE_0_END : first, hit.last);
+}
+
+/* In another window, or in none, where the host has it at the same address. */
+__attribute__((noinline)) static bool begin_other(struct access *at, struct string_end *end,
+                                                  size_t bytes)
+{
+	regmap__fork_notice();
+	regmap__access_begin(at, end->address, bytes, end->access);
+	end->host = at->window ? (uintptr_t)at->host : end->address;
+	return at->length == bytes && !at->refusal && end->host;
+}
+
+static inline bool begin_ends(struct string_end *hit, struct string_end *other, size_t bytes,
+                              struct access *at, struct access *second)
+{
+	struct hint *hint;
+	uint64_t version;
+	struct found f;
+
+	if (!begin_by(regmap__thread_key(), hit->address, bytes, hit->access, at, &version, &f))
+		return false;
+	hit->host = place_of(at, &f, hit->address, hit->access);
+	if (!hit->host || !other->access)
+		return hit->host;
+	hint = hint_of(at->pin.slot, hit->address);
+	if (is_in_gap(hint, other->address, bytes, version)) {
+		other->host = other->address;
+		return true;
+	}
+	if (other->address < f.first || other->address > f.last ||
+	    f.last - other->address < bytes - 1) {
+		note_gap(hint, other->address, version);
+		return begin_other(second, other, bytes);
+	}
+	if (other->access & EM_WRITE)
+		also_store(at, &f);
+	other->host = place_of(at, &f, other->address, other->access);
+	return other->host && is_open(&f, version, other->access);
+}
+
+/* A handler may come in the middle, and jump away. */
+static inline void note_origin(struct access *at, uint64_t sp, uint64_t rip)
+{
+	atomic_store_explicit(&at->pin.site, rip, memory_order_relaxed);
+	atomic_store_explicit(&at->pin.slot->origin, sp, memory_order_release);
+}
+
+enum quick regmap__quick_string(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
+                                uint64_t at)
+{
+	struct access first __attribute__((cleanup(end))), second __attribute__((cleanup(end)));
+	struct string_end from, to;
+	struct em_string s;
+	uint64_t sp = regs->value[regs->at[CPU_RSP]];
+	bool hits_source, done;
+
+	first.pin.slot = second.pin.slot = NULL;
+	if (!em_quick_string(plan, regs, &s))
+		return QUICK_NO;
+	from = (struct string_end){s.from, 1, s.from_access};
+	to = (struct string_end){s.to, 1, s.to_access};
+	hits_source = from.access && at - from.address < plan->width;
+	if (!hits_source && !(to.access && at - to.address < plan->width))
+		return QUICK_NO;
+	if (!begin_ends(hits_source ? &from : &to, hits_source ? &to : &from, s.bytes, &first,
+	                &second))
+		return QUICK_NO;
+	note_origin(&first, sp, rip);
+	if (second.pin.slot)
+		note_origin(&second, sp, rip);
+	done = em_quick_string_run(plan, regs, &s, from.host, to.host);
+	end_device(&first);
+	if (done)
+		return QUICK_DONE;
+	return regs->value[regs->at[CPU_RCX]] == s.count ? QUICK_NO : QUICK_PART;
 }
 
 enum quick regmap__quick(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,

@@ -15,6 +15,7 @@ enum quick {
 	QUICK_DONE,   /* all but RIP is done */
 	QUICK_NO,     /* nothing has happened: it takes the long way */
 	QUICK_VECTOR, /* nothing has happened: a device's callback may use vector registers */
+	QUICK_PART,   /* of a string with REP: the registers show how far it came */
 	QUICK_FAILED, /* it mustn't be tried again; the registers are as they were */
 };
 
@@ -61,6 +62,12 @@ enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane,
 enum quick regmap__quick_vector(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                                 uint64_t address, uint8_t *xsave, uint64_t xfeatures,
                                 struct quick_failure *failure);
+/*
+ * Of strings with REP those that go upwards on host memory, both ends. @at: the byte that faulted.
+ * QUICK_PART may need the long way next.
+ */
+enum quick regmap__quick_string(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
+                                uint64_t at);
 
 /*
  * regmap__access_begin() for the commonest case: memory of one window, on a home slot (pin.h), and as

@@ -719,6 +719,8 @@ static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned 
 	changes = regmap__stacks_changes();
 	if (plan->kind == EM_NATIVE)
 		quick = express_vector(plan, &regs, ucontext, rip, at, &failure);
+	else if (plan->kind == EM_STRING)
+		quick = regmap__quick_string(plan, &regs, rip, at);
 	else
 		quick = express_integer(plan, &regs, rip, at, how, &failure);
 	if (regmap__stacks_changes() != changes) /* by a device's callback */
@@ -728,6 +730,7 @@ static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned 
 		regmap__context_advance(ucontext, rip + plan->length);
 		regmap__patch_heat(rip, plan);
 		return true;
+	case QUICK_PART: return true;
 	case QUICK_FAILED: fail(signo, info, ucontext, how, plan, &failure); return true;
 	default: return false;
 	}

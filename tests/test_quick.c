@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
+#include <ucontext.h>
 
 #include <cmocka.h>
 
@@ -465,6 +467,223 @@ static void test_quick_holds_signals_in_the_handler(void **state)
 		load(DEVICE);
 		assert_false(sigismember(&device.mask, SIGUSR1));
 	}
+}
+
+/* --- strings with REP --- */
+
+struct string {
+	uint64_t from, to, count;
+};
+
+static void copy_string(struct string *s)
+{
+	__asm__ volatile("rep movsb" : "+S"(s->from), "+D"(s->to), "+c"(s->count) : : "memory");
+}
+
+static struct string left; /* where a signal came */
+
+static void leave_string(int signo, siginfo_t *info, void *ucontext)
+{
+	const greg_t *regs = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
+
+	left = (struct string){(uint64_t)regs[REG_RSI], (uint64_t)regs[REG_RDI],
+	                       (uint64_t)regs[REG_RCX]};
+	jump_out(signo, info, ucontext);
+}
+
+static void copy_into_fault(uint64_t from, uint64_t to, uint64_t count)
+{
+	struct string s = {from, to, count};
+
+	if (sigsetjmp(landing, 1))
+		return;
+	copy_string(&s);
+	fail();
+}
+
+static void assert_left(uint64_t from, uint64_t to, uint64_t count, uint64_t fault)
+{
+	assert_int_equal(left.from, from);
+	assert_int_equal(left.to, to);
+	assert_int_equal(left.count, count);
+	assert_ptr_equal(fault_address, (void *)fault);
+}
+
+static void catch_string(struct sigaction *before)
+{
+	struct sigaction act = {.sa_sigaction = leave_string, .sa_flags = SA_SIGINFO | SA_NODEFER};
+
+	signals = 0;
+	assert_int_equal(sigaction(SIGSEGV, &act, before), 0);
+}
+
+static uint8_t *map_pages(void *at, unsigned pages)
+{
+	uint8_t *p = mmap(at, (size_t)pages * BYTES, PROT_READ | PROT_WRITE,
+	                  MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED_NOREPLACE : 0), -1, 0);
+
+	assert_ptr_not_equal(p, MAP_FAILED);
+	return p;
+}
+
+/* Memory ends in the middle, of the program's own at either end, or of the window's. */
+static void test_quick_copies_strings_as_far_as_they_go(void **state)
+{
+	enum { DONE = 100, COUNT = 300 };
+	uint8_t *pages = map_pages(NULL, 2), *end = pages + BYTES, *at = end - DONE;
+	struct regmap_window *w = map_fickle(FICKLE, 2ul * BYTES, pages);
+	struct sigaction before;
+
+	(void)state;
+	assert_int_equal(mprotect(end, BYTES, PROT_NONE), 0);
+	catch_string(&before);
+	for (int i = 1; i <= TIMES; i++) {
+		memset(host, i, BYTES);
+		copy_into_fault(HOST, (uintptr_t)at, COUNT);
+		assert_left(HOST + DONE, (uintptr_t)end, COUNT - DONE, (uintptr_t)end);
+		assert_memory_equal(at, host, DONE);
+		memset(at, ~i, DONE);
+		copy_into_fault((uintptr_t)at, HOST, COUNT);
+		assert_left((uintptr_t)end, HOST + DONE, COUNT - DONE, (uintptr_t)end);
+		assert_memory_equal(at, host, DONE);
+		assert_int_equal(host[DONE], i);
+		copy_into_fault(FICKLE + BYTES - DONE, HOST + DONE, COUNT);
+		assert_left(FICKLE + BYTES, HOST + 2 * DONE, COUNT - DONE, FICKLE + BYTES);
+		assert_memory_equal(at, host + DONE, DONE);
+		assert_int_equal(host[2 * DONE], i);
+	}
+	sigaction(SIGSEGV, &before, NULL);
+	assert_int_equal(signals, 3 * TIMES);
+	assert_int_equal(regmap_unmap(w), 0);
+	munmap(pages, 2ul * BYTES);
+}
+
+/* What was ordinary memory at the last access, may be a window by now, and the other way round. */
+static void test_quick_copies_strings_to_where_windows_come_and_go(void **state)
+{
+	static uint8_t there[BYTES];
+	uint8_t *at = map_pages(NULL, 1);
+
+	(void)state;
+	for (int i = 1; i < 100; i++) {
+		struct string to_memory = {HOST, (uintptr_t)at, BYTES}, to_window = to_memory;
+		struct regmap_window *w;
+
+		memset(host, i, BYTES);
+		copy_string(&to_memory);
+		assert_memory_equal(at, host, BYTES);
+		assert_int_equal(to_memory.count, 0);
+		assert_int_equal(to_memory.from, HOST + BYTES);
+		assert_int_equal(to_memory.to, (uintptr_t)at + BYTES);
+		munmap(at, BYTES);
+		w = map_fickle((uintptr_t)at, BYTES, there);
+		copy_string(&to_window);
+		assert_memory_equal(there, host, BYTES);
+		assert_memory_equal(&to_window, &to_memory, sizeof(to_memory));
+		assert_int_equal(regmap_unmap(w), 0);
+		assert_ptr_equal(map_pages(at, 1), at);
+	}
+	munmap(at, BYTES);
+}
+
+static void test_quick_copies_no_string_within_what_is_read_only(void **state)
+{
+	struct string within = {HOST, HOST + BYTES / 2, 64};
+	struct sigaction before;
+
+	(void)state;
+	catch_string(&before);
+	for (int i = 1; i <= TIMES; i++) {
+		struct string s = within;
+
+		memset(host, i, 64);
+		copy_string(&s);
+		assert_memory_equal(host + BYTES / 2, host, 64);
+		memset(host, ~i, 64);
+		copy_into_fault(READ_ONLY, READ_ONLY + BYTES / 2, 64);
+		assert_left(READ_ONLY, READ_ONLY + BYTES / 2, 64, READ_ONLY + BYTES / 2);
+		assert_int_equal(host[BYTES / 2], i);
+	}
+	sigaction(SIGSEGV, &before, NULL);
+	assert_int_equal(signals, TIMES);
+}
+
+/* Elements that are read as soon as they have been written; comparisons that end early. */
+static void test_quick_repeats_strings_like_the_processor(void **state)
+{
+	uint64_t count, to, from, rax, flags;
+
+	(void)state;
+	for (unsigned i = 0; i < TIMES; i++) {
+		struct string s = {HOST, HOST + 3, 30};
+
+		memcpy(host, "abc", 4);
+		copy_string(&s);
+		assert_memory_equal(host, "abcabcabcabcabcabcabcabcabcabcabc", 33);
+		to = HOST, count = 33;
+		__asm__ volatile("repne scasb\n\tpushfq\n\tpop %2"
+		                 : "+D"(to), "+c"(count), "=r"(flags)
+		                 : "a"('c')
+		                 : "memory", "cc");
+		assert_int_equal(to, HOST + 3);
+		assert_int_equal(count, 30);
+		assert_int_equal(flags & CPU_STATUS, CPU_ZF | CPU_PF);
+		from = HOST, to = HOST + 3, count = 100;
+		__asm__ volatile("repe cmpsw\n\tpushfq\n\tpop %3"
+		                 : "+S"(from), "+D"(to), "+c"(count), "=r"(flags)
+		                 :
+		                 : "memory", "cc");
+		assert_int_equal(from, HOST + 32);
+		assert_int_equal(to, HOST + 35);
+		assert_int_equal(count, 100 - 16);
+		assert_int_equal(flags & CPU_ZF, 0);
+		from = HOST + 4, count = 2, rax = ~0ull;
+		__asm__ volatile("rep lodsw" : "+S"(from), "+c"(count), "+a"(rax) : : "memory");
+		assert_int_equal(rax, 0xffffffffffff6261);
+		assert_int_equal(from, HOST + 8);
+		memset(host, 0, 40);
+	}
+}
+
+static volatile bool ticking;
+
+static void tick(int signo)
+{
+	(void)signo;
+	signals++;
+	if (ticking)
+		siglongjmp(landing, 1);
+}
+
+/* A window isn't held by a string that was left in the middle. */
+static void test_quick_lets_strings_be_left(void **state)
+{
+	enum { LONG = 1 << 20 };
+	const struct itimerval never = {0};
+	uint8_t *from = map_pages(NULL, LONG / BYTES), *to = map_pages(NULL, LONG / BYTES);
+	struct regmap_window *w = map_fickle(FICKLE, LONG, from);
+
+	(void)state;
+	signals = 0;
+	signal(SIGALRM, tick);
+	for (volatile int i = 0; i < 500; i++) {
+		const struct itimerval once = {{0, 0}, {0, 10 + i % 150}};
+		struct string s = {FICKLE, (uintptr_t)to, LONG};
+
+		if (sigsetjmp(landing, 1))
+			continue;
+		ticking = true;
+		setitimer(ITIMER_REAL, &once, NULL);
+		copy_string(&s);
+		ticking = false;
+	}
+	ticking = false;
+	setitimer(ITIMER_REAL, &never, NULL);
+	signal(SIGALRM, SIG_DFL);
+	assert_true(signals > 0);
+	assert_int_equal(regmap_unmap(w), 0);
+	munmap(from, LONG);
+	munmap(to, LONG);
 }
 
 /* --- vectors --- */
@@ -1017,6 +1236,11 @@ int main(void)
 		T(asks_a_device_that_refuses_once),
 		T(is_left_by_jumps),
 		T(holds_signals_in_the_handler),
+		T(copies_strings_as_far_as_they_go),
+		T(copies_strings_to_where_windows_come_and_go),
+		T(copies_no_string_within_what_is_read_only),
+		T(repeats_strings_like_the_processor),
+		T(lets_strings_be_left),
 		T(moves_vectors_in_pieces),
 		T(calculates_with_what_a_device_says),
 		T(says_which_piece_was_refused),

@@ -16,5 +16,10 @@ enum rep_op { REP_MOVS, REP_STOS, REP_LODS, REPE_CMPS, REPNE_CMPS, REPE_SCAS, RE
 
 /* 0; -1 it ran into an exception: r->trap says which, the rest how far it came. */
 int regmap__rep_run(struct rep *r, enum rep_op op, unsigned log2_width);
+/*
+ * The same with the flags that there are, DF clear as everywhere in C: r->flags only comes out. @body:
+ * 4 * op + log2_width.
+ */
+int regmap__rep_forwards(struct rep *r, unsigned body);
 
 #endif
