@@ -224,7 +224,7 @@ static void load_slots(const struct plan *p, const struct cpu_regs *r, struct al
 	a->rcx = p->compiled.c_imm ? (uint64_t)p->imm : slot(r, p->compiled.c);
 	a->rdx = r->value[r->at[CPU_RDX]];
 	a->rbx = slot_b(p, r);
-	a->flags = (*r->flags & CPU_STATUS) | 0x202;
+	a->flags = (*r->flags & (CPU_STATUS | CPU_STICKY)) | 0x202;
 }
 
 static void store_b(const struct plan *p, const struct cpu_regs *r, uint64_t value)

@@ -279,7 +279,7 @@ static bool prepare(struct em *em, struct native *n, void *operand)
 	n->gpr[e->base] = (uintptr_t)operand;
 	if (e->rsp != EM_NO_REG)
 		n->gpr[e->rsp] = em->gpr[CPU_RSP];
-	n->flags = (em->rflags & (CPU_STATUS | CPU_AC)) | 0x202;
+	n->flags = (em->rflags & (CPU_STATUS | CPU_STICKY | CPU_AC)) | 0x202;
 	n->xsave = em->cpu->xsave;
 	n->load = e->load & em->cpu->xfeatures;
 	n->save = e->save & em->cpu->xfeatures;
@@ -366,7 +366,7 @@ static void load_gprs(struct native *n, const struct em_native *e, const struct 
 	if (e->rsp != EM_NO_REG)
 		n->gpr[e->rsp] = n->gpr[CPU_RSP];
 	n->gpr[e->base] = (uintptr_t)operand;
-	n->flags = (*r->flags & CPU_STATUS) | 0x202;
+	n->flags = (*r->flags & (CPU_STATUS | CPU_STICKY)) | 0x202;
 }
 
 static void store_gprs(const struct native *n, const struct em_native *e, const struct cpu_regs *r)

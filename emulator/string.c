@@ -127,7 +127,8 @@ static void advance(struct em *em, unsigned reg)
 
 static void compare(struct em *em, const void *left, const void *right)
 {
-	struct alu a = {.mem = (void *)left, .flags = (em->rflags & CPU_STATUS) | 0x202};
+	struct alu a = {.mem = (void *)left,
+	                .flags = (em->rflags & (CPU_STATUS | CPU_STICKY)) | 0x202};
 
 	memcpy(&a.rbx, right, em->plan->width);
 	regmap__alu_run(&a, regmap__alu_cmp_m[regmap__em_log2(em->plan->width)]);
@@ -336,7 +337,7 @@ static uint64_t bulk(struct em *em)
 	per_move = widen(em, &r, n);
 	r.rcx = n / per_move;
 	n = r.rcx * per_move;
-	r.flags = (em->rflags & (CPU_STATUS | CPU_DF)) | 0x202;
+	r.flags = (em->rflags & (CPU_STATUS | CPU_STICKY | CPU_DF)) | 0x202;
 	regmap__rep_run(&r, rep_op(em->plan), regmap__em_log2(em->plan->width * per_move));
 	em->bus->ops->release(em->bus);
 	n -= r.rcx * per_move;

@@ -645,6 +645,44 @@ static void test_quick_repeats_strings_like_the_processor(void **state)
 	}
 }
 
+/* --- flags that sigreturn leaves as they are --- */
+
+static uint8_t aside[128];
+
+/* RDI: the operand; RSI, RCX, RDX, RAX: of no importance. What the flags are afterwards. */
+#define FLAGS_AFTER(instruction, at, wanted) \
+	({ \
+		uint64_t flags_ = (wanted), rdi_ = (at), rsi_ = (uintptr_t)(aside + 64), rcx_ = 9; \
+		__asm__ volatile( \
+			"lea -128(%%rsp), %%rsp\n\tpushfq\n\tor %0, (%%rsp)\n\tpopfq\n\t" instruction \
+			"\n\tpushfq\n\tpop %0\n\tpushq $0x202\n\tpopfq\n\t" \
+			"lea 128(%%rsp), %%rsp" \
+			: "+b"(flags_), "+D"(rdi_), "+S"(rsi_), "+c"(rcx_) \
+			: "a"(3), "d"(0) \
+			: "xmm3", "memory", "cc"); \
+		flags_ &CPU_STICKY; \
+	})
+
+static void test_quick_keeps_flags_that_nobody_computes(void **state)
+{
+	static const uint64_t wanted[] = {0, CPU_ID, CPU_NT, CPU_ID | CPU_NT};
+
+	(void)state;
+	for (int i = 0; i < 4 * TIMES; i++) {
+		const uint64_t sticky = wanted[i % 4];
+
+		assert_int_equal(FLAGS_AFTER("mov %%rax, (%%rdi)", HOST, sticky), sticky);
+		assert_int_equal(FLAGS_AFTER("add %%rax, (%%rdi)", HOST, sticky), sticky);
+		assert_int_equal(FLAGS_AFTER("lock add %%rax, (%%rdi)", DEVICE, sticky), sticky);
+		assert_int_equal(FLAGS_AFTER("bts %%rax, (%%rdi)", HOST, sticky), sticky);
+		assert_int_equal(FLAGS_AFTER("comisd (%%rdi), %%xmm3", HOST, sticky), sticky);
+		assert_int_equal(FLAGS_AFTER("rep movsb", HOST, sticky), sticky);
+		assert_int_equal(FLAGS_AFTER("std\n\trep movsb\n\tcld", HOST + 64, sticky), sticky);
+		assert_int_equal(FLAGS_AFTER("repe cmpsb", HOST, sticky), sticky);
+		assert_int_equal(FLAGS_AFTER("scasb", HOST, sticky), sticky);
+	}
+}
+
 static volatile bool ticking;
 
 static void tick(int signo)
@@ -1240,6 +1278,7 @@ int main(void)
 		T(copies_strings_to_where_windows_come_and_go),
 		T(copies_no_string_within_what_is_read_only),
 		T(repeats_strings_like_the_processor),
+		T(keeps_flags_that_nobody_computes),
 		T(lets_strings_be_left),
 		T(moves_vectors_in_pieces),
 		T(calculates_with_what_a_device_says),

@@ -158,10 +158,9 @@ void regmap__context_store(const struct cpu *cpu, void *ucontext, bool done)
 		memcpy(m->fpregs, cpu->xsave, SW_BYTES);
 }
 
-/* sigreturn leaves NT and ID as they are when it is called. */
 static void set_sticky_flags(uint64_t rflags)
 {
-	const uint64_t sticky = CPU_NT | CPU_ID;
+	const uint64_t sticky = CPU_STICKY;
 	uint64_t now = regmap__flags_get();
 
 	if ((now ^ rflags) & sticky)

@@ -43,6 +43,8 @@ enum {
 	CPU_STATUS = CPU_CF | CPU_PF | CPU_AF | CPU_ZF | CPU_SF | CPU_OF,
 	/* what POPFQ changes at CPL 3 with IOPL 0; and what sigreturn puts back */
 	CPU_USER_FLAGS = CPU_STATUS | CPU_TF | CPU_DF | CPU_NT | CPU_AC | CPU_ID,
+	/* what sigreturn leaves as it is when it is called: whoever sets flags in a handler keeps these */
+	CPU_STICKY = CPU_NT | CPU_ID,
 };
 
 /* What commit must put back beyond the general registers: struct cpu.dirty. */
