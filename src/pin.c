@@ -48,26 +48,40 @@ uint32_t regmap__thread_id(void)
 
 /*
  * Of the thread that the FS base belongs to, as libc knows it: a thread's CPU clock is named by its
- * id, ~tid << 3 and the kind of clock. Not inlined, or the compiler might read FS before it was
- * asked about.
+ * id, ~tid << 3 and the kind of clock.
  */
-__attribute__((noinline)) static uint32_t remembered_id(void)
+struct remembered {
+	long owner; /* the process that it holds for */
+	uint32_t id;
+	int *error; /* where errno is */
+};
+
+__attribute__((noinline, cold)) static void remember_anew(struct remembered *own)
 {
-	static __thread uint32_t id __attribute__((tls_model("initial-exec")));
-	static __thread long owner __attribute__((tls_model("initial-exec")));
 	clockid_t clock;
 
-	if (id && owner == get(&process))
-		return id;
-	owner = get(&process);
-	id = pthread_getcpuclockid(pthread_self(), &clock) ? 0 : (uint32_t) ~(clock >> 3);
-	return id;
+	own->id = 0; /* for a handler that comes in between */
+	atomic_signal_fence(memory_order_seq_cst);
+	own->owner = get(&process);
+	own->error = &errno;
+	atomic_signal_fence(memory_order_seq_cst);
+	own->id = pthread_getcpuclockid(pthread_self(), &clock) ? 0 : (uint32_t) ~(clock >> 3);
+}
+
+/* Not inlined, or the compiler might read FS before it was asked about. */
+__attribute__((noinline)) static const struct remembered *remembered(void)
+{
+	static __thread struct remembered own __attribute__((tls_model("initial-exec")));
+
+	if (!own.id || own.owner != get(&process))
+		remember_anew(&own);
+	return &own;
 }
 
 /* A system call each time would cost as much as all the rest of a pin. */
 static uint32_t thread_id_of_libc(void)
 {
-	return regmap__tls_works() ? remembered_id() : regmap__thread_id();
+	return regmap__tls_works() ? remembered()->id : regmap__thread_id();
 }
 
 /* In a process made by other means than fork(), nobody knows. */
@@ -257,21 +271,14 @@ bool regmap__pin_window(struct pin *pin, uint64_t address, struct table_hit *hit
 	return false;
 }
 
-/* Not inlined, like remembered_id(). */
-__attribute__((noinline)) static int *note_thread_of_libc(struct slot *slot)
-{
-	if (slot)
-		set(&slot->tid, remembered_id());
-	return &errno;
-}
-
 int *regmap__pin_note_thread(struct pin *pin)
 {
-	if (regmap__tls_works())
-		return note_thread_of_libc(pin->slot);
+	bool works = regmap__tls_works();
+	const struct remembered *own = works ? remembered() : NULL;
+
 	if (pin->slot)
-		set(&pin->slot->tid, regmap__thread_id());
-	return NULL;
+		set(&pin->slot->tid, own ? own->id : regmap__thread_id());
+	return own ? own->error : NULL;
 }
 
 /*
