@@ -641,7 +641,7 @@ static enum quick on_window(const struct quick_access *q, struct access *at, uns
 }
 
 /* What takes more: a second access on the way, an alias, a store that has to wait. */
-static enum quick anywhere(const struct quick_access *q, struct access *at, unsigned how)
+OWN_FRAME static enum quick anywhere(const struct quick_access *q, struct access *at, unsigned how)
 {
 	const struct plan *p = q->plan;
 
@@ -824,27 +824,85 @@ enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane,
 
 /* --- all together --- */
 
+/* A handler may come in the middle, and jump away. */
+static inline void note_origin(struct access *at, uint64_t sp, uint64_t rip)
+{
+	atomic_store_explicit(&at->pin.site, rip, memory_order_relaxed);
+	atomic_store_explicit(&at->pin.slot->origin, sp, memory_order_release);
+}
+
+/* What begin_by() has begun, on a device: the commonest cases of on_window(). */
+static inline enum quick move_on_device(const struct quick_access *q, struct access *at)
+{
+	const struct regmap_device_ops *ops = at->window->device.ops;
+	uint64_t offset = q->address - window_start(at->window), value = 0;
+	const struct plan *p = q->plan;
+	bool write = p->access & EM_WRITE;
+	void *ctx = at->window->device.ctx;
+	int err, saved = 0;
+
+	if (write && (!ops->write || !em_quick_move(p, q->regs, &value)))
+		return QUICK_NO;
+	if (!write && !ops->read)
+		return QUICK_NO;
+	note_origin(at, stack_pointer(q), q->rip);
+	access_note_thread(at);
+	if (at->error_number)
+		saved = *at->error_number;
+	if (write)
+		err = ops->write(ctx, offset, p->size, value);
+	else
+		err = ops->read(ctx, offset, p->size, &value);
+	if (at->error_number)
+		put_back(at->error_number, saved);
+	if (__builtin_expect(err != 0, 0))
+		return move_failed(p, at, q->address, err, q->failure);
+	end_device(at);
+	return write || em_quick_move(p, q->regs, &value) ? QUICK_DONE : QUICK_NO;
+}
+
+/* What begin_by() has begun, and is neither host memory nor a move of a device's. */
+OWN_FRAME static enum quick otherwise(const struct quick_access *q, struct access *at, unsigned how)
+{
+	void *host = host_of(at, q->plan, q->address);
+	bool done;
+
+	if (!host)
+		return on_window(q, at, how);
+	done = em_quick(q->plan, q->regs, host);
+	pin_release_home(&at->pin);
+	return done ? QUICK_DONE : QUICK_NO;
+}
+
 enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,
                             uint64_t address, unsigned how, struct quick_failure *failure)
 {
 	struct quick_access q = {plan, regs, rip, address, failure, NO_VERSION};
 	struct access at __attribute__((cleanup(end)));
-	void *host;
+	uint64_t version;
+	struct found f;
 	bool done;
 
 	at.pin.slot = NULL;
 	if (address < FIELDS_END)
 		return on_registers(&q);
-	if (!begin(address, plan->size, plan->access, &at, &q.version)) {
-		q.version = NO_VERSION;
+	if (!begin_by(regmap__thread_key(), address, plan->size, plan->access, &at, &version, &f))
+		return anywhere(&q, &at, how);
+	if (f.rights) {
+		done = em_quick(plan, regs, (void *)(uintptr_t)(address + f.delta));
+		pin_release_home(&at.pin);
+		return done ? QUICK_DONE : QUICK_NO;
+	}
+	if (f.delta) {
+		pin_release_home(&at.pin);
 		return anywhere(&q, &at, how);
 	}
-	host = host_of(&at, plan, address);
-	if (!host)
-		return on_window(&q, &at, how);
-	done = em_quick(plan, regs, host);
-	pin_release_home(&at.pin);
-	return done ? QUICK_DONE : QUICK_NO;
+	at.address = address;
+	if (window_ops(at.window) == &regmap__backing_device && is_device_move(plan, &at) &&
+	    !(how & QUICK_GENERAL))
+		return move_on_device(&q, &at);
+	q.version = version;
+	return otherwise(&q, &at, how);
 }
 
 /* --- vector instructions --- */
@@ -1080,13 +1138,6 @@ static inline bool begin_ends(struct string_end *hit, struct string_end *other, 
 		also_store(at, &f);
 	other->host = place_of(at, &f, other->address, other->access);
 	return other->host && is_open(&f, version, other->access);
-}
-
-/* A handler may come in the middle, and jump away. */
-static inline void note_origin(struct access *at, uint64_t sp, uint64_t rip)
-{
-	atomic_store_explicit(&at->pin.site, rip, memory_order_relaxed);
-	atomic_store_explicit(&at->pin.slot->origin, sp, memory_order_release);
 }
 
 enum quick regmap__quick_string(const struct plan *plan, const struct cpu_regs *regs, uint64_t rip,

@@ -391,6 +391,85 @@ static void test_quick_sees_each_change_of_the_table(void **state)
 	}
 }
 
+/* RAX before and after, RDI the address. */
+#define MOVED(instruction, at, rax) \
+	({ \
+		uint64_t rax_ = (rax); \
+		__asm__ volatile(instruction \
+		                 : "+a"(rax_) \
+		                 : "D"(at), "d"(0x8877665544332211) \
+		                 : "memory"); \
+		rax_; \
+	})
+
+static void assert_device_saw(unsigned width, uint64_t offset)
+{
+	assert_int_equal(device.width, width);
+	assert_int_equal(device.offset, offset);
+	assert_int_equal(errno, EDOM);
+}
+
+static void test_quick_loads_what_a_device_says(void **state)
+{
+	const uint64_t before = 0xa0a1a2a3a4a5a6a7;
+
+	(void)state;
+	device.value = 0xf1f2f3f4f5f6f7f8;
+	errno = EDOM;
+	for (int i = 0; i < TIMES; i++) {
+		assert_int_equal(MOVED("movb (%1), %%al", DEVICE + 3, before), 0xa0a1a2a3a4a5a6f8);
+		assert_device_saw(1, 3);
+		assert_int_equal(MOVED("movb (%1), %%ah", DEVICE + 5, before), 0xa0a1a2a3a4a5f8a7);
+		assert_device_saw(1, 5);
+		assert_int_equal(MOVED("movw (%1), %%ax", DEVICE + 6, before), 0xa0a1a2a3a4a5f7f8);
+		assert_device_saw(2, 6);
+		assert_int_equal(MOVED("movl (%1), %%eax", DEVICE + 8, before), 0xf5f6f7f8);
+		assert_device_saw(4, 8);
+		assert_int_equal(MOVED("movq (%1), %%rax", DEVICE + 8, before), device.value);
+		assert_device_saw(8, 8);
+		assert_int_equal(MOVED("movsbl (%1), %%eax", DEVICE + 1, before), 0xfffffff8);
+		assert_device_saw(1, 1);
+		assert_int_equal(MOVED("movzwl (%1), %%eax", DEVICE + 2, before), 0xf7f8);
+		assert_device_saw(2, 2);
+		assert_int_equal(MOVED("movslq (%1), %%rax", DEVICE + 4, before),
+		                 0xfffffffff5f6f7f8);
+		assert_device_saw(4, 4);
+	}
+	assert_int_equal(device.reads, 8 * TIMES);
+	assert_int_equal(device.writes, 0);
+}
+
+static void test_quick_stores_to_a_device(void **state)
+{
+	const uint64_t rax = 0xa0a1a2a3a4a5a6a7;
+
+	(void)state;
+	errno = EDOM;
+	for (int i = 0; i < TIMES; i++) {
+		assert_int_equal(MOVED("movb %%dl, (%1)", DEVICE + 3, rax), rax);
+		assert_int_equal(device.written, 0x11);
+		assert_device_saw(1, 3);
+		MOVED("movb %%dh, (%1)", DEVICE + 3, rax);
+		assert_int_equal(device.written, 0x22);
+		MOVED("movw %%dx, (%1)", DEVICE + 6, rax);
+		assert_int_equal(device.written, 0x2211);
+		assert_device_saw(2, 6);
+		MOVED("movl %%edx, (%1)", DEVICE + 8, rax);
+		assert_int_equal(device.written, 0x44332211);
+		assert_device_saw(4, 8);
+		MOVED("movq %%rdx, (%1)", DEVICE + 8, rax);
+		assert_int_equal(device.written, 0x8877665544332211);
+		assert_device_saw(8, 8);
+		MOVED("movq $-2, (%1)", DEVICE + 16, rax);
+		assert_int_equal(device.written, -2ull);
+		assert_device_saw(8, 16);
+		MOVED("movw $-2, (%1)", DEVICE + 16, rax);
+		assert_int_equal(device.written, 0xfffe);
+	}
+	assert_int_equal(device.writes, 7 * TIMES);
+	assert_int_equal(device.reads, 0);
+}
+
 static volatile sig_atomic_t signals;
 static void *volatile fault_address;
 
@@ -1271,6 +1350,8 @@ int main(void)
 		T(stores_registers_last),
 		T(leaves_other_registers_to_others),
 		T(sees_each_change_of_the_table),
+		T(loads_what_a_device_says),
+		T(stores_to_a_device),
 		T(asks_a_device_that_refuses_once),
 		T(is_left_by_jumps),
 		T(holds_signals_in_the_handler),
