@@ -252,12 +252,12 @@ $(B)/obj/%.o: %.c $(B)/flags $(MEM_SYMS) | $(READY)
 
 # Runs in threads that ThreadSanitizer does not know yet, or no longer; or makes slots and their data,
 # which others come to know of by the code that leads there.
-UNKNOWN := src/others src/patch_map src/patch_make arch/x86_64/slot arch/x86_64/slotroll
+UNKNOWN := src/others src/patch_map src/patch_make src/fragments arch/x86_64/slot arch/x86_64/slotroll
 $(foreach o,$(UNKNOWN),$(B)/obj/$(o).o $(B)/pic/$(o).o): MODE_CFLAGS_tsan :=
 
 # What slots call before the vector state is saved. Sanitizers don't know of that: there it is saved
 # always.
-GENERAL := src/hot src/hot_signal src/quick src/access src/pin src/gate src/table src/view src/lane src/fork src/maplock \
+GENERAL := src/hot src/armed src/hot_signal src/quick src/access src/pin src/gate src/table src/view src/lane src/fork src/maplock \
 	src/backing_alias src/backing_readable \
 	src/backing_device src/backing_host src/backing_ram src/backing_registers src/symbols src/maps \
 	describe/find device/mmio device/place device/tally device/trace device/witness device/registers device/registers_slow device/registers_width device/registers_rules arch/x86_64/context \

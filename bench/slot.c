@@ -103,6 +103,7 @@ static bool lay_slot(const struct insn *insn, const struct manner *manner)
 		.code = (uintptr_t)slot,
 		.cell = (uintptr_t)cell,
 		.view = (uintptr_t)(cell + 1),
+		.other = (uintptr_t)&cell->own_other,
 		.dead = manner->dead,
 		.tls = (int32_t)((uintptr_t)&tls - thread_pointer()),
 		.magic = MAGIC,

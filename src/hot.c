@@ -5,6 +5,7 @@
  */
 #include "hot.h"
 
+#include "armed.h"
 #include "fork.h"
 #include "lane.h"
 #include "quick.h"
@@ -100,12 +101,12 @@ static bool fits(const struct view *v, const struct plan *p, uint64_t address)
  */
 static void give_view(struct slot_cell *cell, const struct view *v, struct lane *lane)
 {
-	const struct view *_Atomic *place = lane->miss / SELDOM & 1 ? cell->view : &cell->other;
+	const struct view *_Atomic *place = lane->miss / SELDOM & 1 ? cell->view : cell->other;
 
 	if (is_dead(look_at(cell->view)))
 		place = cell->view;
-	else if (is_dead(look_at(&cell->other)))
-		place = &cell->other;
+	else if (is_dead(look_at(cell->other)))
+		place = cell->other;
 	atomic_store_explicit(place, v, memory_order_release);
 }
 
@@ -126,7 +127,7 @@ static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
 		return false;
 	lane = regmap__lane_take();
 	if (!lane || fits(look_at(cell->view), p, address) ||
-	    fits(look_at(&cell->other), p, address))
+	    fits(look_at(cell->other), p, address))
 		return false;
 	v = regmap__view_for(address, must_be_congruent(p));
 	if (!v) {
@@ -205,7 +206,7 @@ static int quickly(struct slot_frame *f, const struct cpu_regs *regs, bool gener
  */
 static inline bool is_scattered(struct slot_cell *cell, struct lane *lane)
 {
-	return !is_dead(look_at(cell->view)) && !is_dead(look_at(&cell->other)) &&
+	return !is_dead(look_at(cell->view)) && !is_dead(look_at(cell->other)) &&
 	       ++lane->miss % SELDOM;
 }
 
@@ -243,6 +244,7 @@ __attribute__((noinline)) static int enter(struct slot_frame *f)
 
 	if (!fork_is_settled()) /* what there is to do then, uses what it likes */
 		return SLOT_VECTOR;
+	regmap__armed_renew();
 	if (regmap__hot_has_failed(f->rip, &regs))
 		return take_original(f);
 	if (can_go_inline(f, &regs))

@@ -16,11 +16,12 @@
 
 struct plan;
 
-/* Where in a slot an address lies. */
+/* Where in a slot or a fragment an address lies. */
 struct hot_place {
 	const struct slot_map *map;
 	const struct slot_cell *cell;
 	int offset; /* -1: in a jump that leads there: nothing has happened */
+	const struct fragment_map *fragment; /* NULL: it is a slot */
 };
 
 /* Both AS-Safe. Tests have slots that they made by hand. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../arch/x86_64/context.h"
+#include "../arch/x86_64/fragment.h"
 #include "hot.h"
 #include "lane.h"
 #include "pin.h"
@@ -109,6 +110,7 @@ struct roll {
 	uint64_t rip; /* on the way */
 	struct hot_place place;
 	enum hot result;
+	const struct fragment_access *of_fragment; /* likewise */
 	bool access; /* the access of the inline part, or the original, raised the signal */
 	bool raised; /* something in our code did */
 };
@@ -165,6 +167,16 @@ static bool roll_call(struct roll *r)
 	}
 }
 
+/* Between two instructions, whichever they are; one of the program's own may have raised the signal. */
+static void roll_fragment(struct roll *r)
+{
+	if (r->raised)
+		r->of_fragment = regmap__fragment_access_at(r->place.fragment,
+		                                            (unsigned)r->place.offset);
+	regmap__fragment_roll(r->place.fragment, (unsigned)r->place.offset, &r->regs, &r->rip);
+	r->result = HOT_SITE;
+}
+
 static bool in_window(const struct plan *plan, uint64_t address)
 {
 	return plan->size && regmap__window_meets(address, plan->size);
@@ -213,6 +225,33 @@ static const struct plan *explain(struct roll *r, int offset)
 	return plan;
 }
 
+static const struct plan *explain_fragment(struct roll *r)
+{
+	if (r->signo == SIGFPE || r->signo == SIGILL)
+		r->info->si_addr = (void *)(uintptr_t)r->rip;
+	else if (r->of_fragment)
+		show_guest_address(r, r->of_fragment->plan);
+	return r->of_fragment ? r->of_fragment->plan : NULL;
+}
+
+/*
+ * The program steps: from a way into a fragment on by the slot alone, which is one step. Out of a
+ * fragment, that it was in when it began to step, natively.
+ */
+static void step_on(struct roll *r)
+{
+	if (r->place.fragment) {
+		roll_fragment(r);
+	} else if (r->place.offset >= 0 && r->place.offset < r->place.map->plain) {
+		roll_slot(r);
+		r->rip = r->place.cell->start + r->place.map->plain;
+	} else {
+		return;
+	}
+	regmap__lane_leave();
+	regmap__context_set_rip(r->uc, r->rip);
+}
+
 /* Steps within our code are none of the program's. */
 static bool is_step(const struct roll *r)
 {
@@ -231,10 +270,15 @@ enum hot regmap__hot_roll(int signo, siginfo_t *info, void *ucontext, const stru
 	r.raised = is_raised(signo, info);
 	r.regs = regmap__context_regs(ucontext);
 	if (slots()->find(r.rip, &r.place)) {
-		if (is_step(&r))
+		if (is_step(&r)) {
+			step_on(&r);
 			return HOT_PAST;
+		}
 		offset = r.place.offset;
-		roll_slot(&r);
+		if (r.place.fragment)
+			roll_fragment(&r);
+		else
+			roll_slot(&r);
 	} else if (r.rip - (uintptr_t)regmap__slot_call <
 	           (uint64_t)(regmap__slot_call_end - (const uint8_t *)regmap__slot_call)) {
 		if (is_step(&r))
@@ -245,6 +289,8 @@ enum hot regmap__hot_roll(int signo, siginfo_t *info, void *ucontext, const stru
 		return HOT_NOT;
 	}
 	regmap__lane_leave();
+	if (r.raised && r.place.fragment)
+		*plan = explain_fragment(&r);
 	/* None: all has been done but for a last touch of a stack that the program left for none. */
 	if (r.raised && r.place.cell)
 		*plan = explain(&r, offset);

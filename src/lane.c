@@ -7,6 +7,7 @@
 #include "../arch/x86_64/context.h"
 #include "../arch/x86_64/scratch.h"
 #include "../arch/x86_64/syscall.h"
+#include "armed.h"
 #include "atomics.h"
 #include "gate.h"
 #include "pin.h"
@@ -14,7 +15,7 @@
 #include "sigsafe.h"
 
 enum { LANES = 256, BLOCKS = 256, FEW = 64 };
-enum { SLEEPS = 128, IMPATIENCE = SLEEPS + 40 }; /* rounds of regmap__back_off() */
+enum { PROMPT = 8, SLEEPS = 128, IMPATIENCE = SLEEPS + 40 }; /* rounds of regmap__back_off() */
 enum { EXPEDITED = 1 << 3, REGISTER_EXPEDITED = 1 << 4 };
 
 __thread struct lane_tls regmap__lane_tls __attribute__((tls_model("initial-exec")));
@@ -149,6 +150,8 @@ void regmap__lane_leave(void)
 static bool await(struct lane *lane, bool patient)
 {
 	for (unsigned round = 0; get(&lane->busy); regmap__back_off(round++)) {
+		if (round == PROMPT) /* it may be in a loop: fragments.h */
+			regmap__armed_disarm();
 		if (round >= SLEEPS && is_dead(lane))
 			set(&lane->busy, 0);
 		else if (round >= IMPATIENCE && !patient)

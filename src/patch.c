@@ -4,6 +4,7 @@
 #include "patch.h"
 
 #include "../arch/x86_64/context.h"
+#include "fragments.h"
 #include "lane.h"
 #include "patch_change.h"
 
@@ -67,7 +68,7 @@ static bool is_refused(struct patch_site *site, const struct plan *plan)
 	       (verdict & 0xffffff) == digest(plan);
 }
 
-static enum patch_why patch_now(struct patch_site *site, const struct plan *plan)
+static enum patch_why patch_now(struct patch_site *site, const struct plan *plan, uint64_t address)
 {
 	struct patch_text text;
 	struct kept_fs kept;
@@ -78,7 +79,7 @@ static enum patch_why patch_now(struct patch_site *site, const struct plan *plan
 	atomic_store_explicit(&regmap__patch_ever, true, memory_order_relaxed);
 	/* the decoder is asked again, of the code around it */
 	regmap__canary_lend(&kept);
-	why = regmap__patch_make(&text, site, plan);
+	why = regmap__patch_make(&text, site, plan, address);
 	regmap__canary_take_back(&kept);
 	regmap__text_close(&text);
 	return why;
@@ -104,7 +105,7 @@ static void count_stranger(uint64_t rip)
 }
 
 /* Whom another thread keeps from it comes back with its next fault. */
-void regmap__patch_count(uint64_t rip, const struct plan *plan)
+void regmap__patch_count(uint64_t rip, const struct plan *plan, uint64_t address)
 {
 	struct patch_site *site = regmap__site_at(rip, true);
 	uint64_t mask;
@@ -118,7 +119,7 @@ void regmap__patch_count(uint64_t rip, const struct plan *plan)
 		return;
 	/* switched off meanwhile: nothing may be patched after that has taken all back */
 	if (atomic_load(&regmap__patch_threshold))
-		regmap__patch_judge(site, plan, patch_now(site, plan));
+		regmap__patch_judge(site, plan, patch_now(site, plan, address));
 	regmap__patch_unlock(&mask);
 }
 
@@ -128,7 +129,9 @@ bool regmap__patch_find(uint64_t rip, struct patch_place *place)
 {
 	uint32_t number = patch_ever() ? regmap__room_owner(rip, &place->offset) : 0;
 
-	place->patch = patch_number(number);
+	place->fragment = number & ROOM_FRAGMENT ? regmap__fragment_map(number & ~ROOM_FRAGMENT) :
+	                                           NULL;
+	place->patch = place->fragment ? NULL : patch_number(number);
 	return number;
 }
 
@@ -148,7 +151,9 @@ static void take_back_range(uint64_t start, uint64_t last)
 	if (!regmap__text_open(&text))
 		return;
 	regmap__patch_take_back(&text, start, last);
+	regmap__fragments_take_back(&text, start, last);
 	regmap__text_close(&text);
+	regmap__fragments_leave();
 }
 
 static void found_one(struct patch *p, void *any)
@@ -175,7 +180,7 @@ void regmap__patch_leave_also(struct patch_leave *leave, uint64_t start, uint64_
 	if (!patch_ever() || !length)
 		return;
 	regmap__patches_in(start, last, found_one, &any);
-	if (!any)
+	if (!any && !regmap__fragments_touch(start, last))
 		return;
 	if (!leave->held)
 		regmap__patch_lock(&leave->mask);

@@ -29,13 +29,14 @@ static inline bool patch_ever(void)
 /* --- what the handler does --- */
 
 /* An access of @rip's was carried out by a fault: count it, and patch the site if it is time. */
-void regmap__patch_count(uint64_t rip, const struct plan *plan);
-static inline void regmap__patch_heat(uint64_t rip, const struct plan *plan)
+void regmap__patch_count(uint64_t rip, const struct plan *plan, uint64_t address);
+/* @address: in the operand, as the kernel said; 0: it didn't. */
+static inline void regmap__patch_heat(uint64_t rip, const struct plan *plan, uint64_t address)
 {
 	if (__builtin_expect(atomic_load_explicit(&regmap__patch_threshold, memory_order_relaxed) !=
 	                             0,
 	                     0))
-		regmap__patch_count(rip, plan);
+		regmap__patch_count(rip, plan, address);
 }
 
 /* One site with one sequence of bytes. Never freed, and constant but for what is atomic. */
@@ -50,6 +51,7 @@ struct patch {
 	_Atomic uint32_t kind;      /* enum patch_kind: what stands in memory */
 	_Atomic uint64_t now[2];    /* the bytes, while it is patched */
 	uint64_t hop[4];            /* the latest ones; 0: none */
+	uint32_t fragment;          /* that the slot's way in leads to; 0: none */
 	bool passes;                /* its slot does nothing but the instruction: see patch_pun.c */
 	uint32_t number;            /* its own */
 	uint32_t older;             /* of the same site, with other bytes; patch lock */
@@ -65,8 +67,9 @@ enum patch_kind { PATCH_NONE, PATCH_IN_PLACE, PATCH_JUMP, PATCH_PUNNED };
  * a punned jump, nothing has happened of the instruction yet: offset -1.
  */
 struct patch_place {
-	const struct patch *patch;
-	int offset; /* in the slot */
+	const struct patch *patch; /* NULL: it is in a fragment */
+	int offset;                /* in the slot, or the fragment */
+	const struct fragment_map *fragment;
 };
 bool regmap__patch_find(uint64_t rip, struct patch_place *place);
 
@@ -116,11 +119,16 @@ void regmap__patch_forget_others(void);
 
 /* Room for a slot of SLOT_CODE_MOST bytes and its cell; false: nowhere within reach. */
 struct patch_room {
-	uint64_t code, view;
+	uint64_t code, view, other;
 	struct slot_cell *cell;
+	uint64_t data; /* of a fragment */
 	struct patch_area *area;
 };
 bool regmap__room_for_slot(uint64_t near, struct patch_room *room);
+/* Room for a fragment of @accesses, at most FRAGMENT_CODE_MOST bytes; only @code and @data are set. */
+bool regmap__room_for_fragment(uint64_t near, unsigned accesses, struct patch_room *room);
+void regmap__room_keep_fragment(struct patch_room *room, size_t length, unsigned accesses,
+                                uint32_t owner);
 /* The first @length bytes of it are taken, by patch number @owner. */
 void regmap__room_keep(struct patch_room *room, size_t length, uint32_t owner);
 /* So far from a hop a jump may lead in circumstances: no code of ours, but nobody else's, either. */
@@ -142,7 +150,8 @@ uint64_t regmap__room_for_hop(const struct patch_text *text, const struct hop_wi
 bool regmap__room_note_strays(uint64_t hop, const struct hop_strays *strays, uint32_t owner);
 /* Has memory been taken there for slots, their data or hops? Lock-free. */
 bool regmap__room_is_ours(uint64_t at);
-/* Lock-free: whose code is at @rip, and how far into the slot (-1: a hop). 0: not ours. */
+#define ROOM_FRAGMENT (1u << 31)
+/* Lock-free: whose code is at @rip (with ROOM_FRAGMENT: a fragment's number), and how far into the slot (-1: a hop). 0: not ours. */
 uint32_t regmap__room_owner(uint64_t rip, int *offset);
 
 /* --- patch_pool.c: memory that only grows --- */

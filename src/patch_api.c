@@ -7,6 +7,7 @@
 
 #include "../arch/x86_64/syscall.h"
 #include "../include/regmap/regmap.h"
+#include "fragments.h"
 #include "hot.h"
 #include "patch_change.h"
 #include "patch_list.h"
@@ -36,7 +37,12 @@ static bool find_slot(uint64_t rip, struct hot_place *place)
 
 	if (!regmap__patch_find(rip, &found))
 		return false;
-	*place = (struct hot_place){found.patch->map, found.patch->cell, found.offset};
+	if (found.fragment)
+		*place = (struct hot_place){.fragment = found.fragment, .offset = found.offset};
+	else
+		*place = (struct hot_place){.map = found.patch->map,
+		                            .cell = found.patch->cell,
+		                            .offset = found.offset};
 	return true;
 }
 
@@ -52,8 +58,10 @@ static int switch_on(unsigned threshold)
 	err = regmap__hot_start(&slots);
 	if (err)
 		return err;
-	if (!atomic_exchange(&ready, true))
+	if (!atomic_exchange(&ready, true)) {
 		regmap__patch_own_init();
+		regmap__fragments_start();
+	}
 	atomic_store(&regmap__patch_threshold, threshold);
 	return 0;
 }
@@ -132,6 +140,8 @@ int regmap_patch_site(const void *code)
 	const struct patch *p = regmap__patch_of((uintptr_t)code);
 
 	if (p && !p->passes && patch_kind(p) != PATCH_NONE)
+		return 1;
+	if (regmap__fragments_have((uintptr_t)code))
 		return 1;
 	return site && atomic_load(&site->verdict) ? -EPERM : 0;
 }

@@ -43,6 +43,6 @@ void regmap__patch_judge(struct patch_site *site, const struct plan *plan, enum 
 
 /* patch_make.c: patch the site. WHY_NONE: it is. */
 enum patch_why regmap__patch_make(const struct patch_text *text, struct patch_site *site,
-                                  const struct plan *plan);
+                                  const struct plan *plan, uint64_t address);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "fragments.h"
 #include "maps.h"
 #include "patch_change.h"
 #include "patch_pun.h"
@@ -126,7 +127,8 @@ static struct slot_dead what_is_dead(const struct patch_text *text, uint64_t nex
 }
 
 /* One that was made for these very bytes, and relies on no more than what holds now. */
-static struct patch *find_version(struct patch_site *site, const struct patch *as)
+static struct patch *find_version(const struct patch_text *text, struct patch_site *site,
+                                  const struct patch *as)
 {
 	struct patch *p = patch_number(atomic_load(&site->patch));
 	const struct plan *plan = as->plan;
@@ -134,9 +136,23 @@ static struct patch *find_version(struct patch_site *site, const struct patch *a
 	for (unsigned i = 0; p && i < VERSIONS; i++, p = patch_number(p->older))
 		if (p->plan->length == plan->length &&
 		    !memcmp(p->plan->bytes, plan->bytes, plan->length) && p->passes == as->passes &&
-		    !(p->dead.flags & ~as->dead.flags) && !(p->dead.gpr & ~as->dead.gpr))
+		    !(p->dead.flags & ~as->dead.flags) && !(p->dead.gpr & ~as->dead.gpr) &&
+		    regmap__fragment_is_current(text, p))
 			return p;
 	return NULL;
+}
+
+/* Its slot does nothing that the fragment doesn't do as well. */
+static size_t generate_slot(const struct slot_request *request, const struct patch_room *room,
+                            uint8_t *code, struct slot_map *map, const char **why)
+{
+	struct slot_request alone = *request;
+	size_t length = regmap__slot_generate(request, code, map, room->cell, why);
+
+	if (length || !request->way_in.to)
+		return length;
+	alone.way_in.to = 0;
+	return regmap__slot_generate(&alone, code, map, room->cell, why);
 }
 
 static enum patch_why generate(const struct patch_text *text, struct patch *p)
@@ -156,9 +172,12 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p)
 	request.code = room.code;
 	request.cell = (uintptr_t)room.cell;
 	request.view = room.view;
+	request.other = room.other;
 	regmap__patch_request(&request);
+	if (!p->passes)
+		regmap__fragment_join(text, p->plan, &request, p);
 	memset(&map, 0, sizeof(map));
-	length = regmap__slot_generate(&request, code, &map, room.cell, &why);
+	length = generate_slot(&request, &room, code, &map, &why);
 	if (!length)
 		return regmap__why_number(why);
 	p->map = regmap__share_map(&map);
@@ -171,6 +190,7 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p)
 	p->slot = room.code;
 	p->cell = room.cell;
 	regmap__room_keep(&room, length, p->number);
+	regmap__fragment_joined(p);
 	return WHY_NONE;
 }
 
@@ -206,7 +226,7 @@ enum patch_why regmap__patch_version(const struct patch_text *text, struct patch
 
 	if (!in_place && !passes)
 		as.dead = what_is_dead(text, site->rip + plan->length);
-	*made = find_version(site, &as);
+	*made = find_version(text, site, &as);
 	if (!*made)
 		return new_version(text, site, &as, in_place, made);
 	regmap__patch_renew(site, *made);
@@ -252,20 +272,22 @@ static bool is_done(const struct patch_text *text, uint64_t rip)
 }
 
 static enum patch_why make(const struct patch_text *text, struct patch_site *site,
-                           const struct plan *plan)
+                           const struct plan *plan, uint64_t address)
 {
 	enum patch_why why = regmap__patch_look(text, site->rip, plan);
 	uint8_t same_length[EM_MAX_LENGTH];
+	bool in_place = regmap__slot_in_place(plan, same_length);
 	struct patch *p;
 
+	if (why == WHY_NONE && !in_place)
+		regmap__fragment_make(text, site->rip, address);
 	if (why == WHY_NONE)
-		why = regmap__patch_version(text, site, plan, false,
-		                            regmap__slot_in_place(plan, same_length), &p);
+		why = regmap__patch_version(text, site, plan, false, in_place, &p);
 	return why == WHY_NONE ? apply(text, p) : why;
 }
 
 enum patch_why regmap__patch_make(const struct patch_text *text, struct patch_site *site,
-                                  const struct plan *plan)
+                                  const struct plan *plan, uint64_t address)
 {
 	struct patch_chain chain;
 	struct patch *p;
@@ -273,12 +295,13 @@ enum patch_why regmap__patch_make(const struct patch_text *text, struct patch_si
 
 	if (is_done(text, site->rip))
 		return WHY_NONE;
+	regmap__fragments_without(text, site->rip);
 	if (!regmap__patch_loosen(text, site->rip, &chain))
 		return WHY_CROWD;
 	p = regmap__patch_standing(text, site->rip);
 	if (p)
 		regmap__patch_take_back(text, p->site, p->site);
-	why = make(text, site, plan);
+	why = make(text, site, plan, address);
 	fasten(text, &chain);
 	return why;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "../arch/x86_64/fragment.h"
 #include "../arch/x86_64/scratch.h"
 #include "../arch/x86_64/syscall.h"
 #include "patch.h"
@@ -148,9 +149,9 @@ static bool in_reach(const struct patch_area *area, uint64_t near)
 	       distance(area->code + AREA_CODE + AREA_DATA, near) < REACH;
 }
 
-static bool has_room(const struct patch_area *area)
+static bool has_room(const struct patch_area *area, size_t code, unsigned cells)
 {
-	return area->used + SLOT_CODE_MOST <= AREA_CODE && area->cells < AREA_CELLS;
+	return area->used + code <= AREA_CODE && area->cells + cells <= AREA_CELLS;
 }
 
 static bool map_area(uint64_t at)
@@ -200,12 +201,12 @@ static struct patch_area *new_area(uint64_t near)
 	return area;
 }
 
-static struct patch_area *area_near(uint64_t near)
+static struct patch_area *area_near(uint64_t near, size_t code, unsigned cells)
 {
 	for (uint32_t n = atomic_load(&areas.used); n; n--) {
 		struct patch_area *area = regmap__pool_at(&areas, n);
 
-		if (has_room(area) && in_reach(area, near))
+		if (has_room(area, code, cells) && in_reach(area, near))
 			return area;
 	}
 	return new_area(near);
@@ -213,7 +214,7 @@ static struct patch_area *area_near(uint64_t near)
 
 bool regmap__room_for_slot(uint64_t near, struct patch_room *room)
 {
-	struct patch_area *area = area_near(near);
+	struct patch_area *area = area_near(near, SLOT_CODE_MOST, 1);
 
 	if (!area)
 		return false;
@@ -222,18 +223,49 @@ bool regmap__room_for_slot(uint64_t near, struct patch_room *room)
 	room->view = area->code + AREA_CODE + area->cells * sizeof(uint64_t);
 	room->cell = (struct slot_cell *)(uintptr_t)(area->code + AREA_CODE + AREA_VIEWS) +
 	             area->cells;
+	room->other = (uintptr_t)&room->cell->own_other;
 	return true;
 }
 
-void regmap__room_keep(struct patch_room *room, size_t length, uint32_t owner)
+static void take_code(struct patch_area *area, size_t length, uint32_t owner)
 {
-	struct patch_area *area = room->area;
 	uint32_t end = area->used + (uint32_t)(length + GRAIN - 1) / GRAIN * GRAIN;
 
 	for (; area->used < end; area->used += GRAIN)
 		atomic_store_explicit(&area->owner[area->used / GRAIN], owner,
 		                      memory_order_release);
-	area->cells++;
+}
+
+void regmap__room_keep(struct patch_room *room, size_t length, uint32_t owner)
+{
+	take_code(room->area, length, owner);
+	room->area->cells++;
+}
+
+/* Their data lie where cells would. */
+static unsigned cells_for(unsigned accesses)
+{
+	return (unsigned)((accesses * sizeof(struct fragment_data) + sizeof(struct slot_cell) - 1) /
+	                  sizeof(struct slot_cell));
+}
+
+bool regmap__room_for_fragment(uint64_t near, unsigned accesses, struct patch_room *room)
+{
+	struct patch_area *area = area_near(near, FRAGMENT_CODE_MOST, cells_for(accesses));
+
+	if (!area)
+		return false;
+	room->area = area;
+	room->code = area->code + area->used;
+	room->data = area->code + AREA_CODE + AREA_VIEWS + area->cells * sizeof(struct slot_cell);
+	return true;
+}
+
+void regmap__room_keep_fragment(struct patch_room *room, size_t length, unsigned accesses,
+                                uint32_t owner)
+{
+	take_code(room->area, length, owner | ROOM_FRAGMENT);
+	room->area->cells += cells_for(accesses);
 }
 
 /* --- hops --- */

@@ -426,7 +426,7 @@ static void carry_out(struct trap *t)
 	if (step)
 		single_step(t);
 	else if (!t->patched)
-		regmap__patch_heat(t->rip, t->plan);
+		regmap__patch_heat(t->rip, t->plan, (uintptr_t)t->info->si_addr);
 	regmap__context_store_segments(&t->cpu); /* the last act: see context.h */
 }
 
@@ -560,7 +560,7 @@ OWN_FRAME static bool carry_out_quickly(struct trap *t)
 	case QUICK_DONE:
 		regmap__context_advance(t->uc, t->rip + t->plan->length);
 		if (!t->patched)
-			regmap__patch_heat(t->rip, t->plan);
+			regmap__patch_heat(t->rip, t->plan, (uintptr_t)t->info->si_addr);
 		return true;
 	case QUICK_FAILED: fail_quickly(t, &failure); return true;
 	default: return false;
@@ -728,7 +728,7 @@ static inline bool express(int signo, siginfo_t *info, void *ucontext, unsigned 
 	switch (quick) {
 	case QUICK_DONE:
 		regmap__context_advance(ucontext, rip + plan->length);
-		regmap__patch_heat(rip, plan);
+		regmap__patch_heat(rip, plan, at);
 		return true;
 	case QUICK_PART: return true;
 	case QUICK_FAILED: fail(signo, info, ucontext, how, plan, &failure); return true;

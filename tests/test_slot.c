@@ -94,6 +94,7 @@ static bool lay_at(uint64_t site, bool inline_access)
 		.code = SLOT_AT,
 		.cell = CELL_AT,
 		.view = PLACE_AT,
+		.other = (uintptr_t)&cell->own_other,
 		.dead = s.variant.dead,
 		.tls = tls_offset(),
 		.magic = MAGIC,

@@ -22,6 +22,7 @@
 
 #include "slot_dead.h"
 #include "slot_emit.h"
+#include "slot_pass.h"
 
 #include "sigsafe.h"
 
@@ -39,6 +40,7 @@ struct making {
 	uint8_t reg[SLOT_SCRATCHES]; /* EM_NO_REG: not needed */
 	unsigned saved;              /* bit per one that must be */
 	bool pushes_flags, needs_flags, moves, is_x87;
+	struct slot_jump into_call; /* from the way in */
 	const char *why;
 };
 
@@ -60,16 +62,6 @@ static bool is_indirect(const struct plan *p)
 {
 	return (p->kind == EM_CALL || p->kind == EM_JUMP) && p->has_mem && p->width == 8 &&
 	       p->mem.base != CPU_RSP && p->mem.segment == EM_SEG_NONE;
-}
-
-/* What loads a segment register may take thread-local storage away in the middle of the slot. */
-static bool names_segment(const struct em_decoded *d)
-{
-	for (int i = 0; i < d->insn.operand_count; i++)
-		if (d->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    ZydisRegisterGetClass(d->op[i].reg.value) == ZYDIS_REGCLASS_SEGMENT)
-			return true;
-	return false;
 }
 
 /* RSP as an operand that is read has a stand-in; one that is written moves the frame. */
@@ -112,7 +104,7 @@ static bool has_inline(struct making *m)
 		return no(m, "no ordinary operand");
 	if (!p->size || p->size > SLOT_VIEW_MOST || !(p->access & (EM_READ | EM_WRITE)))
 		return no(m, "an operand of unusual size");
-	if (names_segment(&m->d))
+	if (regmap__slot_names_segment(&m->d))
 		return no(m, "it has to do with a segment register");
 	if (!is_indirect(p) && writes_rsp(&m->d))
 		return no(m, "it writes RSP");
@@ -542,7 +534,7 @@ static void try_other(struct making *m, struct slot_jump *miss, const struct slo
                       unsigned found)
 {
 	regmap__emit_land(&m->e, outside);
-	try_view(m, m->request->cell + offsetof(struct slot_cell, other), miss);
+	try_view(m, m->request->other, miss);
 	regmap__emit_jump_back(&m->e, found);
 }
 
@@ -595,6 +587,64 @@ static void leave_behind(struct making *m)
 	jump_to_next(m);
 }
 
+static bool has_way_in(const struct making *m)
+{
+	return m->request->way_in.to && m->moves && !m->pushes_flags && !m->request->count;
+}
+
+static int32_t tls_at(const struct making *m, size_t member)
+{
+	return m->request->tls + (int32_t)member;
+}
+
+/* The frame is closed again before the jump: a fragment leaves RSP to the program. */
+static void go_in(struct making *m)
+{
+	const struct slot_way_in *in = &m->request->way_in;
+
+	regmap__emit_tls_store(&m->e, CPU_RAX, tls_at(m, offsetof(struct lane_tls, flags)));
+	regmap__emit_state(&m->e, SLOT_IN_TLS, SLOT_IN_AX);
+	for (unsigned i = 0; i < FRAGMENT_REGISTERS; i++)
+		regmap__emit_tls_store(&m->e, in->lent[i],
+		                       tls_at(m, offsetof(struct lane_tls, kept[i])));
+	regmap__emit_tls_load(&m->e, CPU_RAX, lane_at(m));
+	regmap__emit_store_imm(&m->e, CPU_RAX, offsetof(struct lane, busy), 1);
+	regmap__emit_state(&m->e, SLOT_BUSY, 0);
+	give_back(m, SLOT_AX);
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_RED_ZONE, false);
+	regmap__emit_state(&m->e, 0, SLOT_MOVED);
+	regmap__emit_jump_near(&m->e, in->to);
+}
+
+static void emit_way_in(struct making *m)
+{
+	const struct slot_way_in *in = &m->request->way_in;
+	struct slot_jump plain = {.count = 0}, other = {.count = 0};
+	unsigned open;
+
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
+	regmap__emit_state(&m->e, SLOT_MOVED, 0);
+	regmap__emit_push(&m->e, CPU_RAX);
+	regmap__emit_state(&m->e, 1u << SLOT_AX, 0);
+	keep_flags(m);
+	open = m->e.state;
+	regmap__emit_tls_compare(&m->e, in->armed, in->value);
+	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, &other);
+	go_in(m);
+	regmap__emit_state(&m->e, open, ~0u);
+	regmap__emit_land(&m->e, &other);
+	regmap__emit_tls_compare(&m->e, in->armed, 0);
+	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, &plain);
+	give_flags_back(m);
+	regmap__emit_jump_on(&m->e, &m->into_call);
+	regmap__emit_state(&m->e, open, ~0u);
+	regmap__emit_land(&m->e, &plain);
+	give_flags_back(m);
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_RED_ZONE, false);
+	regmap__emit_state(&m->e, 0, SLOT_MOVED);
+	m->map->plain = (uint16_t)m->e.at;
+}
+
 static void emit_inline(struct making *m)
 {
 	struct slot_jump busy = {.count = 0}, idle = {.count = 0}, outside = {.count = 0};
@@ -623,102 +673,6 @@ static void emit_inline(struct making *m)
 	emit_misses(m, &busy, &idle);
 }
 
-/* --- instructions that pass --- */
-
-static bool is_jump(const struct em_decoded *d)
-{
-	return d->insn.meta.category == ZYDIS_CATEGORY_COND_BR ||
-	       d->insn.meta.category == ZYDIS_CATEGORY_UNCOND_BR ||
-	       d->insn.meta.category == ZYDIS_CATEGORY_CALL;
-}
-
-/* To where it says, by 32 bits. LOOP, JRCXZ and XBEGIN have no such form. */
-static bool is_simple_jump(const struct em_decoded *d)
-{
-	return is_jump(d) && d->insn.raw.imm[0].is_relative &&
-	       ((d->insn.opcode & 0xf0) == 0x70 || (d->insn.opcode & 0xf0) == 0x80 ||
-	        d->insn.opcode == 0xeb || d->insn.opcode == 0xe9 || d->insn.opcode == 0xe8) &&
-	       !(d->insn.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE);
-}
-
-/* What is known by its own address, or makes the next instruction special, stays. */
-static bool is_ordinary(const struct em_decoded *d)
-{
-	switch (d->insn.meta.category) {
-	case ZYDIS_CATEGORY_DATAXFER:
-	case ZYDIS_CATEGORY_BINARY:
-	case ZYDIS_CATEGORY_LOGICAL:
-	case ZYDIS_CATEGORY_SHIFT:
-	case ZYDIS_CATEGORY_ROTATE:
-	case ZYDIS_CATEGORY_BITBYTE:
-	case ZYDIS_CATEGORY_BMI1:
-	case ZYDIS_CATEGORY_BMI2:
-	case ZYDIS_CATEGORY_CMOV:
-	case ZYDIS_CATEGORY_SETCC:
-	case ZYDIS_CATEGORY_CONVERT:
-	case ZYDIS_CATEGORY_NOP:
-	case ZYDIS_CATEGORY_WIDENOP:
-	case ZYDIS_CATEGORY_SSE:
-	case ZYDIS_CATEGORY_LOGICAL_FP:
-	case ZYDIS_CATEGORY_AVX:
-	case ZYDIS_CATEGORY_AVX2:
-	case ZYDIS_CATEGORY_BROADCAST:
-	case ZYDIS_CATEGORY_AES:
-	case ZYDIS_CATEGORY_PCLMULQDQ: return !names_segment(d);
-	default: return d->insn.mnemonic == ZYDIS_MNEMONIC_LEA;
-	}
-}
-
-static bool is_gpr(const struct em_decoded *d, unsigned i)
-{
-	struct em_reg r;
-
-	return d->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-	       regmap__em_gpr(d->op[i].reg.value, &r) && r.gpr != CPU_RSP;
-}
-
-/* CALL or JMP to where a register says. */
-static bool is_register_jump(const struct em_decoded *d)
-{
-	return is_jump(d) && d->insn.opcode == 0xff && is_gpr(d, 0) &&
-	       !(d->insn.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE);
-}
-
-static bool is_push(const struct em_decoded *d)
-{
-	return (d->insn.mnemonic == ZYDIS_MNEMONIC_PUSH ||
-	        d->insn.mnemonic == ZYDIS_MNEMONIC_POP) &&
-	       (is_gpr(d, 0) || d->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE);
-}
-
-static bool touches_memory(const struct em_decoded *d)
-{
-	for (int i = 0; i < d->insn.operand_count; i++)
-		if (d->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
-		    (d->op[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN ||
-		     d->op[i].mem.base == ZYDIS_REGISTER_RIP ||
-		     d->op[i].mem.base == ZYDIS_REGISTER_EIP))
-			return d->insn.meta.category != ZYDIS_CATEGORY_NOP &&
-			       d->insn.meta.category != ZYDIS_CATEGORY_WIDENOP;
-	return false;
-}
-
-bool regmap__slot_can_pass(struct plan *plan, const uint8_t *code, size_t length)
-{
-	struct em_decoded d;
-
-	if (regmap__em_decode(&d, code, length) || d.insn.attributes & ZYDIS_ATTRIB_HAS_LOCK)
-		return false;
-	if (!is_simple_jump(&d) && !is_register_jump(&d) && !is_push(&d) &&
-	    (!is_ordinary(&d) || touches_memory(&d)))
-		return false;
-	memset(plan, 0, sizeof *plan);
-	plan->mem.base = plan->mem.index = EM_NO_REG;
-	plan->length = d.insn.length;
-	memcpy(plan->bytes, code, plan->length);
-	return true;
-}
-
 /* --- the other parts --- */
 
 static void emit_call(struct making *m)
@@ -727,6 +681,7 @@ static void emit_call(struct making *m)
 	if (!(m->e.state & SLOT_MOVED))
 		regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
 	regmap__emit_state(&m->e, SLOT_MOVED, 0);
+	regmap__emit_land_far(&m->e, &m->into_call);
 	regmap__emit_rip(&m->e, false, 0xff, 2,
 	                 m->request->cell + offsetof(struct slot_cell, entry));
 	m->map->returned = (uint16_t)m->e.at;
@@ -790,7 +745,7 @@ static bool emit_original(struct making *m)
 {
 	bool through_memory = is_indirect(m->plan);
 	bool calls = m->d.insn.mnemonic == ZYDIS_MNEMONIC_CALL &&
-	             (through_memory || is_register_jump(&m->d));
+	             (through_memory || regmap__slot_is_register_jump(&m->d));
 
 	if (is_bound(m) && !calls)
 		return no(m, "it can't be moved");
@@ -840,8 +795,11 @@ const struct view regmap__slot_no_view;
 static void fill_cell(const struct making *m, struct slot_cell *cell)
 {
 	cell->view = (const struct view *_Atomic *)(uintptr_t)m->request->view;
-	atomic_store_explicit(cell->view, &regmap__slot_no_view, memory_order_relaxed);
-	atomic_store_explicit(&cell->other, &regmap__slot_no_view, memory_order_relaxed);
+	cell->other = (const struct view *_Atomic *)(uintptr_t)m->request->other;
+	if (!m->request->shares_views) {
+		atomic_store_explicit(cell->view, &regmap__slot_no_view, memory_order_relaxed);
+		atomic_store_explicit(cell->other, &regmap__slot_no_view, memory_order_relaxed);
+	}
 	cell->start = m->request->code;
 	cell->original = m->request->code + m->map->original;
 	cell->site = m->request->site;
@@ -856,7 +814,12 @@ static void begin(struct making *m, const struct slot_request *request, uint8_t 
 	m->map = map;
 	m->saved = 0;
 	m->why = NULL;
-	m->e = (struct slot_emit){.to = to, .map = map, .code = request->code, .far = far};
+	m->into_call.count = 0;
+	m->e = (struct slot_emit){.to = to,
+	                          .map = map,
+	                          .code = request->code,
+	                          .most = SLOT_CODE_MOST,
+	                          .far = far};
 	memset(map, 0, sizeof *map);
 	map->access = map->original = NO_OFFSET;
 	map->tls = request->tls;
@@ -873,13 +836,16 @@ static bool generate(struct making *m, const struct slot_request *request, uint8
 	if (!request->passes && prepare(m)) {
 		memcpy(map->scratch, m->reg, sizeof map->scratch);
 		map->scratches = SLOT_SCRATCHES;
+		if (has_way_in(m))
+			emit_way_in(m);
 		emit_inline(m);
 	}
 	if (!request->passes)
 		emit_call(m);
 	/* one whose push is the access goes on faulting: moved, its fault looks like one behind it */
-	return is_simple_jump(&m->d) && request->plan->kind != EM_CALL ? emit_branch(m) :
-	                                                                 emit_original(m);
+	return regmap__slot_is_simple_jump(&m->d) && request->plan->kind != EM_CALL ?
+	               emit_branch(m) :
+	               emit_original(m);
 }
 
 size_t regmap__slot_generate(const struct slot_request *request, uint8_t to[SLOT_CODE_MOST],

@@ -5,6 +5,7 @@
  * A *site* is an instruction of the program's that accesses windows. When it is patched, a jump
  * stands in its place that leads to its *slot*: code of ours that does the same and jumps back.
  *
+ *   way in        where the site belongs to a fragment (fragment.h), to the code of that
  *   inline part   the access itself on the window's host memory, by way of a *view*; no C
  *   call part     lea -128(%rsp), %rsp; call *entry(%rip); lea 128(%rsp), %rsp; jmp next
  *                 (behind an inline part that has moved RSP already, without the first of these)
@@ -47,17 +48,20 @@ struct lane {
 	int *error;      /* the thread's errno */
 	uint64_t miss;   /* counts, so that cells change but seldom */
 	uint64_t failed; /* an access has, and the fault path has not said so yet */
-	uint64_t spare;
+	uint64_t looked; /* when it was last looked whether the process is traced: armed.h */
 };
 
 /*
  * The program may have changed its FS base. So generated code compares the magic first, 32 bits of
  * chance: what doesn't match (or faults) has no lane, and takes the call part or the original.
  */
+enum { FRAGMENT_REGISTERS = 2 };
 struct lane_tls {
 	uint32_t magic, unused;
 	struct lane *lane;
 	uint64_t target; /* of a CALL or JMP through memory, on the way out of a slot */
+	/* What the program has in the registers that a fragment borrows, and its flags, as AX has them. */
+	uint64_t kept[FRAGMENT_REGISTERS], flags;
 };
 
 /* Where there is no view: every access is outside. */
@@ -71,12 +75,14 @@ struct slot_cell {
 	_Alignas(16) const
 		void *entry; /* regmap__slot_call(); finds the cell by the CALL's own operand */
 	const struct view *_Atomic *view; /* at request->view */
-	uint64_t site, next;              /* guest addresses: of the instruction and behind it */
-	uint64_t start;                   /* of the slot's code */
-	uint64_t original;                /* of that part; 0: there is none */
-	const struct plan *plan;          /* of the instruction, with its bytes */
+	const struct view *_Atomic
+		*other;          /* at request->other: looked at where that one doesn't do */
+	uint64_t site, next;     /* guest addresses: of the instruction and behind it */
+	uint64_t start;          /* of the slot's code */
+	uint64_t original;       /* of that part; 0: there is none */
+	const struct plan *plan; /* of the instruction, with its bytes */
 	uint64_t spare;
-	const struct view *_Atomic other; /* looked at where the first one doesn't do */
+	const struct view *_Atomic own_other; /* where other may be */
 };
 
 /* What regmap__slot_call() lays on the stack, below the red zone, for C. */
@@ -96,11 +102,23 @@ struct slot_dead {
 	uint16_t gpr;   /* bit per register, all 64 bits of it: not saved if borrowed */
 };
 
+/*
+ * Into a fragment, with its two registers and the flags kept in struct lane_tls and the lane busy. It is
+ * taken only while the 32 bits at @armed, from the FS base, have the @value: a thread with another FS base
+ * hasn't. Where they are 0, C is asked.
+ */
+struct slot_way_in {
+	uint64_t to; /* 0: there is none */
+	uint8_t lent[FRAGMENT_REGISTERS];
+	int32_t armed;
+	uint32_t value;
+};
+
 struct slot_request {
 	const struct plan *plan;
 	uint64_t site;
 	/* where the slot's code will run, where its cell and the pointer to its view are: within 2 GB */
-	uint64_t code, cell, view;
+	uint64_t code, cell, view, other;
 	struct slot_dead dead;
 	int32_t tls;        /* FS-relative offset of this process's struct lane_tls */
 	uint32_t magic;     /* its value */
@@ -108,14 +126,17 @@ struct slot_request {
 	bool inline_access; /* false: only a call part */
 	bool passes;        /* nothing but the instruction, moved: regmap__slot_can_pass() */
 	bool pushed_flags;  /* keep flags as processors without LAHF must: for tests */
+	bool shares_views;  /* they are a fragment's, and stay as they are */
+	struct slot_way_in way_in;
 };
 
-enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 40, SLOT_NO_ACCESS = 0xffff };
+enum { SLOT_CODE_MOST = 512, SLOT_STEPS = 72, SLOT_NO_ACCESS = 0xffff };
 
 /* What is what in a slot's code, for regmap__slot_roll(). Written by regmap__slot_generate(). */
 struct slot_map {
 	uint16_t length;   /* of the code */
 	uint16_t access;   /* offset of the access in the inline part; 0xffff: there is none */
+	uint16_t plain;    /* of what is behind the way in */
 	uint16_t call;     /* of the call part */
 	uint16_t returned; /* of what follows the CALL */
 	uint16_t original; /* of the original; 0xffff: none */

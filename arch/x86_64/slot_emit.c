@@ -10,7 +10,7 @@ enum { REX = 0x40, REX_W = 8, REX_R = 4, REX_X = 2, REX_B = 1 };
 
 static void byte(struct slot_emit *e, unsigned value)
 {
-	if (e->at == SLOT_CODE_MOST)
+	if (e->at == e->most)
 		e->full = true;
 	else
 		e->to[e->at++] = (uint8_t)value;
@@ -246,6 +246,34 @@ void regmap__emit_land(struct slot_emit *e, const struct slot_jump *jump)
 	}
 }
 
+static void leave_open(struct slot_emit *e, struct slot_jump *jump)
+{
+	word(e, 0);
+	jump->at[jump->count++] = e->at;
+}
+
+void regmap__emit_jump_on(struct slot_emit *e, struct slot_jump *jump)
+{
+	byte(e, 0xe9);
+	leave_open(e, jump);
+}
+
+void regmap__emit_jump_if_far(struct slot_emit *e, uint8_t condition, struct slot_jump *jump)
+{
+	byte(e, 0x0f);
+	byte(e, condition + FAR_CONDITION);
+	leave_open(e, jump);
+}
+
+void regmap__emit_land_far(struct slot_emit *e, const struct slot_jump *jump)
+{
+	for (unsigned i = 0; i < jump->count && !e->full; i++) {
+		uint32_t distance = e->at - jump->at[i];
+
+		memcpy(e->to + jump->at[i] - sizeof distance, &distance, sizeof distance);
+	}
+}
+
 void regmap__emit_jump_back(struct slot_emit *e, unsigned to)
 {
 	int32_t distance = (int32_t)to - (int32_t)(e->at + 2);
@@ -257,6 +285,16 @@ void regmap__emit_jump_back(struct slot_emit *e, unsigned to)
 		byte(e, 0xe9);
 		word(e, to - (e->at + 4));
 	}
+}
+
+void regmap__emit_jump_near(struct slot_emit *e, uint64_t target)
+{
+	int64_t distance = (int64_t)(target - (e->code + e->at + 5));
+
+	if (!reaches(distance))
+		e->full = true;
+	byte(e, 0xe9);
+	word(e, (uint32_t)distance);
 }
 
 void regmap__emit_jump(struct slot_emit *e, uint64_t target, uint64_t pointer)

@@ -19,6 +19,7 @@ enum {
 	SLOT_BUSY = 1 << 9,     /* the lane may say so */
 	SLOT_DONE = 1 << 10,    /* the instruction's effect has happened */
 	SLOT_WORKED = 1 << 11,  /* 8 more have been pushed, last of all, that mean nothing */
+	SLOT_IN_TLS = 1 << 12,  /* flags: as AX had them, in struct lane_tls */
 };
 
 enum { SLOT_RED_ZONE = 128 };
@@ -35,8 +36,8 @@ enum slot_scratch {
 struct slot_emit {
 	uint8_t *to;
 	struct slot_map *map;
-	uint64_t code; /* where it will run */
-	unsigned at;
+	uint64_t code;     /* where it will run */
+	unsigned at, most; /* bytes */
 	unsigned state;
 	bool far;  /* jumps within the slot may be longer than 127 bytes */
 	bool full; /* something didn't fit: no code */
@@ -85,8 +86,14 @@ enum {
 };
 void regmap__emit_jump_if(struct slot_emit *e, uint8_t condition, struct slot_jump *jump);
 void regmap__emit_land(struct slot_emit *e, const struct slot_jump *jump);
+/* Over any distance; one jump. */
+void regmap__emit_jump_on(struct slot_emit *e, struct slot_jump *jump);
+void regmap__emit_jump_if_far(struct slot_emit *e, uint8_t condition, struct slot_jump *jump);
+void regmap__emit_land_far(struct slot_emit *e, const struct slot_jump *jump);
 /* To what has been laid already. */
 void regmap__emit_jump_back(struct slot_emit *e, unsigned to);
+/* To code of ours; it must be near. */
+void regmap__emit_jump_near(struct slot_emit *e, uint64_t target);
 /* To a guest address: near if it is, else by way of a pointer to it. */
 void regmap__emit_jump(struct slot_emit *e, uint64_t target, uint64_t pointer);
 

@@ -43,29 +43,35 @@ static uint64_t pop(uint64_t *rsp)
 	return word(*rsp - 8);
 }
 
-/* Before RAX is given back: it may hold them. */
-static void roll_flags(unsigned state, const struct cpu_regs *regs, uint64_t rsp)
+/* Only where the magic has been compared, in this very thread: its FS base was that of libc then, and still is. */
+static uint64_t tls_word(const struct slot_map *map, size_t member)
 {
-	uint64_t ax = *reg(regs, CPU_RAX);
+	const char *at = (const char *)(intptr_t)map->tls + member;
+	uint64_t value;
+
+	__asm__ volatile("mov %%fs:(%1), %0" : "=r"(value) : "r"(at) : "memory");
+	return value;
+}
+
+/* Before RAX is given back: it may hold them. */
+static void roll_flags(const struct slot_map *map, unsigned state, const struct cpu_regs *regs,
+                       uint64_t rsp)
+{
+	uint64_t ax = state & SLOT_IN_TLS ? tls_word(map, offsetof(struct lane_tls, flags)) :
+	                                    *reg(regs, CPU_RAX);
 
 	if (state & SLOT_ON_STACK)
 		set_flags(regs, CPU_STATUS, word(rsp));
-	if (state & (SLOT_IN_AX | SLOT_IN_AH))
+	if (state & (SLOT_IN_AX | SLOT_IN_AH | SLOT_IN_TLS))
 		set_flags(regs, AH_FLAGS, ax >> 8);
-	if (state & SLOT_IN_AX)
+	if (state & (SLOT_IN_AX | SLOT_IN_TLS))
 		set_flags(regs, CPU_OF, ax & 1 ? CPU_OF : 0);
 }
 
-/*
- * Only where the magic has been compared, in this very thread: its FS base was that of libc then,
- * and still is.
- */
 static void leave_lane(const struct slot_map *map)
 {
-	const char *at = (const char *)(intptr_t)map->tls + offsetof(struct lane_tls, lane);
-	struct lane *lane;
+	struct lane *lane = (struct lane *)tls_word(map, offsetof(struct lane_tls, lane));
 
-	__asm__ volatile("mov %%fs:(%1), %0" : "=r"(lane) : "r"(at) : "memory");
 	atomic_store_explicit(&lane->busy, 0, memory_order_release);
 }
 
@@ -77,7 +83,7 @@ void regmap__slot_roll(const struct slot_map *map, const struct slot_cell *cell,
 
 	if (state & SLOT_WORKED)
 		*rsp += 8;
-	roll_flags(state, regs, *rsp);
+	roll_flags(map, state, regs, *rsp);
 	if (state & SLOT_PUSHED)
 		*rsp += 8;
 	for (unsigned i = map->scratches; i-- > 0;)

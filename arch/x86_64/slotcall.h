@@ -21,9 +21,9 @@
 /* How far the frame moves where it is in the way of the address that the way out needs. */
 #define SLOT_ASIDE 512
 /* In struct slot_cell. */
-#define SLOT_CELL_SITE 16
-#define SLOT_CELL_ORIGINAL 40
-#define SLOT_CELL_NOTE 56
+#define SLOT_CELL_SITE 24
+#define SLOT_CELL_ORIGINAL 48
+#define SLOT_CELL_NOTE 64
 #define SLOT_NOTE_VECTOR 2 /* the callback may use vector registers */
 /* In struct slot_state. */
 #define SLOT_STATE_SIZE 0

@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: MIT */
+/* The code of fragments. See fragment.h; slot_emit.h has the assembler. */
+#include <cpuid.h>
+#include <string.h>
+
+#include "fragment_code.h"
+#include "slot_dead.h"
+#include "slot_emit.h"
+#include "slot_pass.h"
+
+#include "sigsafe.h"
+
+enum {
+	LOW = 0xce,     /* registers that an operand's address can be in; RAX has other duties */
+	SPARE = 0xffee, /* those that can be borrowed */
+	LOADS = 0x8b,
+	COMPARES = 0x3b,
+	ADDS = 0x03,
+	JUMPS = 0xff, /* /4 */
+	CONGRUENT = 63,
+	JOINS = FRAGMENT_INSNS,
+};
+
+/* A branch that waits for the code that it leads to: of the fragment, or a way out. */
+struct joint {
+	struct slot_jump from;
+	int32_t to; /* from the first address */
+	bool out;
+};
+
+/* What is seldom needed lies behind all the rest. */
+struct aside {
+	const struct found_insn *insn;
+	struct slot_jump outside, miss;
+	unsigned found;
+	uint8_t state, lent;
+	uint16_t setter;
+};
+
+static struct fragment_making {
+	const struct fragment_request *request;
+	struct found *f;
+	struct fragment_map *map;
+	struct slot_emit e;
+	uint8_t state, lent; /* as in struct fragment_step */
+	int32_t guest;
+	uint16_t setter; /* while the flags are known, or could be made so */
+	bool has_setter;
+	uint8_t view; /* the first lent register: views, the lane */
+	uint8_t base; /* for addresses; EM_NO_REG: whichever the instruction leaves */
+	unsigned joints, asides;
+	struct joint joint[JOINS];
+	struct aside aside[FRAGMENT_ACCESSES];
+	uint8_t code[FRAGMENT_CODE_MOST];
+	struct fragment_step step[FRAGMENT_STEPS];
+	struct fragment_setter setters[FRAGMENT_SETTERS];
+	struct fragment_insn insns[FRAGMENT_INSNS];
+} making;
+
+bool regmap__fragment_works(void)
+{
+	unsigned a, b, c = 0, d;
+
+	return __get_cpuid(0x80000001, &a, &b, &c, &d) && c & 1; /* LAHF */
+}
+
+/* --- what stands where --- */
+
+static void mark(struct fragment_making *m)
+{
+	struct fragment_step *s = &making.step[m->map->steps];
+
+	if (m->map->steps && s[-1].offset == m->e.at)
+		m->map->steps--, s--;
+	if (m->map->steps == FRAGMENT_STEPS) {
+		m->e.full = true;
+		return;
+	}
+	*s = (struct fragment_step){(uint16_t)m->e.at, m->state, m->lent, m->setter, m->guest};
+	m->map->steps++;
+}
+
+static void set_state(struct fragment_making *m, unsigned set, unsigned clear)
+{
+	m->state = (uint8_t)((m->state & ~clear) | set);
+	mark(m);
+}
+
+static void set_guest(struct fragment_making *m, int32_t guest)
+{
+	m->guest = guest;
+	mark(m);
+}
+
+static bool flags_are_away(const struct fragment_making *m)
+{
+	return m->state & (FRAGMENT_KEPT | FRAGMENT_KNOWN);
+}
+
+static int32_t tls_at(const struct fragment_making *m, size_t member)
+{
+	return m->request->tls + (int32_t)member;
+}
+
+static void emit_move(struct fragment_making *m, unsigned to, unsigned from)
+{
+	const uint8_t mov[] = {(uint8_t)(0x48 | from >> 3 << 2 | to >> 3), 0x89,
+	                       (uint8_t)(0xc0 | (from & 7) << 3 | (to & 7))};
+
+	regmap__emit_bytes(&m->e, mov, sizeof mov);
+}
+
+/* --- flags --- */
+
+/* mov %rax, view; lahf; seto %al; mov %rax, flags; mov view, %rax */
+static void keep_flags(struct fragment_making *m)
+{
+	static const uint8_t lahf_seto_al[] = {0x9f, 0x0f, 0x90, 0xc0};
+
+	emit_move(m, m->view, CPU_RAX);
+	set_state(m, FRAGMENT_AX, 0);
+	regmap__emit_bytes(&m->e, lahf_seto_al, sizeof lahf_seto_al);
+	regmap__emit_tls_store(&m->e, CPU_RAX, tls_at(m, offsetof(struct lane_tls, flags)));
+	set_state(m, FRAGMENT_KEPT, 0);
+	emit_move(m, CPU_RAX, m->view);
+	set_state(m, 0, FRAGMENT_AX);
+}
+
+static void take_kept_flags(struct fragment_making *m)
+{
+	static const uint8_t add_7f_al_sahf[] = {0x04, 0x7f, 0x9e};
+
+	emit_move(m, m->view, CPU_RAX);
+	set_state(m, FRAGMENT_AX, 0);
+	regmap__emit_tls_load(&m->e, CPU_RAX, tls_at(m, offsetof(struct lane_tls, flags)));
+	regmap__emit_bytes(&m->e, add_7f_al_sahf, sizeof add_7f_al_sahf);
+	set_state(m, 0, FRAGMENT_KEPT);
+	emit_move(m, CPU_RAX, m->view);
+	set_state(m, 0, FRAGMENT_AX);
+}
+
+/* From here on they are in the processor's register. */
+static void take_flags(struct fragment_making *m)
+{
+	const struct fragment_setter *s = &m->setters[m->setter];
+
+	if (m->state & FRAGMENT_KEPT)
+		take_kept_flags(m);
+	if (!(m->state & FRAGMENT_KNOWN))
+		return;
+	regmap__emit_bytes(&m->e, s->bytes, s->length);
+	set_state(m, 0, FRAGMENT_KNOWN);
+}
+
+/* They are about to be changed by instructions of ours. */
+static void put_flags_away(struct fragment_making *m)
+{
+	if (flags_are_away(m))
+		return;
+	if (m->has_setter)
+		set_state(m, FRAGMENT_KNOWN, 0);
+	else
+		keep_flags(m);
+}
+
+static bool writes_flags(const struct em_decoded *d)
+{
+	const ZydisAccessedFlags *f = d->insn.cpu_flags;
+
+	return f && (f->modified | f->set_0 | f->set_1 | f->undefined) & CPU_STATUS;
+}
+
+enum flags_use { NO_FLAGS, SOME_FLAGS, NEW_FLAGS };
+
+static enum flags_use use_of_flags(const struct em_decoded *d)
+{
+	if (regmap__slot_flags_read(d))
+		return SOME_FLAGS;
+	if (!writes_flags(d))
+		return NO_FLAGS;
+	return regmap__slot_flags_kept(d) ? SOME_FLAGS : NEW_FLAGS;
+}
+
+static bool get_plain_register(const ZydisDecodedOperand *op, uint8_t *reg)
+{
+	struct em_reg r;
+
+	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !regmap__em_gpr(op->reg.value, &r) || r.high)
+		return false;
+	*reg = r.gpr;
+	return true;
+}
+
+/* cmp and test of registers and constants. */
+static bool describe_setter(const struct em_decoded *d, struct fragment_setter *s)
+{
+	bool compares = d->insn.mnemonic == ZYDIS_MNEMONIC_CMP;
+
+	if ((!compares && d->insn.mnemonic != ZYDIS_MNEMONIC_TEST) ||
+	    !get_plain_register(&d->op[0], &s->a))
+		return false;
+	s->tests = !compares;
+	s->width = (uint8_t)(d->op[0].size / 8);
+	s->length = d->insn.length;
+	memcpy(s->bytes, d->bytes, s->length);
+	s->reads = (uint16_t)(1u << s->a);
+	if (d->op[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+		s->has_constant = true;
+		s->constant = (int32_t)d->op[1].imm.value.s;
+		return true;
+	}
+	if (!get_plain_register(&d->op[1], &s->b))
+		return false;
+	s->reads |= (uint16_t)(1u << s->b);
+	return true;
+}
+
+static void note_setter(struct fragment_making *m, const struct em_decoded *d)
+{
+	struct fragment_setter *s = &m->setters[m->map->setters];
+
+	m->has_setter = false;
+	if (m->map->setters == FRAGMENT_SETTERS)
+		return;
+	memset(s, 0, sizeof *s);
+	if (!describe_setter(d, s))
+		return;
+	m->setter = m->map->setters++;
+	m->has_setter = true;
+}
+
+/* Before an instruction that doesn't go by way of a view, or one that does. */
+static void before(struct fragment_making *m, const struct em_decoded *d)
+{
+	enum flags_use use = use_of_flags(d);
+
+	if (use == SOME_FLAGS)
+		take_flags(m);
+	if (use == NO_FLAGS && m->state & FRAGMENT_KNOWN &&
+	    m->setters[m->setter].reads & regmap__fragment_writes(d))
+		take_flags(m);
+}
+
+static void behind(struct fragment_making *m, const struct em_decoded *d, int32_t next)
+{
+	enum flags_use use = use_of_flags(d);
+
+	m->guest = next;
+	if (use == NEW_FLAGS)
+		m->state &= (uint8_t) ~(FRAGMENT_KEPT | FRAGMENT_KNOWN);
+	mark(m);
+	if (use != NO_FLAGS && writes_flags(d))
+		note_setter(m, d);
+	else if (m->has_setter && m->setters[m->setter].reads & regmap__fragment_writes(d))
+		m->has_setter = false;
+}
+
+/* --- ways out --- */
+
+/* All but the jump. */
+static void leave(struct fragment_making *m)
+{
+	regmap__emit_tls_load(&m->e, m->view, tls_at(m, offsetof(struct lane_tls, lane)));
+	regmap__emit_store_imm(&m->e, m->view, offsetof(struct lane, busy), 0);
+	set_state(m, FRAGMENT_IDLE, 0);
+	for (unsigned i = FRAGMENT_REGISTERS; i-- > 0;)
+		regmap__emit_tls_load(&m->e, m->map->lent[i],
+		                      tls_at(m, offsetof(struct lane_tls, kept[i])));
+}
+
+/* The flags are in their register. */
+static void leave_to(struct fragment_making *m, int32_t guest)
+{
+	set_guest(m, guest);
+	leave(m);
+	regmap__emit_jump_near(&m->e, m->f->first + (uint64_t)(int64_t)guest);
+	set_state(m, 0, FRAGMENT_IDLE);
+}
+
+static struct joint *new_joint(struct fragment_making *m, int32_t to)
+{
+	static struct joint none;
+	struct joint *j;
+
+	if (m->joints == JOINS) {
+		m->e.full = true;
+		return &none;
+	}
+	j = &m->joint[m->joints++];
+	*j = (struct joint){.to = to};
+	return j;
+}
+
+/* --- accesses --- */
+
+static unsigned first_of(unsigned registers)
+{
+	return registers ? (unsigned)__builtin_ctz(registers) : EM_NO_REG;
+}
+
+/* One that the instruction doesn't name, but for its operand's address, nor is needed for the flags. */
+static unsigned choose_base(const struct fragment_making *m, const struct em_decoded *d)
+{
+	unsigned reads = m->state & FRAGMENT_KNOWN ? m->setters[m->setter].reads : 0;
+
+	if (m->base != EM_NO_REG)
+		return m->base;
+	return first_of(LOW & ~regmap__em_used_registers(d) & ~reads);
+}
+
+static unsigned lend(struct fragment_making *m, unsigned base)
+{
+	if (base == m->base)
+		return base;
+	emit_move(m, m->map->lent[1], base);
+	m->lent = (uint8_t)base;
+	set_state(m, FRAGMENT_LENT, 0);
+	return base;
+}
+
+static void give_back(struct fragment_making *m)
+{
+	if (!(m->state & FRAGMENT_LENT))
+		return;
+	emit_move(m, m->lent, m->map->lent[1]);
+	set_state(m, 0, FRAGMENT_LENT);
+}
+
+static void emit_address(struct fragment_making *m, const struct plan *p, unsigned base)
+{
+	uint64_t disp = (uint64_t)p->mem.disp;
+
+	if (p->mem.base == EM_NO_REG && p->mem.index == EM_NO_REG)
+		regmap__emit_constant(&m->e, base, p->mem.address32 ? (uint32_t)disp : disp);
+	else
+		regmap__emit_lea_index(&m->e, base, p->mem.base, p->mem.index, p->mem.shift,
+		                       (int32_t)p->mem.disp, p->mem.address32);
+}
+
+static int32_t limit_at(const struct plan *p)
+{
+	unsigned need = p->access & (EM_READ | EM_WRITE), k = 0;
+	unsigned rights = need == EM_READ ? VIEW_READ : need == EM_WRITE ? VIEW_WRITE : VIEW_BOTH;
+
+	while (1u << k < p->size)
+		k++;
+	return (int32_t)(offsetof(struct view, limit) + 8 * (rights * VIEW_SIZES + k));
+}
+
+static uint64_t data_at(const struct fragment_making *m, unsigned access, size_t member)
+{
+	return m->request->data + access * sizeof(struct fragment_data) + member;
+}
+
+/* The limit comes first: see struct view. */
+static void try_view(struct fragment_making *m, const struct plan *p, unsigned base, uint64_t place,
+                     struct slot_jump *outside)
+{
+	regmap__emit_rip(&m->e, true, LOADS, m->view, place);
+	regmap__emit_arithmetic(&m->e, COMPARES, base, m->view, limit_at(p));
+	regmap__emit_jump_if_far(&m->e, SLOT_IF_ABOVE_OR_EQUAL, outside);
+	regmap__emit_arithmetic(&m->e, COMPARES, base, m->view, offsetof(struct view, start));
+	regmap__emit_jump_if_far(&m->e, SLOT_IF_BELOW, outside);
+}
+
+static void emit_operation(struct fragment_making *m, const struct em_decoded *d, unsigned base)
+{
+	static struct em_native n;
+
+	memset(&n, 0, sizeof n);
+	if (!regmap__em_splice(&n, d, ~(1u << base)) || n.base != base || n.rsp != EM_NO_REG)
+		m->e.full = true;
+	regmap__emit_bytes(&m->e, n.code, n.code_length);
+}
+
+static void emit_access(struct fragment_making *m, const struct found_insn *insn,
+                        const struct em_decoded *d)
+{
+	struct fragment_access *a = &m->f->access[insn->access];
+	struct aside *aside = &m->aside[m->asides++];
+	unsigned base;
+
+	put_flags_away(m);
+	base = choose_base(m, d);
+	if (base == EM_NO_REG && m->state & FRAGMENT_KNOWN) {
+		take_flags(m);
+		keep_flags(m);
+		base = choose_base(m, d);
+	}
+	if (base == EM_NO_REG) {
+		m->e.full = true;
+		return;
+	}
+	if (m->state & FRAGMENT_KEPT)
+		a->entry = (uint16_t)m->e.at;
+	base = lend(m, base);
+	*aside = (struct aside){.insn = insn,
+	                        .state = m->state,
+	                        .lent = m->lent,
+	                        .setter = m->setter};
+	emit_address(m, a->plan, base);
+	if (insn->polls) {
+		regmap__emit_tls_compare(&m->e, m->request->armed, m->request->value);
+		regmap__emit_jump_if_far(&m->e, SLOT_IF_NOT_EQUAL, &aside->miss);
+	}
+	try_view(m, a->plan, base, data_at(m, insn->access, offsetof(struct fragment_data, view)),
+	         &aside->outside);
+	aside->found = m->e.at;
+	regmap__emit_arithmetic(&m->e, ADDS, base, m->view, offsetof(struct view, delta));
+	before(m, d);
+	a->access = (uint16_t)m->e.at;
+	emit_operation(m, d, base);
+	behind(m, d, insn->at + insn->length);
+	give_back(m);
+}
+
+/* All is as before the access. */
+static void emit_miss(struct fragment_making *m, const struct found_insn *insn)
+{
+	give_back(m);
+	take_flags(m);
+	leave(m);
+	regmap__emit_rip(&m->e, false, JUMPS, 4,
+	                 data_at(m, insn->access, offsetof(struct fragment_data, miss)));
+	set_state(m, 0, FRAGMENT_IDLE);
+}
+
+static void emit_aside(struct fragment_making *m, struct aside *aside)
+{
+	const struct plan *p = m->f->access[aside->insn->access].plan;
+	unsigned base = aside->state & FRAGMENT_LENT ? aside->lent : m->base;
+
+	m->lent = aside->lent;
+	m->setter = aside->setter;
+	m->state = aside->state;
+	set_guest(m, aside->insn->at);
+	regmap__emit_land_far(&m->e, &aside->outside);
+	try_view(m, p, base, data_at(m, aside->insn->access, offsetof(struct fragment_data, other)),
+	         &aside->miss);
+	regmap__emit_jump_back(&m->e, aside->found);
+	regmap__emit_land_far(&m->e, &aside->miss);
+	emit_miss(m, aside->insn);
+}
+
+/* --- all others --- */
+
+/* As it is, but for an operand relative to RIP. */
+static void emit_plain(struct fragment_making *m, const struct found_insn *insn,
+                       const struct em_decoded *d)
+{
+	uint8_t bytes[EM_MAX_LENGTH];
+	int64_t disp;
+
+	before(m, d);
+	memcpy(bytes, d->bytes, insn->length);
+	if (d->insn.attributes & ZYDIS_ATTRIB_IS_RELATIVE) {
+		disp = d->insn.raw.disp.value +
+		       (int64_t)(m->f->first + insn->at - (m->request->code + m->e.at));
+		if (disp != (int32_t)disp)
+			m->e.full = true;
+		memcpy(bytes + d->insn.raw.disp.offset, &disp, 4);
+	}
+	regmap__emit_bytes(&m->e, bytes, insn->length);
+	behind(m, d, insn->at + insn->length);
+}
+
+static bool may_go(const struct found_insn *from, const struct found_insn *to)
+{
+	return to->at > from->at || to->loops;
+}
+
+static void emit_condition(struct fragment_making *m, const struct found_insn *insn,
+                           const struct em_decoded *d)
+{
+	struct found_insn *to = regmap__found_at(m->f, insn->target);
+	struct joint *j;
+
+	take_flags(m);
+	j = new_joint(m, insn->target);
+	regmap__emit_jump_if_far(&m->e, (uint8_t)(0x70 | (d->insn.opcode & 15)), &j->from);
+	j->out = !to || !may_go(insn, to);
+	if (!j->out && to->emitted) {
+		uint32_t distance = to->code - m->e.at;
+
+		memcpy(m->code + m->e.at - sizeof distance, &distance, sizeof distance);
+		m->joints--;
+	}
+	set_guest(m, insn->at + insn->length);
+}
+
+static void emit_return(struct fragment_making *m)
+{
+	static const uint8_t ret = 0xc3;
+
+	take_flags(m);
+	leave(m);
+	regmap__emit_bytes(&m->e, &ret, 1);
+	set_state(m, 0, FRAGMENT_IDLE);
+}
+
+/* Somebody comes from elsewhere: with all flags in their register. */
+static void begin_label(struct fragment_making *m)
+{
+	take_flags(m);
+	m->has_setter = false;
+}
+
+/* Straight on from @at, until somebody has been there or it ends. */
+static void emit_from(struct fragment_making *m, int32_t at)
+{
+	struct found_insn *insn = regmap__found_at(m->f, at), *to;
+	static struct em_decoded d;
+
+	m->state = 0;
+	m->has_setter = false;
+	set_guest(m, at);
+	while (insn && !insn->emitted && !m->e.full) {
+		if (insn->label)
+			begin_label(m);
+		insn->code = (uint16_t)m->e.at;
+		insn->emitted = true;
+		set_guest(m, insn->at);
+		if (!regmap__found_decode(m->f, insn->at, &d) || d.insn.length != insn->length) {
+			m->e.full = true;
+			return;
+		}
+		at = insn->at + insn->length;
+		switch ((enum fragment_kind)insn->kind) {
+		case FRAGMENT_ACCESS: emit_access(m, insn, &d); break;
+		case FRAGMENT_PLAIN: emit_plain(m, insn, &d); break;
+		case FRAGMENT_RETURN: emit_return(m); return;
+		case FRAGMENT_BRANCH:
+			if (insn->conditional) {
+				emit_condition(m, insn, &d);
+				break;
+			}
+			at = insn->target;
+			to = regmap__found_at(m->f, at);
+			insn = to && may_go(insn, to) ? to : NULL;
+			set_guest(m, at);
+			continue;
+		}
+		insn = regmap__found_at(m->f, at);
+	}
+	take_flags(m);
+	if (insn && insn->emitted)
+		regmap__emit_jump_back(&m->e, insn->code);
+	else
+		leave_to(m, at);
+}
+
+/* Into the fragment, or out of it. */
+static void emit_joint(struct fragment_making *m, struct joint *j)
+{
+	struct found_insn *to = regmap__found_at(m->f, j->to);
+
+	m->state = 0;
+	set_guest(m, j->to);
+	regmap__emit_land_far(&m->e, &j->from);
+	if (to && to->emitted && !j->out)
+		regmap__emit_jump_back(&m->e, to->code);
+	else
+		leave_to(m, j->to);
+}
+
+/* --- all of it --- */
+
+static void choose_registers(struct fragment_making *m)
+{
+	unsigned spare = SPARE & ~m->f->used, low = spare & LOW;
+	unsigned base = first_of(low);
+
+	m->base = (uint8_t)base;
+	if (base == EM_NO_REG)
+		base = first_of(spare);
+	m->view = (uint8_t)first_of(spare & ~(1u << base));
+	m->map->lent[0] = m->view;
+	m->map->lent[1] = (uint8_t)base;
+}
+
+static void list_insns(struct fragment_making *m)
+{
+	for (unsigned i = 0; i < m->f->count; i++)
+		m->insns[i] = (struct fragment_insn){m->f->insn[i].at, m->f->insn[i].length,
+		                                     m->f->insn[i].kind == FRAGMENT_ACCESS};
+	m->map->insns = (uint16_t)m->f->count;
+	m->map->insn = m->insns;
+	m->map->step = m->step;
+	m->map->setter = m->setters;
+}
+
+const uint8_t *regmap__fragment_generate(const struct fragment_request *request,
+                                         struct fragment_map *map)
+{
+	struct fragment_making *m = &making;
+
+	m->request = request;
+	m->f = &regmap__found;
+	m->f->request = request;
+	m->map = map;
+	m->joints = m->asides = 0;
+	m->e = (struct slot_emit){.to = m->code, .code = request->code, .most = FRAGMENT_CODE_MOST};
+	map->code = request->code;
+	map->tls = request->tls;
+	map->data = (struct fragment_data *)(uintptr_t)request->data;
+	choose_registers(m);
+	list_insns(m);
+	emit_from(m, (int32_t)(request->head - m->f->first));
+	for (unsigned i = 0; i < m->f->count && !m->e.full; i++)
+		if (!m->f->insn[i].emitted)
+			emit_from(m, m->f->insn[i].at);
+	for (unsigned i = 0; i < m->joints && !m->e.full; i++)
+		emit_joint(m, &m->joint[i]);
+	for (unsigned i = 0; i < m->asides && !m->e.full; i++)
+		emit_aside(m, &m->aside[i]);
+	map->length = m->e.at;
+	return m->e.full ? NULL : m->code;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* What fragment_find.c finds, for fragment.c to make code of, and what fragment_roll.c reads. */
+#ifndef ARCH_X86_64_FRAGMENT_CODE_H
+#define ARCH_X86_64_FRAGMENT_CODE_H
+
+#include "../../emulator/internal.h"
+#include "fragment.h"
+
+enum {
+	FRAGMENT_KEPT = 1 << 0,  /* the flags are in struct lane_tls */
+	FRAGMENT_KNOWN = 1 << 1, /* the flags are the setter's */
+	FRAGMENT_AX = 1 << 2,    /* the program's RAX is in the first lent register */
+	FRAGMENT_LENT = 1 << 3,  /* that of a third one is in the second */
+	FRAGMENT_IDLE = 1 << 4,  /* so is the lane */
+};
+
+enum fragment_kind { FRAGMENT_ACCESS, FRAGMENT_PLAIN, FRAGMENT_BRANCH, FRAGMENT_RETURN };
+
+struct found_insn {
+	uint16_t at; /* from the first address */
+	uint8_t length, kind;
+	uint8_t access;    /* number */
+	bool conditional;  /* of a branch */
+	bool label, polls; /* somebody comes from elsewhere; a loop goes by here */
+	bool loops;        /* of a label: the first access from there on polls */
+	bool emitted;
+	uint16_t code;  /* its offset */
+	int32_t target; /* of a branch, likewise */
+};
+
+struct found {
+	const struct fragment_request *request;
+	uint64_t first; /* address, for all that is counted from there */
+	unsigned count, accesses;
+	struct found_insn insn[FRAGMENT_INSNS];
+	struct fragment_access access[FRAGMENT_ACCESSES];
+	unsigned used; /* registers */
+};
+extern struct found regmap__found; /* by the last regmap__fragment_find() */
+
+/* NULL: it doesn't belong to the fragment. */
+struct found_insn *regmap__found_at(struct found *f, int32_t at);
+/* Once more; its bytes stay until the next call. */
+bool regmap__found_decode(struct found *f, unsigned at, struct em_decoded *d);
+/* General registers that appear anywhere in it, and those that it writes. */
+unsigned regmap__fragment_names(const struct em_decoded *d);
+unsigned regmap__fragment_writes(const struct em_decoded *d);
+
+#endif

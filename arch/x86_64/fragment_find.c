@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/* Which instructions a fragment takes in. */
+#include "fragment_code.h"
+
+#include <string.h>
+
+#include "slot_pass.h"
+
+#include "sigsafe.h"
+
+enum {
+	QUEUE = FRAGMENT_INSNS,
+	VIEW_MOST = 64,
+	RETURN = 0xc3,
+	SPARE = 0xffee, /* but RAX and RSP */
+};
+
+struct found regmap__found;
+
+static struct {
+	int32_t at[QUEUE];
+	unsigned first, count;
+} queue;
+
+/* --- what an instruction is --- */
+
+unsigned regmap__fragment_names(const struct em_decoded *d)
+{
+	unsigned names = regmap__em_used_registers(d);
+	struct em_reg r;
+
+	for (int i = 0; i < d->insn.operand_count; i++) {
+		if (d->op[i].type != ZYDIS_OPERAND_TYPE_MEMORY)
+			continue;
+		if (regmap__em_gpr(d->op[i].mem.base, &r))
+			names |= 1u << r.gpr;
+		if (regmap__em_gpr(d->op[i].mem.index, &r))
+			names |= 1u << r.gpr;
+	}
+	return names;
+}
+
+unsigned regmap__fragment_writes(const struct em_decoded *d)
+{
+	unsigned writes = 0;
+	struct em_reg r;
+
+	for (int i = 0; i < d->insn.operand_count; i++)
+		if (d->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    d->op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE &&
+		    regmap__em_gpr(d->op[i].reg.value, &r))
+			writes |= 1u << r.gpr;
+	return writes;
+}
+
+static bool is_x87(const struct em_decoded *d)
+{
+	return d->insn.meta.isa_ext == ZYDIS_ISA_EXT_X87 ||
+	       d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU ||
+	       d->insn.meta.isa_ext == ZYDIS_ISA_EXT_MMX;
+}
+
+/* Memory besides the one operand that it shows. */
+static bool hides_memory(const struct em_decoded *d)
+{
+	for (int i = 0; i < d->insn.operand_count; i++)
+		if (d->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && i != d->mem &&
+		    d->op[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN)
+			return true;
+	return false;
+}
+
+/* Neither by a window's address nor known to be in one: a fault tells if it is. */
+static bool is_direct(const struct em_decoded *d)
+{
+	const ZydisDecodedOperand *op = &d->op[d->mem];
+
+	return op->mem.base == ZYDIS_REGISTER_RSP || op->mem.base == ZYDIS_REGISTER_RIP ||
+	       op->mem.segment == ZYDIS_REGISTER_FS;
+}
+
+/* It names memory, and doesn't access it. */
+static bool is_hint(const struct em_decoded *d)
+{
+	return d->insn.meta.category == ZYDIS_CATEGORY_NOP ||
+	       d->insn.meta.category == ZYDIS_CATEGORY_WIDENOP ||
+	       (d->insn.meta.category == ZYDIS_CATEGORY_PREFETCH && d->mem >= 0 &&
+	        d->op[d->mem].mem.base != ZYDIS_REGISTER_RIP);
+}
+
+static bool is_plain(const struct em_decoded *d)
+{
+	if (regmap__slot_is_push(d))
+		return true;
+	if (d->insn.attributes & ZYDIS_ATTRIB_HAS_LOCK || is_x87(d) || hides_memory(d) ||
+	    (d->insn.attributes & ZYDIS_ATTRIB_IS_RELATIVE && d->insn.address_width != 64))
+		return false;
+	if (d->insn.mnemonic == ZYDIS_MNEMONIC_ENDBR64)
+		return true;
+	return regmap__slot_is_ordinary(d);
+}
+
+static bool is_branch(const struct em_decoded *d)
+{
+	return regmap__slot_is_simple_jump(d) && d->insn.meta.category != ZYDIS_CATEGORY_CALL;
+}
+
+/* SHA's alignment is checked by some processors, and plan->align doesn't tell. */
+static bool is_accessible(const struct em_decoded *d, const struct plan *p)
+{
+	if (p->kind != EM_COMPILED && p->kind != EM_NATIVE && p->kind != EM_MASKED)
+		return false;
+	return p->has_mem && p->mem.segment == EM_SEG_NONE && p->mem.base != EM_RIP &&
+	       !p->mem.index8 && p->size && p->size <= VIEW_MOST &&
+	       p->access & (EM_READ | EM_WRITE) && !regmap__slot_names_segment(d) && !is_x87(d) &&
+	       !(regmap__em_used_registers(d) & 1u << CPU_RSP) &&
+	       d->insn.attributes & ZYDIS_ATTRIB_HAS_MODRM &&
+	       d->insn.meta.isa_ext != ZYDIS_ISA_EXT_SHA &&
+	       d->insn.mnemonic != ZYDIS_MNEMONIC_CMPXCHG16B;
+}
+
+/* --- the code that there is --- */
+
+struct found_insn *regmap__found_at(struct found *f, int32_t at)
+{
+	for (unsigned i = 0; i < f->count; i++)
+		if (f->insn[i].at == at)
+			return &f->insn[i];
+	return NULL;
+}
+
+static unsigned end_of(const struct found *f)
+{
+	return (unsigned)(f->request->last - f->first + 1);
+}
+
+static size_t read_code(struct found *f, unsigned at, uint8_t *to)
+{
+	size_t room = end_of(f) - at;
+
+	return f->request->read(f->request->arg, f->first + at, to,
+	                        room < EM_MAX_LENGTH ? room : EM_MAX_LENGTH);
+}
+
+bool regmap__found_decode(struct found *f, unsigned at, struct em_decoded *d)
+{
+	static uint8_t bytes[EM_MAX_LENGTH];
+	size_t length = read_code(f, at, bytes);
+
+	return length && regmap__em_decode(d, bytes, length) == EM_OK;
+}
+
+static bool has_spare(unsigned used)
+{
+	unsigned spare = SPARE & ~used;
+
+	return spare & (spare - 1);
+}
+
+static bool plan_access(struct found *f, const struct em_decoded *d, struct found_insn *insn)
+{
+	struct fragment_access *a = &f->access[f->accesses];
+	static struct plan plan;
+
+	memset(&plan, 0, sizeof plan);
+	if (f->accesses == FRAGMENT_ACCESSES ||
+	    regmap__em_plan(&plan, d->bytes, d->insn.length, regmap__em_tiers()) != EM_OK ||
+	    !is_accessible(d, &plan))
+		return false;
+	*a = (struct fragment_access){.at = insn->at, .entry = FRAGMENT_NO_ENTRY};
+	a->plan = f->request->keep(&plan);
+	insn->kind = FRAGMENT_ACCESS;
+	insn->access = (uint8_t)f->accesses;
+	f->accesses += a->plan != NULL;
+	return a->plan;
+}
+
+static bool classify(struct found *f, const struct em_decoded *d, struct found_insn *insn)
+{
+	if (is_branch(d)) {
+		insn->kind = FRAGMENT_BRANCH;
+		insn->conditional = d->insn.meta.category == ZYDIS_CATEGORY_COND_BR;
+		insn->target = (int32_t)(insn->at + d->insn.length + d->insn.raw.imm[0].value.s);
+		return true;
+	}
+	if (d->insn.opcode == RETURN && d->insn.length == 1) {
+		insn->kind = FRAGMENT_RETURN;
+		return true;
+	}
+	insn->kind = FRAGMENT_PLAIN;
+	if (is_hint(d))
+		return true;
+	if (d->mem < 0 || is_direct(d))
+		return is_plain(d) && !f->request->is_hot(f->request->arg, f->first + insn->at);
+	return plan_access(f, d, insn);
+}
+
+/* NULL: the fragment ends before it. */
+static struct found_insn *take(struct found *f, unsigned at)
+{
+	struct found_insn *insn = &f->insn[f->count];
+	static struct em_decoded d;
+	unsigned names;
+
+	if (f->count == FRAGMENT_INSNS || at >= end_of(f) || !regmap__found_decode(f, at, &d))
+		return NULL;
+	*insn = (struct found_insn){.at = (uint16_t)at, .length = d.insn.length};
+	names = regmap__fragment_names(&d);
+	if (!has_spare(f->used | names) || !classify(f, &d, insn))
+		return NULL;
+	f->used |= names;
+	f->count++;
+	return insn;
+}
+
+static void put_off(struct found *f, int32_t at)
+{
+	if (at >= 0 && at < (int32_t)end_of(f) && queue.count < QUEUE && f->count < FRAGMENT_INSNS)
+		queue.at[queue.count++] = at;
+}
+
+static void walk(struct found *f, int32_t at)
+{
+	struct found_insn *insn = regmap__found_at(f, at);
+
+	while (!insn) {
+		insn = take(f, (unsigned)at);
+		if (!insn || insn->kind == FRAGMENT_RETURN)
+			return;
+		if (insn->kind == FRAGMENT_BRANCH)
+			put_off(f, insn->target);
+		if (insn->kind == FRAGMENT_BRANCH && !insn->conditional)
+			return;
+		at += insn->length;
+		insn = regmap__found_at(f, at);
+	}
+	insn->label = true;
+}
+
+/* Does whoever goes on from there come by an access before any branch? That one polls. */
+static bool can_poll(struct found *f, struct found_insn *insn)
+{
+	while (insn && insn->kind == FRAGMENT_PLAIN)
+		insn = regmap__found_at(f, insn->at + insn->length);
+	if (!insn || insn->kind != FRAGMENT_ACCESS)
+		return false;
+	insn->polls = true;
+	return true;
+}
+
+/* Each loop has a branch backwards. */
+static void join(struct found *f)
+{
+	for (unsigned i = 0; i < f->count; i++) {
+		struct found_insn *insn = &f->insn[i], *to;
+
+		if (insn->kind != FRAGMENT_BRANCH)
+			continue;
+		to = regmap__found_at(f, insn->target);
+		if (!to)
+			continue;
+		to->label = true;
+		if (to->at <= insn->at && !to->loops)
+			to->loops = can_poll(f, to);
+	}
+}
+
+unsigned regmap__fragment_find(const struct fragment_request *request, struct fragment_map *map)
+{
+	struct found *f = &regmap__found;
+	struct found_insn *head;
+
+	memset(f, 0, sizeof *f);
+	memset(map, 0, sizeof *map);
+	memset(&queue, 0, sizeof queue);
+	f->request = request;
+	f->first = request->first;
+	put_off(f, (int32_t)(request->head - f->first));
+	while (queue.first < queue.count)
+		walk(f, queue.at[queue.first++]);
+	head = regmap__found_at(f, (int32_t)(request->head - f->first));
+	if (!head || head->kind != FRAGMENT_ACCESS)
+		return 0;
+	head->label = true;
+	join(f);
+	map->first = f->first;
+	map->accesses = (uint16_t)f->accesses;
+	map->access = f->access;
+	return f->accesses;
+}

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "fragments.h"
+
+#include <linux/membarrier.h>
+#include <string.h>
+
+#include "../arch/x86_64/scratch.h"
+#include "../arch/x86_64/syscall.h"
+#include "armed.h"
+#include "lane.h"
+#include "maps.h"
+#include "patch_change.h"
+#include "patch_share.h"
+#include "view.h"
+
+#include "sigsafe.h"
+
+enum { BLOCK = 256 << 10, HERE_BITS = 12, PAGE_BITS = 12 };
+
+/* Never freed: a thread may be in it. */
+struct fragment {
+	struct fragment_map map;
+	const uint8_t *bytes; /* of all its instructions, in that order */
+	atomic_bool useless;
+};
+
+/* There is code of the fragment's on a page. */
+struct touch {
+	uint64_t page;
+	uint32_t fragment;
+	_Atomic uint32_t next;
+};
+
+static struct pool fragments = {.size = sizeof(struct fragment)};
+static struct pool touches = {.size = sizeof(struct touch)};
+static _Atomic uint32_t here[1 << HERE_BITS];
+
+static struct fragment *fragment_number(uint32_t n)
+{
+	return n ? regmap__pool_at(&fragments, n) : NULL;
+}
+
+const struct fragment_map *regmap__fragment_map(uint32_t number)
+{
+	return &fragment_number(number)->map;
+}
+
+uint32_t regmap__fragments_made(void)
+{
+	return atomic_load_explicit(&fragments.used, memory_order_relaxed);
+}
+
+/* --- where --- */
+
+static _Atomic uint32_t *here_of(uint64_t page)
+{
+	return &here[page * 0x9e3779b97f4a7c15 >> (64 - HERE_BITS)];
+}
+
+/* The next one on the page, from @n on: a fragment's number. Lock-free. */
+static uint32_t next_on(uint64_t page, uint32_t *n)
+{
+	while (*n) {
+		const struct touch *t = regmap__pool_at(&touches, *n);
+
+		*n = atomic_load_explicit(&t->next, memory_order_acquire);
+		if (t->page == page)
+			return t->fragment;
+	}
+	return 0;
+}
+
+static uint32_t first_on(uint64_t page, uint32_t *n)
+{
+	*n = atomic_load_explicit(here_of(page), memory_order_acquire);
+	return next_on(page, n);
+}
+
+static bool is_on(uint64_t page, uint32_t number)
+{
+	uint32_t n, f;
+
+	for (f = first_on(page, &n); f && f != number;)
+		f = next_on(page, &n);
+	return f;
+}
+
+static bool touch(uint64_t page, uint32_t number)
+{
+	_Atomic uint32_t *head = here_of(page);
+	uint32_t n = regmap__pool_take(&touches);
+	struct touch *t;
+
+	if (!n)
+		return false;
+	t = regmap__pool_at(&touches, n);
+	t->page = page;
+	t->fragment = number;
+	atomic_store_explicit(&t->next, atomic_load_explicit(head, memory_order_relaxed),
+	                      memory_order_relaxed);
+	atomic_store_explicit(head, n, memory_order_release);
+	return true;
+}
+
+/* False: not all, for want of memory. */
+static bool touch_all(const struct fragment_map *map, uint32_t number)
+{
+	for (unsigned i = 0; i < map->insns; i++) {
+		uint64_t at = map->first + map->insn[i].at, last = at + map->insn[i].length - 1;
+
+		for (uint64_t page = at >> PAGE_BITS; page <= last >> PAGE_BITS; page++)
+			if (!is_on(page, number) && !touch(page, number))
+				return false;
+	}
+	return true;
+}
+
+/* --- memory --- */
+
+static uint8_t *block;
+static size_t left;
+
+static void *keep(const void *from, size_t size)
+{
+	size_t whole = (size + 7) & ~(size_t)7;
+	void *to;
+
+	if (whole > left) {
+		block = regmap__scratch_map(BLOCK);
+		left = block ? BLOCK : 0;
+	}
+	if (whole > left)
+		return NULL;
+	to = block;
+	memcpy(to, from, size);
+	block += whole;
+	left -= whole;
+	return to;
+}
+
+/* What the generator has in memory of its own. */
+static bool keep_map(struct fragment_map *map)
+{
+	map->insn = keep(map->insn, map->insns * sizeof(*map->insn));
+	map->access = keep(map->access, map->accesses * sizeof(*map->access));
+	map->step = keep(map->step, map->steps * sizeof(*map->step));
+	map->setter = keep(map->setter, map->setters * sizeof(*map->setter));
+	return map->insn && map->access && map->step && map->setter;
+}
+
+/* --- the program's code --- */
+
+static size_t read_code(void *arg, uint64_t at, uint8_t *to, size_t most)
+{
+	if (!regmap__text_read(arg, at, to, most))
+		return 0;
+	regmap__patch_overlay(at, to, most);
+	return most;
+}
+
+static bool is_hot(void *arg, uint64_t at)
+{
+	const struct patch_site *site = regmap__site_at(at, false);
+
+	(void)arg;
+	return site && atomic_load_explicit(&site->faults, memory_order_relaxed);
+}
+
+static const uint8_t *keep_bytes(const struct patch_text *text, const struct fragment_map *map)
+{
+	static uint8_t bytes[FRAGMENT_INSNS * EM_MAX_LENGTH];
+	size_t size = 0;
+
+	for (unsigned i = 0; i < map->insns; i++) {
+		const struct fragment_insn *insn = &map->insn[i];
+
+		if (!read_code((void *)(uintptr_t)text, map->first + insn->at, bytes + size,
+		               insn->length))
+			return NULL;
+		size += insn->length;
+	}
+	return keep(bytes, size);
+}
+
+static bool is_current(const struct patch_text *text, const struct fragment *f)
+{
+	const uint8_t *was = f->bytes;
+	uint8_t is[EM_MAX_LENGTH];
+
+	for (unsigned i = 0; i < f->map.insns; i++) {
+		const struct fragment_insn *insn = &f->map.insn[i];
+
+		if (!read_code((void *)(uintptr_t)text, f->map.first + insn->at, is,
+		               insn->length) ||
+		    memcmp(is, was, insn->length))
+			return false;
+		was += insn->length;
+	}
+	return true;
+}
+
+/* --- making --- */
+
+/* They are likely to go where the head goes, or to the program's own memory. */
+static void guess_views(const struct fragment_map *map, const struct view *view)
+{
+	const struct view *own = regmap__view_for((uintptr_t)&view, true);
+
+	for (unsigned i = 0; i < map->accesses; i++) {
+		struct fragment_data *data = &map->data[i];
+		const struct plan *plan = map->access[i].plan;
+		bool congruent = plan->align > 1 || plan->access & EM_LOCKED;
+
+		atomic_store(&data->view, congruent ? &regmap__slot_no_view : view);
+		atomic_store(&data->other, own ? own : &regmap__slot_no_view);
+		atomic_store(&data->miss, map->first + map->access[i].at);
+	}
+}
+
+static bool fill(const struct patch_text *text, struct fragment *f, const uint8_t *code,
+                 const struct view *view)
+{
+	if (!keep_map(&f->map))
+		return false;
+	f->bytes = keep_bytes(text, &f->map);
+	if (!f->bytes || !regmap__text_write(text, f->map.code, code, f->map.length))
+		return false;
+	guess_views(&f->map, view);
+	return true;
+}
+
+static void generate(const struct patch_text *text, struct fragment_request *request,
+                     struct fragment_map *map, const struct view *view)
+{
+	struct patch_room room;
+	struct fragment *f;
+	const uint8_t *code;
+	uint32_t number;
+
+	if (!regmap__room_for_fragment(request->head, map->accesses, &room))
+		return;
+	request->code = room.code;
+	request->data = room.data;
+	code = regmap__fragment_generate(request, map);
+	number = code ? regmap__pool_take(&fragments) : 0;
+	if (!number)
+		return;
+	f = fragment_number(number);
+	f->map = *map;
+	f->useless = true;
+	if (!fill(text, f, code, view) || !touch_all(&f->map, number))
+		return;
+	f->useless = false;
+	regmap__room_keep_fragment(&room, map->length, map->accesses, number);
+	regmap__armed_want();
+}
+
+static const struct fragment_access *find_access(const struct fragment *f, uint64_t site,
+                                                 unsigned *i)
+{
+	for (*i = 0; *i < f->map.accesses; ++*i)
+		if (f->map.first + f->map.access[*i].at == site)
+			return &f->map.access[*i];
+	return NULL;
+}
+
+/* The first of them where a slot for the site can go in. */
+static uint32_t find_for(const struct patch_text *text, uint64_t site, unsigned *i)
+{
+	uint32_t n, number;
+
+	for (number = first_on(site >> PAGE_BITS, &n); number;
+	     number = next_on(site >> PAGE_BITS, &n)) {
+		const struct fragment *f = fragment_number(number);
+		const struct fragment_access *a = f->useless ? NULL : find_access(f, site, i);
+
+		if (a && a->entry != FRAGMENT_NO_ENTRY && is_current(text, f))
+			return number;
+	}
+	return 0;
+}
+
+/* One mapping, as much of it as may be. */
+static bool find_range(struct fragment_request *request)
+{
+	struct mapping m;
+
+	if (!regmap__maps_rights(request->head, &m))
+		return false;
+	request->first = request->head - FRAGMENT_REACH;
+	if (request->head - m.start < FRAGMENT_REACH)
+		request->first = m.start;
+	request->last = request->head + FRAGMENT_REACH - 1;
+	if (m.end - request->head < FRAGMENT_REACH)
+		request->last = m.end - 1;
+	return true;
+}
+
+enum { WORTHWHILE = 2 };
+
+void regmap__fragment_make(const struct patch_text *text, uint64_t site, uint64_t address)
+{
+	struct fragment_request request = {
+		.head = site,
+		.tls = regmap__lane_offset(),
+		.armed = regmap__armed_offset(),
+		.value = regmap__armed_value(),
+		.read = read_code,
+		.is_hot = is_hot,
+		.keep = regmap__share_plan,
+		.arg = (void *)(uintptr_t)text,
+	};
+	struct fragment_map map;
+	const struct view *view;
+	unsigned i;
+
+	if (!regmap__armed_offset() || regmap__armed_is_traced() || find_for(text, site, &i) ||
+	    !find_range(&request))
+		return;
+	view = regmap__view_for(address, false);
+	if (view && regmap__fragment_find(&request, &map) >= WORTHWHILE)
+		generate(text, &request, &map, view);
+}
+
+void regmap__fragment_join(const struct patch_text *text, const struct plan *plan,
+                           struct slot_request *request, struct patch *patch)
+{
+	const struct fragment_access *a;
+	struct fragment_map *map;
+	unsigned i;
+
+	patch->fragment = find_for(text, request->site, &i);
+	if (!patch->fragment)
+		return;
+	map = &fragment_number(patch->fragment)->map;
+	a = &map->access[i];
+	if (a->plan->length != plan->length || memcmp(a->plan->bytes, plan->bytes, plan->length)) {
+		patch->fragment = 0;
+		return;
+	}
+	request->shares_views = true;
+	request->view = (uintptr_t)&map->data[i].view;
+	request->other = (uintptr_t)&map->data[i].other;
+	request->way_in = (struct slot_way_in){
+		.to = map->code + a->entry,
+		.lent = {map->lent[0], map->lent[1]},
+		.armed = regmap__armed_offset(),
+		.value = regmap__armed_value(),
+	};
+}
+
+void regmap__fragment_joined(const struct patch *patch)
+{
+	const struct fragment *f = fragment_number(patch->fragment);
+	unsigned i;
+
+	if (f && find_access(f, patch->site, &i))
+		atomic_store(&f->map.data[i].miss, patch->slot + patch->map->plain);
+}
+
+bool regmap__fragment_is_current(const struct patch_text *text, const struct patch *patch)
+{
+	const struct fragment *f = fragment_number(patch->fragment);
+
+	return !f || (!f->useless && is_current(text, f));
+}
+
+/* --- those that were wrong --- */
+
+static bool has_plain_at(const struct fragment *f, uint64_t site)
+{
+	for (unsigned i = 0; i < f->map.insns; i++)
+		if (f->map.first + f->map.insn[i].at == site)
+			return !f->map.insn[i].accesses;
+	return false;
+}
+
+static void take_back_all(const struct patch_text *text, uint32_t number)
+{
+	const struct fragment *f = fragment_number(number);
+
+	for (unsigned i = 0; i < f->map.accesses; i++) {
+		uint64_t site = f->map.first + f->map.access[i].at;
+		const struct patch *p = regmap__patch_of(site);
+
+		if (p && p->fragment == number)
+			regmap__patch_take_back(text, site, site);
+	}
+}
+
+void regmap__fragments_without(const struct patch_text *text, uint64_t site)
+{
+	uint32_t n, number;
+
+	for (number = first_on(site >> PAGE_BITS, &n); number;
+	     number = next_on(site >> PAGE_BITS, &n)) {
+		struct fragment *f = fragment_number(number);
+
+		if (f->useless || !has_plain_at(f, site))
+			continue;
+		f->useless = true;
+		take_back_all(text, number);
+	}
+}
+
+static bool is_entered(const struct fragment *f, uint32_t number)
+{
+	for (unsigned i = 0; i < f->map.accesses; i++) {
+		const struct patch *p = regmap__patch_of(f->map.first + f->map.access[i].at);
+
+		if (p && p->fragment == number && patch_kind(p) != PATCH_NONE)
+			return true;
+	}
+	return false;
+}
+
+bool regmap__fragments_have(uint64_t site)
+{
+	uint32_t n, number;
+	unsigned i;
+
+	for (number = first_on(site >> PAGE_BITS, &n); number;
+	     number = next_on(site >> PAGE_BITS, &n)) {
+		const struct fragment *f = fragment_number(number);
+
+		if (!f->useless && find_access(f, site, &i) && is_entered(f, number))
+			return true;
+	}
+	return false;
+}
+
+/* --- ranges of code --- */
+
+enum { MANY = 1024 }; /* pages: then each fragment is asked */
+
+static bool meets(const struct fragment *f, uint64_t start, uint64_t last)
+{
+	for (unsigned i = 0; i < f->map.insns; i++) {
+		uint64_t at = f->map.first + f->map.insn[i].at;
+
+		if (at <= last && at + f->map.insn[i].length > start)
+			return true;
+	}
+	return false;
+}
+
+static bool is_large(uint64_t start, uint64_t last)
+{
+	return (last >> PAGE_BITS) - (start >> PAGE_BITS) > MANY;
+}
+
+bool regmap__fragments_touch(uint64_t start, uint64_t last)
+{
+	uint32_t n;
+
+	if (is_large(start, last))
+		return regmap__fragments_made();
+	for (uint64_t page = start >> PAGE_BITS; page <= last >> PAGE_BITS; page++)
+		if (first_on(page, &n))
+			return true;
+	return false;
+}
+
+static void take_back_on(const struct patch_text *text, uint64_t page, uint64_t start,
+                         uint64_t last)
+{
+	uint32_t n, number;
+
+	for (number = first_on(page, &n); number; number = next_on(page, &n))
+		if (meets(fragment_number(number), start, last))
+			take_back_all(text, number);
+}
+
+void regmap__fragments_take_back(const struct patch_text *text, uint64_t start, uint64_t last)
+{
+	if (is_large(start, last)) {
+		for (uint32_t n = 1; n <= regmap__fragments_made(); n++)
+			if (meets(fragment_number(n), start, last))
+				take_back_all(text, n);
+		return;
+	}
+	for (uint64_t page = start >> PAGE_BITS; page <= last >> PAGE_BITS; page++)
+		take_back_on(text, page, start, last);
+}
+
+/* --- threads --- */
+
+void regmap__fragments_start(void)
+{
+	if (regmap__fragment_works())
+		regmap__armed_start();
+}
+
+void regmap__fragments_leave(void)
+{
+	regmap__armed_disarm();
+}
