@@ -102,7 +102,8 @@ static void set_section(const struct section *section)
 	__asm__ volatile("mov %0, %%fs:(%1)" : : "r"(section), "r"((intptr_t)offset) : "memory");
 }
 
-bool regmap__armed_is_traced(void)
+/* By a debugger, or the like. */
+static bool is_traced(void)
 {
 	static const char wanted[] = "TracerPid:\t0\n";
 	char status[STATUS];
@@ -135,7 +136,7 @@ void regmap__armed_renew(void)
 	}
 	lane->looked = time;
 	set_section(&armed);
-	if (regmap__armed_is_traced())
+	if (is_traced())
 		set_section(&waiting);
 }
 

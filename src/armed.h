@@ -22,7 +22,5 @@ uint32_t regmap__armed_value(void);
 void regmap__armed_renew(void);
 /* All other threads are no longer, once this returns. */
 void regmap__armed_disarm(void);
-/* By a debugger, or the like. */
-bool regmap__armed_is_traced(void);
 
 #endif

@@ -151,12 +151,54 @@ static bool keep_map(struct fragment_map *map)
 
 /* --- the program's code --- */
 
+enum { PAGE = 1 << PAGE_BITS, PAGES = 2 * FRAGMENT_REACH / PAGE + 1 };
+
+/* As the program wrote it: what a fragment is made from. */
+static struct {
+	const struct patch_text *text;
+	unsigned count;
+	uint64_t page[PAGES];
+	uint8_t bytes[PAGES][PAGE];
+} own;
+
+static void begin_reading(const struct patch_text *text)
+{
+	own.text = text;
+	own.count = 0;
+}
+
+static const uint8_t *own_page(uint64_t page)
+{
+	uint8_t *bytes;
+
+	for (unsigned i = 0; i < own.count; i++)
+		if (own.page[i] == page)
+			return own.bytes[i];
+	if (own.count == PAGES)
+		return NULL;
+	bytes = own.bytes[own.count];
+	if (!regmap__text_read(own.text, page << PAGE_BITS, bytes, PAGE))
+		return NULL;
+	regmap__patch_overlay_all(page << PAGE_BITS, bytes, PAGE);
+	own.page[own.count++] = page;
+	return bytes;
+}
+
 static size_t read_code(void *arg, uint64_t at, uint8_t *to, size_t most)
 {
-	if (!regmap__text_read(arg, at, to, most))
-		return 0;
-	regmap__patch_overlay(at, to, most);
-	return most;
+	size_t done = 0, now;
+
+	(void)arg;
+	for (; done < most; done += now) {
+		const uint8_t *page = own_page((at + done) >> PAGE_BITS);
+		size_t from = (at + done) % PAGE;
+
+		now = most - done < PAGE - from ? most - done : PAGE - from;
+		if (!page)
+			break;
+		memcpy(to + done, page + from, now);
+	}
+	return done;
 }
 
 static bool is_hot(void *arg, uint64_t at)
@@ -167,7 +209,7 @@ static bool is_hot(void *arg, uint64_t at)
 	return site && atomic_load_explicit(&site->faults, memory_order_relaxed);
 }
 
-static const uint8_t *keep_bytes(const struct patch_text *text, const struct fragment_map *map)
+static const uint8_t *keep_bytes(const struct fragment_map *map)
 {
 	static uint8_t bytes[FRAGMENT_INSNS * EM_MAX_LENGTH];
 	size_t size = 0;
@@ -175,25 +217,35 @@ static const uint8_t *keep_bytes(const struct patch_text *text, const struct fra
 	for (unsigned i = 0; i < map->insns; i++) {
 		const struct fragment_insn *insn = &map->insn[i];
 
-		if (!read_code((void *)(uintptr_t)text, map->first + insn->at, bytes + size,
-		               insn->length))
+		if (read_code(NULL, map->first + insn->at, bytes + size, insn->length) !=
+		    insn->length)
 			return NULL;
 		size += insn->length;
 	}
 	return keep(bytes, size);
 }
 
+/* But for jumps of ours. */
+static bool shows(const struct patch_text *text, uint64_t at, const uint8_t *bytes, unsigned length)
+{
+	uint8_t is[EM_MAX_LENGTH];
+
+	if (!regmap__text_read(text, at, is, length))
+		return false;
+	if (!memcmp(is, bytes, length))
+		return true;
+	regmap__patch_overlay(at, is, length);
+	return !memcmp(is, bytes, length);
+}
+
 static bool is_current(const struct patch_text *text, const struct fragment *f)
 {
 	const uint8_t *was = f->bytes;
-	uint8_t is[EM_MAX_LENGTH];
 
 	for (unsigned i = 0; i < f->map.insns; i++) {
 		const struct fragment_insn *insn = &f->map.insn[i];
 
-		if (!read_code((void *)(uintptr_t)text, f->map.first + insn->at, is,
-		               insn->length) ||
-		    memcmp(is, was, insn->length))
+		if (!shows(text, f->map.first + insn->at, was, insn->length))
 			return false;
 		was += insn->length;
 	}
@@ -223,7 +275,7 @@ static bool fill(const struct patch_text *text, struct fragment *f, const uint8_
 {
 	if (!keep_map(&f->map))
 		return false;
-	f->bytes = keep_bytes(text, &f->map);
+	f->bytes = keep_bytes(&f->map);
 	if (!f->bytes || !regmap__text_write(text, f->map.code, code, f->map.length))
 		return false;
 	guess_views(&f->map, view);
@@ -282,24 +334,20 @@ static uint32_t find_for(const struct patch_text *text, uint64_t site, unsigned 
 }
 
 /* One mapping, as much of it as may be. */
-static bool find_range(struct fragment_request *request)
+static void set_range(struct fragment_request *request, const struct mapping *m)
 {
-	struct mapping m;
-
-	if (!regmap__maps_rights(request->head, &m))
-		return false;
 	request->first = request->head - FRAGMENT_REACH;
-	if (request->head - m.start < FRAGMENT_REACH)
-		request->first = m.start;
+	if (request->head - m->start < FRAGMENT_REACH)
+		request->first = m->start;
 	request->last = request->head + FRAGMENT_REACH - 1;
-	if (m.end - request->head < FRAGMENT_REACH)
-		request->last = m.end - 1;
-	return true;
+	if (m->end - request->head < FRAGMENT_REACH)
+		request->last = m->end - 1;
 }
 
 enum { WORTHWHILE = 2 };
 
-void regmap__fragment_make(const struct patch_text *text, uint64_t site, uint64_t address)
+void regmap__fragment_make(const struct patch_text *text, uint64_t site, uint64_t address,
+                           const struct mapping *mapping)
 {
 	struct fragment_request request = {
 		.head = site,
@@ -309,15 +357,15 @@ void regmap__fragment_make(const struct patch_text *text, uint64_t site, uint64_
 		.read = read_code,
 		.is_hot = is_hot,
 		.keep = regmap__share_plan,
-		.arg = (void *)(uintptr_t)text,
 	};
 	struct fragment_map map;
 	const struct view *view;
 	unsigned i;
 
-	if (!regmap__armed_offset() || regmap__armed_is_traced() || find_for(text, site, &i) ||
-	    !find_range(&request))
+	if (!regmap__armed_offset() || find_for(text, site, &i))
 		return;
+	begin_reading(text);
+	set_range(&request, mapping);
 	view = regmap__view_for(address, false);
 	if (view && regmap__fragment_find(&request, &map) >= WORTHWHILE)
 		generate(text, &request, &map, view);

@@ -19,7 +19,9 @@
 void regmap__fragments_start(void);
 
 /* For a site that has faulted for host memory at @address, with slots to come for it and others. */
-void regmap__fragment_make(const struct patch_text *text, uint64_t site, uint64_t address);
+struct mapping;
+void regmap__fragment_make(const struct patch_text *text, uint64_t site, uint64_t address,
+                           const struct mapping *mapping);
 /* Where a slot for the site belongs to one: what the request and the patch say of that. */
 void regmap__fragment_join(const struct patch_text *text, const struct plan *plan,
                            struct slot_request *request, struct patch *patch);

@@ -86,6 +86,8 @@ enum patch_halt { HALT_NOT, HALT_AGAIN, HALT_STAYS };
 enum patch_halt regmap__patch_halted(uint64_t rip, const struct patch **patch);
 /* In @code, as it was read at @rip: bytes become the program's own where they are ours. */
 void regmap__patch_overlay(uint64_t rip, uint8_t *code, size_t length);
+/* The same, for many bytes. Patch lock held. */
+void regmap__patch_overlay_all(uint64_t start, uint8_t *code, size_t length);
 
 /* --- what changes mappings --- */
 

@@ -478,19 +478,48 @@ enum patch_halt regmap__patch_halted(uint64_t rip, const struct patch **patch)
 	return HALT_AGAIN;
 }
 
+struct overlay {
+	uint64_t start;
+	uint8_t *code;
+	size_t length;
+};
+
+static void lay_own(const struct patch *p, const struct overlay *over)
+{
+	uint8_t is[16], now[16];
+
+	if (!looks_patched(p, is))
+		return;
+	get_now(p, now);
+	for (unsigned i = 0; i < patch_span(p); i++)
+		if (p->site + i - over->start < over->length && is[i] == now[i])
+			over->code[p->site + i - over->start] = p->plan->bytes[i];
+}
+
 void regmap__patch_overlay(uint64_t rip, uint8_t *code, size_t length)
 {
+	const struct overlay over = {rip, code, length};
+
 	if (!patch_ever())
 		return;
 	for (uint64_t at = rip - EM_MAX_LENGTH + 1; at != rip + length; at++) {
 		const struct patch *p = regmap__patch_of(at);
-		uint8_t is[16], now[16];
 
-		if (!p || !looks_patched(p, is))
-			continue;
-		get_now(p, now);
-		for (unsigned i = 0; i < patch_span(p); i++)
-			if (at + i - rip < length && is[i] == now[i])
-				code[at + i - rip] = p->plan->bytes[i];
+		if (p)
+			lay_own(p, &over);
 	}
+}
+
+/* Of several for one site, one stands at most. */
+static void lay_one(struct patch *p, void *over)
+{
+	if (p == regmap__patch_of(p->site))
+		lay_own(p, over);
+}
+
+void regmap__patch_overlay_all(uint64_t start, uint8_t *code, size_t length)
+{
+	struct overlay over = {start, code, length};
+
+	regmap__patches_in(start, start + length - 1, lay_one, &over);
 }

@@ -28,6 +28,8 @@ static unsigned footprint(unsigned length)
 	return length < PATCH_JUMP_SIZE ? PATCH_JUMP_SIZE : length;
 }
 
+static struct mapping looked_at; /* the latest */
+
 static enum patch_why look_at_mapping(uint64_t site, unsigned length)
 {
 	struct mapping m;
@@ -40,6 +42,7 @@ static enum patch_why look_at_mapping(uint64_t site, unsigned length)
 		return WHY_WRITABLE;
 	if (m.shared)
 		return WHY_SHARED;
+	looked_at = m;
 	return site + footprint(length) <= m.end ? WHY_NONE : WHY_EDGE;
 }
 
@@ -280,7 +283,7 @@ static enum patch_why make(const struct patch_text *text, struct patch_site *sit
 	struct patch *p;
 
 	if (why == WHY_NONE && !in_place)
-		regmap__fragment_make(text, site->rip, address);
+		regmap__fragment_make(text, site->rip, address, &looked_at);
 	if (why == WHY_NONE)
 		why = regmap__patch_version(text, site, plan, false, in_place, &p);
 	return why == WHY_NONE ? apply(text, p) : why;

@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-#include "arch/x86_64/fragment.h"
+#include "arch/x86_64/fragment_code.h"
 #include "arena.h"
 #include "machine.h"
 #include "src/patch.h"
@@ -156,7 +156,7 @@ static const unsigned pointers[] = {T_RBX, T_RSI, T_RDI};
 /* In the window as a rule; where pointers lie, nothing is written. */
 static struct operand any_operand(bool stack)
 {
-	struct operand o = {pointers[pick(3)], NONE, 0, (int32_t)pick(0x200)};
+	struct operand o = {pointers[pick(3)], NONE, 0, (int32_t)pick(pick(2) ? 0x200 : 0x40)};
 
 	switch (pick(8)) {
 	case 0:
@@ -290,6 +290,16 @@ static void exchange(void)
 	with_memory(pick(2) ? 4 : 8, 0x0fc1, any_data(), &o); /* xadd */
 }
 
+/* AH, CH, DH: no prefix that would make it another register. */
+static void high_byte(void)
+{
+	static const uint8_t opcodes[] = {0x88, 0x8a, 0x00, 0x02, 0x38, 0x3a};
+	struct operand o = any_operand(true);
+
+	o.index = NONE;
+	with_memory(4, opcodes[pick(6)], 4 + pick(3), &o);
+}
+
 static void load_pointer(void)
 {
 	const struct operand o = {ABSOLUTE, NONE, 0, (int32_t)(ARENA + 8 * pick(16))};
@@ -326,6 +336,8 @@ static void other(void)
 
 static void instruction(void)
 {
+	if (!pick(40))
+		high_byte();
 	switch (pick(14)) {
 	case 0:
 	case 1: arithmetic(true); break;
@@ -537,15 +549,15 @@ static int32_t offset_of(const void *member)
 	return (int32_t)((intptr_t)member - thread_pointer());
 }
 
-static void lay_slot(const struct fragment_access *a)
+static void lay_slot(const struct fragment_access *a, unsigned number)
 {
 	const struct slot_request request = {
 		.plan = a->plan,
 		.site = f.map.first + a->at,
 		.code = SLOT_AT,
 		.cell = (uintptr_t)f.cell,
-		.view = (uintptr_t)&f.data[0].view,
-		.other = (uintptr_t)&f.data[0].other,
+		.view = (uintptr_t)&f.data[number].view,
+		.other = (uintptr_t)&f.data[number].other,
 		.tls = offset_of(&own_tls.tls),
 		.magic = MAGIC,
 		.inline_access = true,
@@ -596,7 +608,7 @@ static bool lay(void)
 		f.data[i].other = f.gap;
 		f.data[i].miss = MISS_AT + i;
 	}
-	lay_slot(&f.map.access[0]);
+	lay_slot(&f.map.access[0], 0);
 	return true;
 }
 
@@ -611,7 +623,7 @@ static void show(struct view *v, uint64_t start, uint64_t last, uint64_t delta)
 
 /* --- comparing --- */
 
-static unsigned long cases, missed, polled, high, rolled_back;
+static unsigned long cases, missed, polled, lending, rolled_back;
 
 static struct cpu_regs view_of(struct t_regs *r)
 {
@@ -705,16 +717,14 @@ static bool is_ours(uint64_t rip)
 	return rip - FRAGMENT_AT < f.map.length || rip - SLOT_AT < f.slot.length;
 }
 
-static void run_through(unsigned disarm)
+/* From the program's state number @now on, which memory and registers are in. */
+static void step_through(struct t_regs r, const uint8_t *vectors, unsigned now, unsigned disarm)
 {
-	struct t_regs r = in;
 	struct t_outcome out;
-	unsigned now = 0;
 
 	r.rip = SLOT_AT;
 	own_tls.armed = ARMED;
-	memcpy(scratch_image[0], image, T_IMAGE_MAX);
-	fill_memories();
+	memmove(scratch_image[0], vectors, T_IMAGE_MAX);
 	for (unsigned i = 0; i < MOST_STEPS; i++) {
 		struct t_regs back;
 		uint64_t busy;
@@ -735,6 +745,12 @@ static void run_through(unsigned disarm)
 		now = find_state(&back, now, "rolled", r.rip);
 	}
 	fail_msg("it doesn't end");
+}
+
+static void run_through(unsigned disarm)
+{
+	fill_memories();
+	step_through(in, image, 0, disarm);
 }
 
 /* The program itself can't be executed: that is seen where a fragment is left. */
@@ -785,9 +801,12 @@ static void draw_case(unsigned n)
 	show(f.gap, OWN, OWN + OWN_SIZE - 1, 0);
 }
 
-static bool borrows(void)
+static bool lends(void)
 {
-	return !(0xce >> f.map.lent[1] & 1);
+	for (unsigned i = 0; i < f.map.steps; i++)
+		if (f.map.step[i].state & FRAGMENT_LENT)
+			return true;
+	return false;
 }
 
 static void test_fragment_programs(void **unused)
@@ -802,14 +821,14 @@ static void test_fragment_programs(void **unused)
 		run_freely();
 		run_through(~0u);
 		run_through(pick(300));
-		high += borrows();
+		lending += lends();
 		cases++;
 	}
-	printf("%lu programs, %lu rolled steps, %lu left at a poll, %lu without a low register\n",
-	       cases, rolled_back, polled, high);
+	printf("%lu programs, %lu rolled steps, %lu left at a poll, %lu that lend a third register\n",
+	       cases, rolled_back, polled, lending);
 	assert_true(rolled_back > 100 * all);
 	assert_true(polled > all / 40);
-	assert_true(high > all / 40);
+	assert_true(lending > all / 40);
 }
 
 /* One access after the other finds no view: all is as before it. */
@@ -833,6 +852,57 @@ static void test_fragment_misses(void **unused)
 	}
 	printf("%lu misses\n", missed);
 	assert_true(missed > all / 2);
+}
+
+static unsigned first_state_at(uint64_t rip)
+{
+	unsigned i = 0;
+
+	while (i < state_count && states[i].rip != rip)
+		i++;
+	return i;
+}
+
+/* The program comes to a site by itself, and goes in there. */
+static void enter_at(const struct fragment_access *a, unsigned when)
+{
+	struct t_regs r = in;
+	struct t_outcome out;
+
+	fill_memories();
+	memcpy(scratch_image[0], image, T_IMAGE_MAX);
+	for (unsigned i = 0; i < when; i++)
+		assert_true(step(&r, i, &out));
+	r.rflags &= ~(uint64_t)T_TF;
+	memcpy(host, (void *)ARENA, PAGE);
+	lay_slot(a, (unsigned)(a - f.map.access));
+	step_through(r, scratch_image[when % 2], when, ~0u);
+}
+
+static void test_fragment_entries(void **unused)
+{
+	unsigned all = (unsigned)number_from("T_CASES",
+	                                     t_mode_is("asan") || t_mode_is("tsan") ? 100 : 800);
+	unsigned long entered = 0, none = 0;
+
+	(void)unused;
+	t_machine_catch();
+	for (unsigned n = 0; n < all; n++) {
+		draw_case(200000 + n);
+		for (unsigned i = 0; i < f.map.accesses; i++) {
+			const struct fragment_access *a = &f.map.access[i];
+			unsigned when = first_state_at(f.map.first + a->at);
+
+			none += a->entry == FRAGMENT_NO_ENTRY;
+			if (a->entry == FRAGMENT_NO_ENTRY || when == state_count)
+				continue;
+			enter_at(a, when);
+			entered++;
+		}
+	}
+	printf("entered %lu times; %lu sites where one can't\n", entered, none);
+	assert_true(entered > 3 * all);
+	assert_true(none < entered);
 }
 
 /* A thread that isn't armed stays out: by the call part where C is to look, else by the slot itself. */
@@ -906,6 +976,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fragment_programs),
 		cmocka_unit_test(test_fragment_misses),
+		cmocka_unit_test(test_fragment_entries),
 		cmocka_unit_test(test_fragment_stays_out),
 	};
 

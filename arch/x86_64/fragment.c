@@ -32,9 +32,13 @@ struct joint {
 struct aside {
 	const struct found_insn *insn;
 	struct slot_jump outside, miss;
-	unsigned found;
+	unsigned
+		found; /* where it goes on with a view, or (of one that is held) with the operand */
+	int32_t limit;
 	uint8_t state, lent;
 	uint16_t setter;
+	bool held;
+	struct em_mem mem; /* what is held */
 };
 
 static struct fragment_making {
@@ -46,8 +50,15 @@ static struct fragment_making {
 	int32_t guest;
 	uint16_t setter; /* while the flags are known, or could be made so */
 	bool has_setter;
+	bool has_kept; /* those that were kept last are still the same */
+	/* What the second register holds: the host address of that operand, and of all up to @size. */
+	struct {
+		bool valid;
+		struct em_mem mem;
+		unsigned size, access;
+	} held;
 	uint8_t view; /* the first lent register: views, the lane */
-	uint8_t base; /* for addresses; EM_NO_REG: whichever the instruction leaves */
+	uint8_t base; /* the second: addresses, or what an instruction lends that can't have them there */
 	unsigned joints, asides;
 	struct joint joint[JOINS];
 	struct aside aside[FRAGMENT_ACCESSES];
@@ -122,6 +133,7 @@ static void keep_flags(struct fragment_making *m)
 	regmap__emit_bytes(&m->e, lahf_seto_al, sizeof lahf_seto_al);
 	regmap__emit_tls_store(&m->e, CPU_RAX, tls_at(m, offsetof(struct lane_tls, flags)));
 	set_state(m, FRAGMENT_KEPT, 0);
+	m->has_kept = true;
 	emit_move(m, CPU_RAX, m->view);
 	set_state(m, 0, FRAGMENT_AX);
 }
@@ -159,6 +171,8 @@ static void put_flags_away(struct fragment_making *m)
 		return;
 	if (m->has_setter)
 		set_state(m, FRAGMENT_KNOWN, 0);
+	else if (m->has_kept)
+		set_state(m, FRAGMENT_KEPT, 0);
 	else
 		keep_flags(m);
 }
@@ -191,11 +205,31 @@ static bool get_plain_register(const ZydisDecodedOperand *op, uint8_t *reg)
 	return true;
 }
 
+/* and, or, xor: what they leave is tested. */
+static bool describe_result(const struct em_decoded *d, struct fragment_setter *s)
+{
+	if ((d->insn.mnemonic != ZYDIS_MNEMONIC_AND && d->insn.mnemonic != ZYDIS_MNEMONIC_OR &&
+	     d->insn.mnemonic != ZYDIS_MNEMONIC_XOR) ||
+	    !get_plain_register(&d->op[0], &s->a) || d->op[0].size < 32)
+		return false;
+	s->tests = true;
+	s->width = (uint8_t)(d->op[0].size / 8);
+	s->b = s->a;
+	s->reads = (uint16_t)(1u << s->a);
+	s->bytes[0] = (uint8_t)(0x40 | (s->width == 8) << 3 | s->a >> 3 << 2 | s->a >> 3);
+	s->bytes[1] = 0x85;
+	s->bytes[2] = (uint8_t)(0xc0 | (s->a & 7) << 3 | (s->a & 7));
+	s->length = 3;
+	return true;
+}
+
 /* cmp and test of registers and constants. */
 static bool describe_setter(const struct em_decoded *d, struct fragment_setter *s)
 {
 	bool compares = d->insn.mnemonic == ZYDIS_MNEMONIC_CMP;
 
+	if (describe_result(d, s))
+		return true;
 	if ((!compares && d->insn.mnemonic != ZYDIS_MNEMONIC_TEST) ||
 	    !get_plain_register(&d->op[0], &s->a))
 		return false;
@@ -229,6 +263,11 @@ static void note_setter(struct fragment_making *m, const struct em_decoded *d)
 	m->has_setter = true;
 }
 
+static unsigned address_registers(const struct em_mem *mem)
+{
+	return (mem->base < 16 ? 1u << mem->base : 0) | (mem->index < 16 ? 1u << mem->index : 0);
+}
+
 /* Before an instruction that doesn't go by way of a view, or one that does. */
 static void before(struct fragment_making *m, const struct em_decoded *d)
 {
@@ -246,9 +285,12 @@ static void behind(struct fragment_making *m, const struct em_decoded *d, int32_
 	enum flags_use use = use_of_flags(d);
 
 	m->guest = next;
+	if (m->held.valid && address_registers(&m->held.mem) & regmap__fragment_writes(d))
+		m->held.valid = false;
 	if (use == NEW_FLAGS)
 		m->state &= (uint8_t) ~(FRAGMENT_KEPT | FRAGMENT_KNOWN);
 	mark(m);
+	m->has_kept &= use == NO_FLAGS || !writes_flags(d);
 	if (use != NO_FLAGS && writes_flags(d))
 		note_setter(m, d);
 	else if (m->has_setter && m->setters[m->setter].reads & regmap__fragment_writes(d))
@@ -298,51 +340,66 @@ static unsigned first_of(unsigned registers)
 	return registers ? (unsigned)__builtin_ctz(registers) : EM_NO_REG;
 }
 
-/* One that the instruction doesn't name, but for its operand's address, nor is needed for the flags. */
-static unsigned choose_base(const struct fragment_making *m, const struct em_decoded *d)
+/* A low one that the instruction doesn't name, but for its operand's address, nor is needed for the flags. */
+static unsigned choose_low(const struct fragment_making *m, const struct em_decoded *d)
 {
 	unsigned reads = m->state & FRAGMENT_KNOWN ? m->setters[m->setter].reads : 0;
 
-	if (m->base != EM_NO_REG)
-		return m->base;
-	return first_of(LOW & ~regmap__em_used_registers(d) & ~reads);
+	return first_of(LOW & ~regmap__em_used_registers(d) & ~reads & ~(1u << m->base));
 }
 
-static unsigned lend(struct fragment_making *m, unsigned base)
+/* The operand is at [base]. Where the flags need what would be free else, they are kept. */
+static unsigned choose_base(struct fragment_making *m, const struct em_decoded *d, uint8_t disp,
+                            struct em_native *n)
+{
+	unsigned low;
+
+	if (regmap__fragment_splice(n, d, m->base, disp))
+		return m->base;
+	if (disp)
+		return EM_NO_REG;
+	low = choose_low(m, d);
+	if (low == EM_NO_REG && m->state & FRAGMENT_KNOWN) {
+		take_flags(m);
+		keep_flags(m);
+		low = choose_low(m, d);
+	}
+	return low != EM_NO_REG && regmap__em_splice(n, d, ~(1u << low)) ? low : EM_NO_REG;
+}
+
+static void lend(struct fragment_making *m, unsigned base)
 {
 	if (base == m->base)
-		return base;
-	emit_move(m, m->map->lent[1], base);
+		return;
+	emit_move(m, m->base, base);
 	m->lent = (uint8_t)base;
 	set_state(m, FRAGMENT_LENT, 0);
-	return base;
 }
 
 static void give_back(struct fragment_making *m)
 {
 	if (!(m->state & FRAGMENT_LENT))
 		return;
-	emit_move(m, m->lent, m->map->lent[1]);
+	emit_move(m, m->lent, m->base);
 	set_state(m, 0, FRAGMENT_LENT);
 }
 
-static void emit_address(struct fragment_making *m, const struct plan *p, unsigned base)
+static void emit_address(struct fragment_making *m, const struct em_mem *mem, unsigned base)
 {
-	uint64_t disp = (uint64_t)p->mem.disp;
-
-	if (p->mem.base == EM_NO_REG && p->mem.index == EM_NO_REG)
-		regmap__emit_constant(&m->e, base, p->mem.address32 ? (uint32_t)disp : disp);
+	if (mem->base == EM_NO_REG && mem->index == EM_NO_REG)
+		regmap__emit_constant(&m->e, base,
+		                      mem->address32 ? (uint32_t)mem->disp : (uint64_t)mem->disp);
 	else
-		regmap__emit_lea_index(&m->e, base, p->mem.base, p->mem.index, p->mem.shift,
-		                       (int32_t)p->mem.disp, p->mem.address32);
+		regmap__emit_lea_index(&m->e, base, mem->base, mem->index, mem->shift,
+		                       (int32_t)mem->disp, mem->address32);
 }
 
-static int32_t limit_at(const struct plan *p)
+static int32_t limit_at(unsigned access, unsigned size)
 {
-	unsigned need = p->access & (EM_READ | EM_WRITE), k = 0;
+	unsigned need = access & (EM_READ | EM_WRITE), k = 0;
 	unsigned rights = need == EM_READ ? VIEW_READ : need == EM_WRITE ? VIEW_WRITE : VIEW_BOTH;
 
-	while (1u << k < p->size)
+	while (1u << k < size)
 		k++;
 	return (int32_t)(offsetof(struct view, limit) + 8 * (rights * VIEW_SIZES + k));
 }
@@ -353,64 +410,173 @@ static uint64_t data_at(const struct fragment_making *m, unsigned access, size_t
 }
 
 /* The limit comes first: see struct view. */
-static void try_view(struct fragment_making *m, const struct plan *p, unsigned base, uint64_t place,
+static void try_view(struct fragment_making *m, int32_t limit, unsigned base, uint64_t place,
                      struct slot_jump *outside)
 {
 	regmap__emit_rip(&m->e, true, LOADS, m->view, place);
-	regmap__emit_arithmetic(&m->e, COMPARES, base, m->view, limit_at(p));
+	regmap__emit_arithmetic(&m->e, COMPARES, base, m->view, limit);
 	regmap__emit_jump_if_far(&m->e, SLOT_IF_ABOVE_OR_EQUAL, outside);
 	regmap__emit_arithmetic(&m->e, COMPARES, base, m->view, offsetof(struct view, start));
 	regmap__emit_jump_if_far(&m->e, SLOT_IF_BELOW, outside);
 }
 
-static void emit_operation(struct fragment_making *m, const struct em_decoded *d, unsigned base)
+/* --- several accesses, one look at a view --- */
+
+enum { HELD_MOST = 64 };
+
+static bool same_address(const struct em_mem *a, const struct em_mem *b)
 {
+	return a->base == b->base && a->index == b->index && a->shift == b->shift &&
+	       !a->address32 && !b->address32 && address_registers(a);
+}
+
+/* Alignment matters to some: those need a view that has it. */
+static bool can_be_held(const struct plan *p)
+{
+	return p->align <= 1 && !(p->access & EM_LOCKED);
+}
+
+/* All of them within HELD_MOST bytes. */
+static bool widen(struct fragment_making *m, const struct plan *p)
+{
+	int64_t first = m->held.mem.disp, last = first + m->held.size;
+
+	if (p->mem.disp < first)
+		first = p->mem.disp;
+	if (p->mem.disp + p->size > last)
+		last = p->mem.disp + p->size;
+	if (last - first > HELD_MOST)
+		return false;
+	m->held.mem.disp = first;
+	m->held.size = (unsigned)(last - first);
+	m->held.access |= p->access;
+	return true;
+}
+
+/* What follows with the same registers for its address, as long as these don't change, nor the second of ours. */
+static void look_ahead(struct fragment_making *m, const struct found_insn *insn)
+{
+	static uint8_t bytes[EM_MAX_LENGTH];
+	static struct em_decoded d;
+
+	while (insn && regmap__found_decode(m->f, insn->at, bytes, &d) &&
+	       !(address_registers(&m->held.mem) & regmap__fragment_writes(&d))) {
+		const struct plan *p;
+
+		if (insn->kind == FRAGMENT_RETURN ||
+		    (insn->kind == FRAGMENT_BRANCH && !insn->conditional))
+			return;
+		insn = regmap__found_at(m->f, insn->at + insn->length);
+		if (!insn || insn->label || insn->emitted)
+			return;
+		if (insn->kind != FRAGMENT_ACCESS)
+			continue;
+		p = m->f->access[insn->access].plan;
+		if (!same_address(&p->mem, &m->held.mem) || !can_be_held(p) || !widen(m, p))
+			return;
+	}
+}
+
+static void hold(struct fragment_making *m, const struct found_insn *insn, const struct plan *p)
+{
+	m->held.valid = false;
+	m->held.mem = p->mem;
+	m->held.size = p->size;
+	m->held.access = p->access;
+	if (can_be_held(p) && address_registers(&p->mem) && !p->mem.address32)
+		look_ahead(m, insn);
+}
+
+static bool is_held(const struct fragment_making *m, const struct plan *p)
+{
+	unsigned need = p->access & (EM_READ | EM_WRITE);
+
+	return m->held.valid && same_address(&p->mem, &m->held.mem) && can_be_held(p) &&
+	       p->mem.disp >= m->held.mem.disp &&
+	       p->mem.disp + p->size <= m->held.mem.disp + m->held.size &&
+	       (m->held.access & need) == need;
+}
+
+static uint8_t away(const struct fragment_making *m, const struct plan *p)
+{
+	return (uint8_t)(p->mem.disp - m->held.mem.disp);
+}
+
+static void emit_operation(struct fragment_making *m, const struct found_insn *insn,
+                           const struct em_decoded *d, const struct em_native *n)
+{
+	before(m, d);
+	m->f->access[insn->access].access = (uint16_t)m->e.at;
+	regmap__emit_bytes(&m->e, n->code, n->code_length);
+	behind(m, d, insn->at + insn->length);
+}
+
+/* Does one before it do for this one? */
+static bool emit_held(struct fragment_making *m, const struct found_insn *insn,
+                      const struct em_decoded *d)
+{
+	const struct plan *p = m->f->access[insn->access].plan;
 	static struct em_native n;
 
-	memset(&n, 0, sizeof n);
-	if (!regmap__em_splice(&n, d, ~(1u << base)) || n.base != base || n.rsp != EM_NO_REG)
-		m->e.full = true;
-	regmap__emit_bytes(&m->e, n.code, n.code_length);
+	if (insn->polls || !is_held(m, p) || !regmap__fragment_splice(&n, d, m->base, away(m, p)))
+		return false;
+	/* who comes from elsewhere has other flags than those that are known here */
+	if (!m->has_setter && !(m->state & FRAGMENT_KNOWN))
+		m->aside[m->asides++] = (struct aside){.insn = insn,
+		                                       .found = m->e.at,
+		                                       .limit = limit_at(m->held.access,
+		                                                         m->held.size),
+		                                       .state = m->state,
+		                                       .held = true,
+		                                       .mem = m->held.mem};
+	emit_operation(m, insn, d, &n);
+	return true;
 }
 
 static void emit_access(struct fragment_making *m, const struct found_insn *insn,
                         const struct em_decoded *d)
 {
 	struct fragment_access *a = &m->f->access[insn->access];
-	struct aside *aside = &m->aside[m->asides++];
+	struct aside *aside = &m->aside[m->asides];
+	static struct em_native n;
 	unsigned base;
 
+	if (emit_held(m, insn, d))
+		return;
+	m->asides++;
 	put_flags_away(m);
-	base = choose_base(m, d);
-	if (base == EM_NO_REG && m->state & FRAGMENT_KNOWN) {
-		take_flags(m);
-		keep_flags(m);
-		base = choose_base(m, d);
+	hold(m, insn, a->plan);
+	base = choose_base(m, d, away(m, a->plan), &n);
+	if (base != m->base) { /* alone */
+		m->held.mem = a->plan->mem;
+		m->held.size = a->plan->size;
+		m->held.access = a->plan->access;
 	}
+	if (base == EM_NO_REG)
+		base = choose_base(m, d, 0, &n);
 	if (base == EM_NO_REG) {
 		m->e.full = true;
 		return;
 	}
 	if (m->state & FRAGMENT_KEPT)
 		a->entry = (uint16_t)m->e.at;
-	base = lend(m, base);
+	lend(m, base);
 	*aside = (struct aside){.insn = insn,
+	                        .limit = limit_at(m->held.access, m->held.size),
 	                        .state = m->state,
 	                        .lent = m->lent,
 	                        .setter = m->setter};
-	emit_address(m, a->plan, base);
+	emit_address(m, &m->held.mem, base);
 	if (insn->polls) {
 		regmap__emit_tls_compare(&m->e, m->request->armed, m->request->value);
 		regmap__emit_jump_if_far(&m->e, SLOT_IF_NOT_EQUAL, &aside->miss);
 	}
-	try_view(m, a->plan, base, data_at(m, insn->access, offsetof(struct fragment_data, view)),
-	         &aside->outside);
+	try_view(m, aside->limit, base,
+	         data_at(m, insn->access, offsetof(struct fragment_data, view)), &aside->outside);
 	aside->found = m->e.at;
 	regmap__emit_arithmetic(&m->e, ADDS, base, m->view, offsetof(struct view, delta));
-	before(m, d);
-	a->access = (uint16_t)m->e.at;
-	emit_operation(m, d, base);
-	behind(m, d, insn->at + insn->length);
+	m->held.valid = base == m->base;
+	emit_operation(m, insn, d, &n);
 	give_back(m);
 }
 
@@ -425,9 +591,29 @@ static void emit_miss(struct fragment_making *m, const struct found_insn *insn)
 	set_state(m, 0, FRAGMENT_IDLE);
 }
 
+/* A way in, for one that another one's look at a view does for. */
+static void emit_held_entry(struct fragment_making *m, struct aside *aside)
+{
+	unsigned number = aside->insn->access;
+
+	m->state = FRAGMENT_KEPT;
+	set_guest(m, aside->insn->at);
+	m->f->access[number].entry = (uint16_t)m->e.at;
+	emit_address(m, &aside->mem, m->base);
+	try_view(m, aside->limit, m->base, data_at(m, number, offsetof(struct fragment_data, view)),
+	         &aside->outside);
+	regmap__emit_arithmetic(&m->e, ADDS, m->base, m->view, offsetof(struct view, delta));
+	if (!(aside->state & FRAGMENT_KEPT))
+		take_flags(m);
+	regmap__emit_jump_back(&m->e, aside->found);
+	m->state = FRAGMENT_KEPT;
+	mark(m);
+	regmap__emit_land_far(&m->e, &aside->outside);
+	emit_miss(m, aside->insn);
+}
+
 static void emit_aside(struct fragment_making *m, struct aside *aside)
 {
-	const struct plan *p = m->f->access[aside->insn->access].plan;
 	unsigned base = aside->state & FRAGMENT_LENT ? aside->lent : m->base;
 
 	m->lent = aside->lent;
@@ -435,7 +621,8 @@ static void emit_aside(struct fragment_making *m, struct aside *aside)
 	m->state = aside->state;
 	set_guest(m, aside->insn->at);
 	regmap__emit_land_far(&m->e, &aside->outside);
-	try_view(m, p, base, data_at(m, aside->insn->access, offsetof(struct fragment_data, other)),
+	try_view(m, aside->limit, base,
+	         data_at(m, aside->insn->access, offsetof(struct fragment_data, other)),
 	         &aside->miss);
 	regmap__emit_jump_back(&m->e, aside->found);
 	regmap__emit_land_far(&m->e, &aside->miss);
@@ -469,6 +656,23 @@ static bool may_go(const struct found_insn *from, const struct found_insn *to)
 	return to->at > from->at || to->loops;
 }
 
+/* Somebody goes to a label, with all flags in their register. */
+static void take_way(const struct fragment_making *m, struct found_insn *to)
+{
+	to->agreed = m->has_setter && (!to->taken || (to->agreed && to->setter == m->setter));
+	to->setter = m->setter;
+	to->taken++;
+}
+
+/* Once all ways have been seen, it is known what made the flags, if that is the same on all. */
+static void begin_label(struct fragment_making *m, const struct found_insn *insn)
+{
+	take_flags(m);
+	m->has_setter = insn->agreed && insn->taken == insn->ways;
+	m->setter = insn->setter;
+	m->held.valid = m->has_kept = false;
+}
+
 static void emit_condition(struct fragment_making *m, const struct found_insn *insn,
                            const struct em_decoded *d)
 {
@@ -479,6 +683,8 @@ static void emit_condition(struct fragment_making *m, const struct found_insn *i
 	j = new_joint(m, insn->target);
 	regmap__emit_jump_if_far(&m->e, (uint8_t)(0x70 | (d->insn.opcode & 15)), &j->from);
 	j->out = !to || !may_go(insn, to);
+	if (!j->out)
+		take_way(m, to);
 	if (!j->out && to->emitted) {
 		uint32_t distance = to->code - m->e.at;
 
@@ -498,29 +704,28 @@ static void emit_return(struct fragment_making *m)
 	set_state(m, 0, FRAGMENT_IDLE);
 }
 
-/* Somebody comes from elsewhere: with all flags in their register. */
-static void begin_label(struct fragment_making *m)
-{
-	take_flags(m);
-	m->has_setter = false;
-}
-
 /* Straight on from @at, until somebody has been there or it ends. */
 static void emit_from(struct fragment_making *m, int32_t at)
 {
 	struct found_insn *insn = regmap__found_at(m->f, at), *to;
+	static uint8_t bytes[EM_MAX_LENGTH];
 	static struct em_decoded d;
+	bool comes = false;
 
 	m->state = 0;
-	m->has_setter = false;
+	m->has_setter = m->has_kept = m->held.valid = false;
 	set_guest(m, at);
 	while (insn && !insn->emitted && !m->e.full) {
+		if (insn->label && comes)
+			take_way(m, insn);
+		comes = true;
 		if (insn->label)
-			begin_label(m);
+			begin_label(m, insn);
 		insn->code = (uint16_t)m->e.at;
 		insn->emitted = true;
 		set_guest(m, insn->at);
-		if (!regmap__found_decode(m->f, insn->at, &d) || d.insn.length != insn->length) {
+		if (!regmap__found_decode(m->f, insn->at, bytes, &d) ||
+		    d.insn.length != insn->length) {
 			m->e.full = true;
 			return;
 		}
@@ -567,15 +772,12 @@ static void emit_joint(struct fragment_making *m, struct joint *j)
 
 static void choose_registers(struct fragment_making *m)
 {
-	unsigned spare = SPARE & ~m->f->used, low = spare & LOW;
-	unsigned base = first_of(low);
+	unsigned spare = SPARE & ~m->f->used;
 
-	m->base = (uint8_t)base;
-	if (base == EM_NO_REG)
-		base = first_of(spare);
-	m->view = (uint8_t)first_of(spare & ~(1u << base));
+	m->base = (uint8_t)first_of(spare);
+	m->view = (uint8_t)first_of(spare & ~(1u << m->base));
 	m->map->lent[0] = m->view;
-	m->map->lent[1] = (uint8_t)base;
+	m->map->lent[1] = m->base;
 }
 
 static void list_insns(struct fragment_making *m)
@@ -612,7 +814,10 @@ const uint8_t *regmap__fragment_generate(const struct fragment_request *request,
 	for (unsigned i = 0; i < m->joints && !m->e.full; i++)
 		emit_joint(m, &m->joint[i]);
 	for (unsigned i = 0; i < m->asides && !m->e.full; i++)
-		emit_aside(m, &m->aside[i]);
+		if (m->aside[i].held)
+			emit_held_entry(m, &m->aside[i]);
+		else
+			emit_aside(m, &m->aside[i]);
 	map->length = m->e.at;
 	return m->e.full ? NULL : m->code;
 }

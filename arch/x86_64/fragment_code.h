@@ -24,7 +24,11 @@ struct found_insn {
 	bool label, polls; /* somebody comes from elsewhere; a loop goes by here */
 	bool loops;        /* of a label: the first access from there on polls */
 	bool emitted;
-	uint16_t code;  /* its offset */
+	uint16_t code; /* its offset */
+	/* Of a label: how many ways lead there, and so far; whether one setter made the flags on all. */
+	uint8_t ways, taken;
+	bool agreed;
+	uint16_t setter;
 	int32_t target; /* of a branch, likewise */
 };
 
@@ -40,10 +44,15 @@ extern struct found regmap__found; /* by the last regmap__fragment_find() */
 
 /* NULL: it doesn't belong to the fragment. */
 struct found_insn *regmap__found_at(struct found *f, int32_t at);
-/* Once more; its bytes stay until the next call. */
-bool regmap__found_decode(struct found *f, unsigned at, struct em_decoded *d);
+/* @bytes must outlive @d. */
+bool regmap__found_decode(struct found *f, unsigned at, uint8_t bytes[EM_MAX_LENGTH],
+                          struct em_decoded *d);
 /* General registers that appear anywhere in it, and those that it writes. */
 unsigned regmap__fragment_names(const struct em_decoded *d);
 unsigned regmap__fragment_writes(const struct em_decoded *d);
+
+/* fragment_splice.c: its memory operand becomes [@base + @disp]; false: that has no encoding. @disp: up to 127. */
+bool regmap__fragment_splice(struct em_native *n, const struct em_decoded *d, unsigned base,
+                             uint8_t disp);
 
 #endif

@@ -142,9 +142,9 @@ static size_t read_code(struct found *f, unsigned at, uint8_t *to)
 	                        room < EM_MAX_LENGTH ? room : EM_MAX_LENGTH);
 }
 
-bool regmap__found_decode(struct found *f, unsigned at, struct em_decoded *d)
+bool regmap__found_decode(struct found *f, unsigned at, uint8_t bytes[EM_MAX_LENGTH],
+                          struct em_decoded *d)
 {
-	static uint8_t bytes[EM_MAX_LENGTH];
 	size_t length = read_code(f, at, bytes);
 
 	return length && regmap__em_decode(d, bytes, length) == EM_OK;
@@ -199,10 +199,12 @@ static bool classify(struct found *f, const struct em_decoded *d, struct found_i
 static struct found_insn *take(struct found *f, unsigned at)
 {
 	struct found_insn *insn = &f->insn[f->count];
+	static uint8_t bytes[EM_MAX_LENGTH];
 	static struct em_decoded d;
 	unsigned names;
 
-	if (f->count == FRAGMENT_INSNS || at >= end_of(f) || !regmap__found_decode(f, at, &d))
+	if (f->count == FRAGMENT_INSNS || at >= end_of(f) ||
+	    !regmap__found_decode(f, at, bytes, &d))
 		return NULL;
 	*insn = (struct found_insn){.at = (uint16_t)at, .length = d.insn.length};
 	names = regmap__fragment_names(&d);
@@ -248,18 +250,27 @@ static bool can_poll(struct found *f, struct found_insn *insn)
 	return true;
 }
 
+static bool goes_on(const struct found_insn *insn)
+{
+	return insn->kind != FRAGMENT_RETURN &&
+	       (insn->kind != FRAGMENT_BRANCH || insn->conditional);
+}
+
 /* Each loop has a branch backwards. */
 static void join(struct found *f)
 {
 	for (unsigned i = 0; i < f->count; i++) {
 		struct found_insn *insn = &f->insn[i], *to;
 
+		if (goes_on(insn) && (to = regmap__found_at(f, insn->at + insn->length)))
+			to->ways++;
 		if (insn->kind != FRAGMENT_BRANCH)
 			continue;
 		to = regmap__found_at(f, insn->target);
 		if (!to)
 			continue;
 		to->label = true;
+		to->ways++;
 		if (to->at <= insn->at && !to->loops)
 			to->loops = can_poll(f, to);
 	}
@@ -282,6 +293,7 @@ unsigned regmap__fragment_find(const struct fragment_request *request, struct fr
 	if (!head || head->kind != FRAGMENT_ACCESS)
 		return 0;
 	head->label = true;
+	head->ways = 1; /* nobody is going to take it */
 	join(f);
 	map->first = f->first;
 	map->accesses = (uint16_t)f->accesses;
