@@ -344,7 +344,7 @@ static void set_range(struct fragment_request *request, const struct mapping *m)
 		request->last = m->end - 1;
 }
 
-enum { WORTHWHILE = 2 };
+enum { WORTHWHILE = 2, MOST = 1 << 15 };
 
 void regmap__fragment_make(const struct patch_text *text, uint64_t site, uint64_t address,
                            const struct mapping *mapping)
@@ -362,7 +362,7 @@ void regmap__fragment_make(const struct patch_text *text, uint64_t site, uint64_
 	const struct view *view;
 	unsigned i;
 
-	if (!regmap__armed_offset() || find_for(text, site, &i))
+	if (!regmap__armed_offset() || regmap__fragments_made() == MOST || find_for(text, site, &i))
 		return;
 	begin_reading(text);
 	set_range(&request, mapping);

@@ -456,11 +456,7 @@ static bool widen(struct fragment_making *m, const struct plan *p)
 /* What follows with the same registers for its address, as long as these don't change, nor the second of ours. */
 static void look_ahead(struct fragment_making *m, const struct found_insn *insn)
 {
-	static uint8_t bytes[EM_MAX_LENGTH];
-	static struct em_decoded d;
-
-	while (insn && regmap__found_decode(m->f, insn->at, bytes, &d) &&
-	       !(address_registers(&m->held.mem) & regmap__fragment_writes(&d))) {
+	while (insn && !(address_registers(&m->held.mem) & insn->writes)) {
 		const struct plan *p;
 
 		if (insn->kind == FRAGMENT_RETURN ||

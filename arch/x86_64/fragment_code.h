@@ -29,7 +29,8 @@ struct found_insn {
 	uint8_t ways, taken;
 	bool agreed;
 	uint16_t setter;
-	int32_t target; /* of a branch, likewise */
+	int32_t target;  /* of a branch, likewise */
+	uint16_t writes; /* registers */
 };
 
 struct found {

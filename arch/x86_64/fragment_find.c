@@ -160,12 +160,13 @@ static bool has_spare(unsigned used)
 static bool plan_access(struct found *f, const struct em_decoded *d, struct found_insn *insn)
 {
 	struct fragment_access *a = &f->access[f->accesses];
+	uint8_t in_place[EM_MAX_LENGTH];
 	static struct plan plan;
 
 	memset(&plan, 0, sizeof plan);
 	if (f->accesses == FRAGMENT_ACCESSES ||
 	    regmap__em_plan(&plan, d->bytes, d->insn.length, regmap__em_tiers()) != EM_OK ||
-	    !is_accessible(d, &plan))
+	    !is_accessible(d, &plan) || regmap__slot_in_place(&plan, in_place))
 		return false;
 	*a = (struct fragment_access){.at = insn->at, .entry = FRAGMENT_NO_ENTRY};
 	a->plan = f->request->keep(&plan);
@@ -210,6 +211,7 @@ static struct found_insn *take(struct found *f, unsigned at)
 	names = regmap__fragment_names(&d);
 	if (!has_spare(f->used | names) || !classify(f, &d, insn))
 		return NULL;
+	insn->writes = (uint16_t)regmap__fragment_writes(&d);
 	f->used |= names;
 	f->count++;
 	return insn;

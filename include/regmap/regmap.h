@@ -407,7 +407,7 @@ REGMAP_API const char *regmap_patch_reason(unsigned index);
  * regmap_patch_site() - Is the instruction at an address patched?
  * @code: its first byte.
  *
- * Return: 1 it is; 0 not (yet); -EPERM it can't be.
+ * Return: 1 it is, or it runs along with one that is; 0 not (yet); -EPERM it can't be.
  * Context: MT-Safe. AS-Safe.
  * Since: 0.1
  */
