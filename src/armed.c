@@ -52,6 +52,7 @@ static const struct section waiting = {0, 0, regmap__armed_nowhere + 1, 1, regma
 
 static int32_t offset;
 static atomic_bool wanted;
+static atomic_uint holds;
 
 static long membarrier(int command)
 {
@@ -118,7 +119,7 @@ static bool is_traced(void)
 	return true;
 }
 
-/* Armed first: a tracer who comes behind the look stops the thread, and that disarms it. */
+/* Armed first: a tracer or holder who comes behind the look disarms it. */
 void regmap__armed_renew(void)
 {
 	struct lane *lane;
@@ -130,18 +131,33 @@ void regmap__armed_renew(void)
 	if (!lane)
 		return;
 	time = now();
-	if (lane->looked && time - lane->looked < SELDOM) {
+	if (atomic_load(&holds) || (lane->looked && time - lane->looked < SELDOM)) {
 		set_section(&waiting);
 		return;
 	}
 	lane->looked = time;
 	set_section(&armed);
-	if (is_traced())
+	if (is_traced() || atomic_load(&holds))
 		set_section(&waiting);
 }
 
-void regmap__armed_disarm(void)
+void regmap__armed_hold(void)
 {
+	atomic_fetch_add(&holds, 1);
 	if (atomic_load(&wanted))
 		membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ);
+}
+
+/* In a child that a handler made meanwhile, there is none any more. */
+void regmap__armed_release(void)
+{
+	unsigned n = atomic_load(&holds);
+
+	while (n && !atomic_compare_exchange_weak(&holds, &n, n - 1))
+		;
+}
+
+void regmap__armed_forget_others(void)
+{
+	atomic_store(&holds, 0);
 }

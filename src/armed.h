@@ -20,7 +20,13 @@ void regmap__armed_want(void);
 uint32_t regmap__armed_value(void);
 /* The calling thread, if it has been disarmed, unless somebody traces the process. */
 void regmap__armed_renew(void);
-/* All other threads are no longer, once this returns. */
-void regmap__armed_disarm(void);
+/*
+ * All other threads are no longer, once this returns, nor are they again until as many have called
+ * the other.
+ */
+void regmap__armed_hold(void);
+void regmap__armed_release(void);
+/* In a new child: those who held are not in it. */
+void regmap__armed_forget_others(void);
 
 #endif

@@ -542,5 +542,9 @@ void regmap__fragments_start(void)
 
 void regmap__fragments_leave(void)
 {
-	regmap__armed_disarm();
+	if (!regmap__fragments_made())
+		return;
+	regmap__armed_hold();
+	regmap__lanes_await(false);
+	regmap__armed_release();
 }

@@ -41,7 +41,7 @@ bool regmap__fragments_touch(uint64_t start, uint64_t last);
 /* Lock-free. */
 const struct fragment_map *regmap__fragment_map(uint32_t number);
 uint32_t regmap__fragments_made(void);
-/* All other threads leave whichever they are in, soon. No lock needed. */
+/* All other threads have left whichever they were in, but for one that is stopped there. No lock needed. */
 void regmap__fragments_leave(void);
 
 #endif

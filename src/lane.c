@@ -147,11 +147,19 @@ void regmap__lane_leave(void)
 		set(&lane->busy, 0);
 }
 
-static bool await(struct lane *lane, bool patient)
+/* A thread may be in a loop, or leave it only to come back: fragments.h. */
+static void hold(bool *held)
+{
+	if (!*held)
+		regmap__armed_hold();
+	*held = true;
+}
+
+static bool await(struct lane *lane, bool patient, bool *held)
 {
 	for (unsigned round = 0; get(&lane->busy); regmap__back_off(round++)) {
-		if (round == PROMPT) /* it may be in a loop: fragments.h */
-			regmap__armed_disarm();
+		if (round == PROMPT)
+			hold(held);
 		if (round >= SLEEPS && is_dead(lane))
 			set(&lane->busy, 0);
 		else if (round >= IMPATIENCE && !patient)
@@ -170,18 +178,22 @@ static void synchronize(void)
 bool regmap__lanes_await(bool patient)
 {
 	uint64_t me = regmap__thread_key();
+	bool held = false, over = true;
 
 	synchronize();
-	for (unsigned i = 0; i < get(&top); i++)
-		if (get(&lane_at(i)->key) != me && !await(lane_at(i), patient))
-			return false;
-	return true;
+	for (unsigned i = 0; i < get(&top) && over; i++)
+		if (get(&lane_at(i)->key) != me)
+			over = await(lane_at(i), patient, &held);
+	if (held)
+		regmap__armed_release();
+	return over;
 }
 
 void regmap__lanes_forget_others(void)
 {
 	uint64_t me = regmap__thread_key();
 
+	regmap__armed_forget_others();
 	for (unsigned i = 0; i < get(&top); i++) {
 		struct lane *lane = lane_at(i);
 

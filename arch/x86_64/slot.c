@@ -597,8 +597,11 @@ static int32_t tls_at(const struct making *m, size_t member)
 	return m->request->tls + (int32_t)member;
 }
 
-/* The frame is closed again before the jump: a fragment leaves RSP to the program. */
-static void go_in(struct making *m)
+/*
+ * The frame is closed again before the jump: a fragment leaves RSP to the program. Whoever disarms threads
+ * waits for busy lanes then: so it counts whether this one is armed once it is busy.
+ */
+static void go_in(struct making *m, struct slot_jump *late)
 {
 	const struct slot_way_in *in = &m->request->way_in;
 
@@ -610,16 +613,29 @@ static void go_in(struct making *m)
 	regmap__emit_tls_load(&m->e, CPU_RAX, lane_at(m));
 	regmap__emit_store_imm(&m->e, CPU_RAX, offsetof(struct lane, busy), 1);
 	regmap__emit_state(&m->e, SLOT_BUSY, 0);
+	regmap__emit_tls_compare(&m->e, in->armed, in->value);
+	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, late);
 	give_back(m, SLOT_AX);
 	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_RED_ZONE, false);
 	regmap__emit_state(&m->e, 0, SLOT_MOVED);
 	regmap__emit_jump_near(&m->e, in->to);
 }
 
+/* RAX has the lane, and nothing else has changed. */
+static void stay_out(struct making *m, const struct slot_jump *late, unsigned open)
+{
+	regmap__emit_state(&m->e, (open & ~(unsigned)SLOT_IN_AX) | SLOT_IN_TLS | SLOT_BUSY, ~0u);
+	regmap__emit_land(&m->e, late);
+	regmap__emit_store_imm(&m->e, CPU_RAX, offsetof(struct lane, busy), 0);
+	regmap__emit_state(&m->e, 0, SLOT_BUSY);
+	regmap__emit_tls_load(&m->e, CPU_RAX, tls_at(m, offsetof(struct lane_tls, flags)));
+	regmap__emit_state(&m->e, SLOT_IN_AX, SLOT_IN_TLS);
+}
+
 static void emit_way_in(struct making *m)
 {
 	const struct slot_way_in *in = &m->request->way_in;
-	struct slot_jump plain = {.count = 0}, other = {.count = 0};
+	struct slot_jump plain = {.count = 0}, other = {.count = 0}, late = {.count = 0};
 	unsigned open;
 
 	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
@@ -630,8 +646,8 @@ static void emit_way_in(struct making *m)
 	open = m->e.state;
 	regmap__emit_tls_compare(&m->e, in->armed, in->value);
 	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, &other);
-	go_in(m);
-	regmap__emit_state(&m->e, open, ~0u);
+	go_in(m, &late);
+	stay_out(m, &late, open);
 	regmap__emit_land(&m->e, &other);
 	regmap__emit_tls_compare(&m->e, in->armed, 0);
 	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, &plain);
