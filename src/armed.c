@@ -16,8 +16,8 @@
 enum { AT_CWD = -100, STATUS = 1024 };
 
 /*
- * A process is asked whether it is traced at most so often, by the clock of the processor: some
- * milliseconds. The look costs some microseconds.
+ * A process is asked whether it is traced at most so often, by the clock of the processor: less than
+ * a millisecond. The look costs some microseconds.
  */
 #define SELDOM (1u << 20)
 
@@ -144,7 +144,11 @@ void regmap__armed_renew(void)
 void regmap__armed_hold(void)
 {
 	atomic_fetch_add(&holds, 1);
-	if (atomic_load(&wanted))
+	if (!atomic_load(&wanted))
+		return;
+	/* the kernel forgets who has registered where a process was made in strange ways */
+	if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ) &&
+	    !membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ))
 		membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ);
 }
 
