@@ -146,7 +146,10 @@ static bool keep_map(struct fragment_map *map)
 	map->access = keep(map->access, map->accesses * sizeof(*map->access));
 	map->step = keep(map->step, map->steps * sizeof(*map->step));
 	map->setter = keep(map->setter, map->setters * sizeof(*map->setter));
-	return map->insn && map->access && map->step && map->setter;
+	if (map->insn && map->access && map->step && map->setter)
+		return true;
+	map->insns = map->accesses = 0;
+	return false;
 }
 
 /* --- the program's code --- */
