@@ -66,6 +66,13 @@ static bool is_in_fragment(const void *site)
 	return p && p->fragment && patch_kind(p) != PATCH_NONE;
 }
 
+static uint32_t faults_of(const void *site)
+{
+	const struct patch_site *s = regmap__site_at((uintptr_t)site, false);
+
+	return s ? atomic_load(&s->faults) : 0;
+}
+
 static void need_fragment(const void *site)
 {
 	if (!is_in_fragment(site))
@@ -98,10 +105,10 @@ static unsigned long wanted(const char *name, unsigned long otherwise)
 
 /* RDI: a window; RSI: in RDX until *RSI isn't 0. */
 FUNCTION(spin, "xor %eax, %eax\n"
-               LABEL("spin_site") "mov (%rdi), %rcx\n.nops 4\n"
+               LABEL("spin_site") "{disp32} mov (%rdi), %rcx\n"
                "add $1, %rax\n"
-               "mov %rcx, 8(%rdi)\n.nops 4\n"
-               "cmpq $0, (%rsi)\n.nops 4\n"
+               "{disp32} mov %rcx, 8(%rdi)\n"
+               "{disp32} cmpq $0, (%rsi)\n"
                "je spin_site\n"
                "ret\n");
 uint64_t spin(uint64_t at, const _Atomic uint64_t *stop);
@@ -267,14 +274,14 @@ static void test_fragments_lose_their_window(void **state)
  * RDI: 0: any, 8: what the constant is at least, 16: end. The constant changes first, then what is at 8: whoever
  * sees that must see the constant.
  */
-FUNCTION(follow, LABEL("follow_site") "mov (%rdi), %rax\n.nops 4\n"
+FUNCTION(follow, LABEL("follow_site") "{disp32} mov (%rdi), %rax\n"
                  ".rept 100\nimul %r10, %r10\n.endr\n"
-                 "mov 8(%rdi), %rcx\n.nops 4\n"
+                 "{disp32} mov 8(%rdi), %rcx\n"
                  ".p2align 3\n.nops 3\n"
                  LABEL("follow_constant") "mov $0, %eax\n"
                  "cmp %rcx, %rax\n"
                  "jb 1f\n"
-                 "cmpq $0, 16(%rdi)\n.nops 4\n"
+                 "{disp32} cmpq $0, 16(%rdi)\n"
                  "je follow_site\n"
                  "xor %eax, %eax\nret\n"
                  "1: ret\n");
@@ -361,6 +368,829 @@ static void test_fragments_see_code_that_changes_on_one_processor(void **state)
 	check_changes(true);
 }
 
+/* --- signals --- */
+
+/* R8 is three times RCX; flags are needed from count_6 on. */
+FUNCTION(count, "xor %ecx, %ecx\nxor %r8d, %r8d\n"
+                LABEL("count_1") "{disp32} mov (%rdi), %rax\n"
+                LABEL("count_2") "add $1, %rcx\n"
+                LABEL("count_3") "add $3, %r8\n"
+                LABEL("count_4") "{disp32} mov %rcx, 8(%rdi)\n"
+                LABEL("count_5") "cmp %rsi, %rcx\n"
+                LABEL("count_6") "{disp32} mov 16(%rdi), %rdx\n"
+                LABEL("count_7") "{disp32} mov %rdx, 24(%rdi)\n"
+                LABEL("count_8") "lea 1(%rdx), %rdx\n"
+                LABEL("count_9") "jne count_1\n"
+                LABEL("count_10") "mov %r8, %rax\nret\n");
+uint64_t count(uint64_t at, uint64_t rounds);
+extern const uint8_t count_1[], count_2[], count_3[], count_4[], count_5[], count_6[], count_7[],
+	count_8[], count_9[], count_10[], count_end[];
+
+#define MARK 0x1234567890abcdefULL
+enum { IN_16 = 0x777 };
+static volatile unsigned signals_in, signals_wrong;
+static volatile uint64_t wrong_at;
+
+static void check_that(bool holds, uint64_t rip)
+{
+	if (holds)
+		return;
+	signals_wrong++;
+	wrong_at = rip;
+}
+
+static uint64_t flags_of_compare(uint64_t a, uint64_t b)
+{
+	uint64_t flags;
+
+	__asm__("cmp %2, %1\n\tpushfq\n\tpop %0" : "=r"(flags) : "r"(a), "r"(b) : "cc");
+	return flags & STATUS;
+}
+
+static bool is_at(uint64_t rip, const uint8_t *label)
+{
+	return rip == (uintptr_t)label;
+}
+
+static bool is_boundary(uint64_t rip)
+{
+	static const uint8_t *const at[] = {count_1, count_2, count_3, count_4, count_5,
+	                                    count_6, count_7, count_8, count_9};
+
+	for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]); i++)
+		if (is_at(rip, at[i]))
+			return true;
+	return false;
+}
+
+static void check_registers(const greg_t *r, uint64_t rip)
+{
+	uint64_t rcx = (uint64_t)r[REG_RCX], r8 = (uint64_t)r[REG_R8],
+		 flags = (uint64_t)r[REG_EFL] & STATUS;
+
+	check_that(is_boundary(rip), rip);
+	check_that(r8 == 3 * (is_at(rip, count_3) ? rcx - 1 : rcx), rip);
+	check_that(r[REG_RDI] == (greg_t)WINDOW, rip);
+	if (rip > (uintptr_t)count_1)
+		check_that((uint64_t)r[REG_RAX] == MARK, rip);
+	if (is_at(rip, count_8) || is_at(rip, count_7))
+		check_that(r[REG_RDX] == IN_16, rip);
+	if (is_at(rip, count_9))
+		check_that(r[REG_RDX] == IN_16 + 1, rip);
+	if (rip >= (uintptr_t)count_6)
+		check_that(flags == flags_of_compare(rcx, (uint64_t)r[REG_RSI]), rip);
+}
+
+static atomic_bool nested, jumps;
+static sigjmp_buf out;
+
+static void on_tick(int signo, siginfo_t *info, void *uc)
+{
+	const greg_t *r = ((ucontext_t *)uc)->uc_mcontext.gregs;
+	uint64_t rip = (uint64_t)r[REG_RIP];
+
+	(void)signo, (void)info;
+	if (rip < (uintptr_t)count_1 || rip >= (uintptr_t)count_10)
+		return;
+	signals_in++;
+	check_registers(r, rip);
+	if (nested && count(WINDOW, 50) != 150)
+		check_that(false, rip);
+	if (jumps)
+		siglongjmp(out, 1);
+}
+
+struct ticker {
+	pthread_t thread, whom;
+	atomic_bool stop;
+};
+
+/* So far apart that it is armed again between two. */
+static void *tick(void *arg)
+{
+	struct ticker *t = arg;
+
+	for (unsigned i = 0; !atomic_load(&t->stop); i++) {
+		pthread_kill(t->whom, SIGUSR1);
+		sleep_us(i % 8 ? 300 + i % 7 * 100 : 20);
+	}
+	return NULL;
+}
+
+static void prepare_count(void)
+{
+	*word(memory, 0) = MARK;
+	*word(memory, 16) = IN_16;
+	for (unsigned i = 0; i < WARM_UP; i++)
+		assert_int_equal(count(WINDOW, 10), 30);
+	need_fragment(count_1);
+}
+
+static void count_under_signals(void)
+{
+	struct sigaction act = {.sa_sigaction = on_tick, .sa_flags = SA_SIGINFO}, old;
+	struct ticker t = {.whom = pthread_self()};
+	const uint64_t until = now_ms() + wanted("T_SIGNALS_MS", 800);
+	const uint64_t rounds = 2000000;
+
+	signals_in = signals_wrong = 0;
+	sigaction(SIGUSR1, &act, &old);
+	assert_int_equal(pthread_create(&t.thread, NULL, tick, &t), 0);
+	while (now_ms() < until)
+		if (!sigsetjmp(out, 1) && count(WINDOW, rounds) != 3 * rounds)
+			signals_wrong++;
+	t.stop = true;
+	pthread_join(t.thread, NULL);
+	jumps = nested = false;
+	sigaction(SIGUSR1, &old, NULL);
+	assert_true(signals_in > 100);
+	if (signals_wrong)
+		fail_msg("%u of %u wrong, at count+%u", signals_wrong, signals_in,
+		         (unsigned)(wrong_at - (uintptr_t)count));
+}
+
+static void test_fragments_show_signals_boundaries(void **state)
+{
+	(void)state;
+	prepare_count();
+	count_under_signals();
+}
+
+static void test_fragments_are_for_handlers_too(void **state)
+{
+	(void)state;
+	prepare_count();
+	nested = true;
+	count_under_signals();
+}
+
+static void test_fragments_are_left_by_jumps(void **state)
+{
+	(void)state;
+	prepare_count();
+	jumps = true;
+	count_under_signals();
+}
+
+/* --- the program steps --- */
+
+static uint64_t steps[4096];
+static volatile unsigned step_count;
+
+static void on_step(int signo, siginfo_t *info, void *uc)
+{
+	uint64_t rip = (uint64_t)((ucontext_t *)uc)->uc_mcontext.gregs[REG_RIP];
+
+	(void)signo, (void)info;
+	if (rip >= (uintptr_t)count && rip < (uintptr_t)count_end && step_count < 4096)
+		steps[step_count++] = rip;
+}
+
+__attribute__((noinline)) static uint64_t count_in_steps(uint64_t rounds)
+{
+	uint64_t result;
+
+	__asm__ volatile("sub $128, %%rsp\n\t"
+	                 "pushfq\n\torq %3, (%%rsp)\n\tpopfq\n\t"
+	                 "call count\n\t"
+	                 "pushfq\n\tandq %4, (%%rsp)\n\tpopfq\n\t"
+	                 "add $128, %%rsp"
+	                 : "=a"(result), "+S"(rounds)
+	                 : "D"(WINDOW), "i"(TRAP_FLAG), "i"(~TRAP_FLAG)
+	                 : "rcx", "rdx", "r8", "cc", "memory");
+	return result;
+}
+
+static unsigned native_steps(uint64_t to[4096], uint64_t rounds)
+{
+	assert_int_equal(regmap_patch(0), 0);
+	step_count = 0;
+	assert_int_equal(count_in_steps(rounds), 3 * rounds);
+	memcpy(to, steps, sizeof(steps));
+	return step_count;
+}
+
+static void test_fragments_are_stepped_through(void **state)
+{
+	struct sigaction act = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO}, old;
+	static uint64_t native[4096];
+	enum { ROUNDS = 20 };
+	unsigned n;
+
+	(void)state;
+	sigaction(SIGTRAP, &act, &old);
+	n = native_steps(native, ROUNDS);
+	assert_int_equal(n, 2 + 9 * ROUNDS + 2);
+	assert_int_equal(regmap_patch(2), 0);
+	prepare_count();
+	for (unsigned i = 0; i < 20; i++) {
+		step_count = 0;
+		sleep_us(1000);
+		assert_int_equal(count(WINDOW, 1000), 3000);
+		assert_int_equal(count_in_steps(ROUNDS), 3 * ROUNDS);
+		assert_int_equal(step_count, n);
+		assert_memory_equal(steps, native, n * sizeof(steps[0]));
+	}
+	sigaction(SIGTRAP, &old, NULL);
+	need_fragment(count_1);
+}
+
+/* --- a debugger --- */
+
+static _Atomic uint64_t *turns;
+
+static int count_for_ever(void)
+{
+	alarm(20);
+	prepare_count();
+	while (!atomic_load(turns + 1)) {
+		if (count(WINDOW, 100000) != 300000)
+			return 1;
+		atomic_fetch_add(turns, 1);
+	}
+	return is_in_fragment(count_1) ? 0 : 2;
+}
+
+static void wait_for_turns(uint64_t more)
+{
+	uint64_t from = atomic_load(turns), since = now_ms();
+
+	while (atomic_load(turns) < from + more)
+		if (now_ms() - since > 10000)
+			fail_msg("the child stands still");
+		else
+			sleep_us(500);
+}
+
+static void stop_child(pid_t child)
+{
+	int status;
+
+	assert_int_equal(ptrace(PTRACE_INTERRUPT, child, 0, 0), 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSTOPPED(status));
+}
+
+static long poke_byte(pid_t child, const uint8_t *at, uint8_t byte)
+{
+	long was = ptrace(PTRACE_PEEKTEXT, child, at, 0);
+
+	assert_int_equal(ptrace(PTRACE_POKETEXT, child, at, (was & ~0xffL) | byte), 0);
+	return was & 0xff;
+}
+
+static void meet_breakpoint(pid_t child, const uint8_t *at)
+{
+	uint64_t from = now_ms();
+	struct user_regs_struct r;
+	int status;
+	long was;
+
+	stop_child(child);
+	was = poke_byte(child, at, 0xcc);
+	assert_int_equal(ptrace(PTRACE_CONT, child, 0, 0), 0);
+	while (!waitpid(child, &status, WNOHANG)) {
+		if (now_ms() - from > 3000) {
+			kill(child, SIGKILL);
+			fail_msg("the breakpoint is passed by");
+		}
+		sleep_us(200);
+	}
+	assert_true(WIFSTOPPED(status));
+	assert_int_equal(WSTOPSIG(status), SIGTRAP);
+	assert_int_equal(ptrace(PTRACE_GETREGS, child, 0, &r), 0);
+	assert_int_equal(r.rip, (uintptr_t)at + 1);
+	assert_int_equal(r.r8, 3 * (is_at(r.rip - 1, count_3) ? r.rcx - 1 : r.rcx));
+	r.rip--;
+	assert_int_equal(ptrace(PTRACE_SETREGS, child, 0, &r), 0);
+	poke_byte(child, at, (uint8_t)was);
+	assert_int_equal(ptrace(PTRACE_CONT, child, 0, 0), 0);
+}
+
+static void test_fragments_meet_breakpoints(void **state)
+{
+	static const uint8_t *const at[] = {count_2, count_3, count_5, count_8, count_9};
+	int status;
+	pid_t child;
+
+	(void)state;
+	turns = t_shared(PAGE);
+	child = fork();
+	if (!child)
+		_exit(count_for_ever());
+	for (unsigned i = 0; i < 15; i++) {
+		wait_for_turns(5);
+		assert_int_equal(ptrace(PTRACE_SEIZE, child, 0, 0), 0);
+		meet_breakpoint(child, at[i % 5]);
+		wait_for_turns(2);
+		stop_child(child);
+		assert_int_equal(ptrace(PTRACE_DETACH, child, 0, 0), 0);
+	}
+	wait_for_turns(5);
+	atomic_store(turns + 1, 1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+/* --- faults between accesses --- */
+
+/* Each: RDI a window, RSI an operand, RDX a divisor. */
+FUNCTION(divide, LABEL("divide_site") "{disp32} mov (%rdi), %r8\n"
+                 "{disp32} mov 8(%rdi), %r9\n"
+                 "mov %rdx, %rcx\n"
+                 "xor %edx, %edx\n"
+                 "mov %r8, %rax\n"
+                 "stc\n"
+                 LABEL("divide_at") "div %rcx\n"
+                 "add %r9, %rax\n"
+                 "ret\n");
+FUNCTION(divide_all, LABEL("divide_all_site") "{disp32} mov (%rdi), %r8\n"
+                     "{disp32} mov 8(%rdi), %r9\n"
+                     "mov %rdx, %rcx\n"
+                     "mov %r8, %rax\n"
+                     "mov $0, %edx\n"
+                     "cmp %r8, %rdi\n"
+                     "{disp32} mov %r9, 16(%rdi)\n"
+                     LABEL("divide_all_at") "div %rcx\n"
+                     "add %r9, %rax\n"
+                     "ret\n");
+FUNCTION(global, LABEL("global_site") "{disp32} mov (%rdi), %r8\n"
+                 "{disp32} mov 8(%rdi), %r9\n"
+                 "cmp %r9, %r8\n"
+                 "{disp32} mov %r9, 16(%rdi)\n"
+                 LABEL("global_at") "mov guarded+64(%rip), %rax\n"
+                 "adc %r9, %rax\n"
+                 "ret\n");
+FUNCTION(on_stack, LABEL("on_stack_site") "{disp32} mov (%rdi), %r8\n"
+                   "{disp32} mov 8(%rdi), %r9\n"
+                   "mov %rsp, %r10\n"
+                   "mov %rsi, %rsp\n"
+                   LABEL("on_stack_at") "push %r8\n"
+                   "{disp32} add 8(%rdi), %r9\n"
+                   "{disp32} mov -8(%rsp), %rax\n"
+                   "pop %rax\n"
+                   "mov %r10, %rsp\n"
+                   "add %r9, %rax\n"
+                   "ret\n");
+typedef uint64_t (*three_fn)(uint64_t, uint64_t, uint64_t);
+uint64_t divide(uint64_t, uint64_t, uint64_t), divide_all(uint64_t, uint64_t, uint64_t),
+	global(uint64_t, uint64_t, uint64_t), on_stack(uint64_t, uint64_t, uint64_t);
+extern const uint8_t divide_site[], divide_at[], divide_all_site[], divide_all_at[], global_site[],
+	global_at[], on_stack_site[], on_stack_at[];
+
+uint8_t guarded[PAGE] __attribute__((aligned(PAGE)));
+static uint8_t stack[2 * PAGE] __attribute__((aligned(PAGE)));
+
+static struct {
+	volatile unsigned count;
+	int signo;
+	siginfo_t info;
+	greg_t gregs[NGREG];
+	uint8_t *page;
+} seen;
+
+static void on_fault(int signo, siginfo_t *info, void *uc)
+{
+	greg_t *r = ((ucontext_t *)uc)->uc_mcontext.gregs;
+
+	if (seen.count++ > 3)
+		_exit(9);
+	seen.signo = signo;
+	seen.info = *info;
+	memcpy(seen.gregs, r, sizeof(seen.gregs));
+	if (signo == SIGFPE)
+		r[REG_RCX] = 2;
+	else if (seen.page)
+		mprotect(seen.page, PAGE, PROT_READ | PROT_WRITE);
+}
+
+static stack_t stack_before;
+
+static void catch(struct sigaction old[2])
+{
+	static uint8_t room[65536];
+	struct sigaction act = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+	stack_t alt = {.ss_sp = room, .ss_size = sizeof(room)};
+
+	sigaltstack(&alt, &stack_before);
+	sigaction(SIGSEGV, &act, &old[0]);
+	sigaction(SIGFPE, &act, &old[1]);
+}
+
+static void release(const struct sigaction old[2])
+{
+	sigaction(SIGSEGV, &old[0], NULL);
+	sigaction(SIGFPE, &old[1], NULL);
+	sigaltstack(&stack_before, NULL);
+}
+
+/* RCX: a function that is called with registers that are known. */
+FUNCTION(call_marked, "push %rbx\npush %rbp\npush %r12\npush %r13\npush %r14\npush %r15\n"
+                      "mov $0xb, %ebx\nmov $0xbb, %ebp\nmov $10, %r10d\nmov $11, %r11d\n"
+                      "mov $12, %r12d\nmov $13, %r13d\nmov $14, %r14d\nmov $15, %r15d\n"
+                      "xor %r8d, %r8d\nxor %r9d, %r9d\nmov %rcx, %rax\nxor %ecx, %ecx\n"
+                      "call *%rax\n"
+                      "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\nret\n");
+uint64_t call_marked(uint64_t, uint64_t, uint64_t, three_fn);
+
+struct fault {
+	three_fn function;
+	const uint8_t *site, *at;
+	uint64_t rsi;
+	uint8_t *page; /* that is protected, and where */
+	uint64_t address;
+	int signo;
+	bool live; /* somebody behind it reads the flags: else they need not be kept */
+};
+
+__attribute__((noinline)) static uint64_t raise_fault(const struct fault *f, greg_t gregs[NGREG], siginfo_t *info)
+{
+	uint64_t result;
+
+	memset(&seen, 0, sizeof(seen));
+	seen.page = f->page;
+	if (f->page)
+		mprotect(f->page, PAGE, PROT_NONE);
+	result = call_marked(WINDOW, f->rsi, f->signo == SIGFPE ? 0 : 3, f->function);
+	assert_int_equal(seen.count, 1);
+	assert_int_equal(seen.signo, f->signo);
+	memcpy(gregs, seen.gregs, sizeof(seen.gregs));
+	*info = seen.info;
+	return result;
+}
+
+static void same_registers(const greg_t *a, const greg_t *b, bool flags)
+{
+	static const int which[] = {REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_RSI, REG_RDI,
+	                            REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
+	                            REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
+
+	for (unsigned i = 0; i < sizeof(which) / sizeof(which[0]); i++)
+		if (a[which[i]] != b[which[i]])
+			fail_msg("register %d: 0x%llx, not 0x%llx", which[i], b[which[i]],
+			         a[which[i]]);
+	if (flags && (a[REG_EFL] ^ b[REG_EFL]) & STATUS)
+		fail_msg("flags: 0x%llx, not 0x%llx", b[REG_EFL], a[REG_EFL]);
+}
+
+/* As it is without patches, so it is in a fragment. */
+static void check_fault(const struct fault *f)
+{
+	greg_t native[NGREG], is[NGREG];
+	siginfo_t info, native_info;
+	uint64_t result;
+
+	assert_int_equal(regmap_patch(0), 0);
+	result = raise_fault(f, native, &native_info);
+	assert_int_equal(native[REG_RIP], (uintptr_t)f->at);
+	assert_int_equal(regmap_patch(2), 0);
+	for (unsigned i = 0; i < WARM_UP; i++)
+		f->function(WINDOW, f->rsi, 3);
+	need_fragment(f->site);
+	for (unsigned i = 0; i < 20; i++) {
+		assert_int_equal(raise_fault(f, is, &info), result);
+		same_registers(native, is, f->live);
+		assert_int_equal(info.si_code, native_info.si_code);
+		assert_ptr_equal(info.si_addr, native_info.si_addr);
+		for (unsigned k = 0; k < 5; k++)
+			f->function(WINDOW, f->rsi, 3);
+	}
+	need_fragment(f->site);
+}
+
+static void test_fragments_raise_signals_as_the_program(void **state)
+{
+	const struct fault faults[] = {
+		{divide, divide_site, divide_at, 0, NULL, (uintptr_t)divide_at, SIGFPE, false},
+		{divide_all, divide_all_site, divide_all_at, 0, NULL, (uintptr_t)divide_all_at,
+	         SIGFPE, false},
+		{global, global_site, global_at, 0, guarded, (uintptr_t)guarded + 64, SIGSEGV,
+	         true},
+		{on_stack, on_stack_site, on_stack_at, (uintptr_t)stack + PAGE, stack,
+	         (uintptr_t)stack + PAGE - 8, SIGSEGV, false},
+	};
+	struct sigaction old[2];
+
+	(void)state;
+	*word(memory, 0) = 1000;
+	*word(memory, 8) = 77;
+	*word(guarded, 64) = 5;
+	catch(old);
+	for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		check_fault(&faults[i]);
+	release(old);
+}
+
+/* The stack lies in a window: what was taken for harmless isn't. */
+static void test_fragments_find_the_stack_in_a_window(void **state)
+{
+	struct sigaction old[2];
+	uint32_t before;
+
+	(void)state;
+	catch(old);
+	*word(memory, 0) = 1000;
+	*word(memory, 8) = 77;
+	for (unsigned i = 0; i < WARM_UP; i++)
+		assert_int_equal(on_stack(WINDOW, (uintptr_t)stack + 2 * PAGE, 0), 1154);
+	need_fragment(on_stack_site);
+	for (unsigned i = 0; i < WARM_UP; i++)
+		assert_int_equal(on_stack(WINDOW, WINDOW + 2048, 0), 1154);
+	before = faults_of(on_stack_at) + faults_of(on_stack_site);
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(on_stack(WINDOW, WINDOW + 2048, 0), 1154);
+	assert_true(faults_of(on_stack_at) + faults_of(on_stack_site) - before < 10);
+	for (unsigned i = 0; i < WARM_UP; i++)
+		assert_int_equal(on_stack(WINDOW, (uintptr_t)stack + 2 * PAGE, 0), 1154);
+	release(old);
+}
+
+/* --- other places --- */
+
+/* RDI, RSI, RDX: three places. */
+FUNCTION(three, LABEL("three_site") "{disp32} mov (%rdi), %rax\n"
+                "cmp %rdi, %rax\n"
+                LABEL("three_middle") "{disp32} mov (%rsi), %rcx\n"
+                "setc %r8b\n"
+                "movzx %r8b, %r8d\n"
+                LABEL("three_last") "{disp32} mov %rcx, (%rdx)\n"
+                "adc %r8, %rax\n"
+                "add %rcx, %rax\n"
+                "ret\n");
+uint64_t three(uint64_t, uint64_t, uint64_t);
+extern const uint8_t three_site[], three_middle[], three_last[];
+
+static void prepare_three(void)
+{
+	*word(memory, 0) = 100;
+	*word(memory, 8) = 20;
+	for (unsigned i = 0; i < WARM_UP; i++)
+		assert_int_equal(three(WINDOW, WINDOW + 8, WINDOW + 16), 122);
+	need_fragment(three_site);
+	need_fragment(three_middle);
+}
+
+/* Each time below the place that is compared with: SETC gives 1, and so does the carry. */
+static void test_fragments_go_to_all_kinds_of_places(void **state)
+{
+	uint64_t plain = 30, sum;
+
+	(void)state;
+	prepare_three();
+	memset(behind, 0, sizeof(behind));
+	*word(memory, 0) = 100;
+	for (unsigned i = 0; i < 2000; i++) {
+		uint64_t reads = device_reads;
+
+		*word(memory, SIZE - 4) = 0; /* and 4 behind */
+		*(uint32_t *)(void *)(memory + SIZE - 4) = 7 + i;
+		*(uint32_t *)(void *)behind = 1;
+		sum = three(WINDOW, BEHIND - 4, (uintptr_t)&plain);
+		assert_int_equal(sum, 100 + 2 + (1ULL << 32) + 7 + i);
+		assert_int_equal(plain, (1ULL << 32) + 7 + i);
+		assert_int_equal(three(WINDOW, DEVICE + 8, BEHIND - 3), 100 + 2 + 0x1008);
+		assert_int_equal(device_reads, reads + 1);
+		assert_int_equal(three(WINDOW, BEHIND - 3, WINDOW + 32), 100 + 2 + 0x1008);
+		assert_int_equal(*word(memory, 32), 0x1008);
+	}
+}
+
+/* The flags, behind a comparison that only some of them hold. */
+static void test_fragments_show_flags_in_the_register_page(void **state)
+{
+	(void)state;
+	prepare_three();
+	for (uint64_t i = 0; i < 2000; i++) {
+		uint64_t a = i % 3 ? i % 7 - 3 : WINDOW, flags;
+
+		*word(memory, 0) = a;
+		three(WINDOW, REGMAP_RFLAGS, WINDOW + 24);
+		flags = *word(memory, 24) & STATUS;
+		assert_int_equal(flags, flags_of_compare(a, WINDOW));
+	}
+}
+
+static int use_null(void *arg)
+{
+	(void)arg;
+	signal(SIGSEGV, SIG_DFL);
+	prepare_three();
+	three(WINDOW, 0xb0, WINDOW + 24);
+	return 3;
+}
+
+static void test_fragments_fault_at_null(void **state)
+{
+	(void)state;
+	assert_int_equal(t_child_fate(use_null, NULL), SIGSEGV);
+}
+
+static void on_fixed(int signo, siginfo_t *info, void *uc)
+{
+	greg_t *r = ((ucontext_t *)uc)->uc_mcontext.gregs;
+
+	on_fault(signo, info, uc);
+	r[REG_RDX] = (greg_t)(WINDOW + 24);
+}
+
+/* A store to what is read-only: flags are live there. */
+static void test_fragments_do_not_write_what_is_read_only(void **state)
+{
+	struct sigaction act = {.sa_sigaction = on_fixed, .sa_flags = SA_SIGINFO}, old;
+
+	(void)state;
+	setenv("REGMAP_REPORT", "0", 1);
+	prepare_three();
+	sigaction(SIGSEGV, &act, &old);
+	for (unsigned i = 0; i < 200; i++) {
+		memset(&seen, 0, sizeof(seen));
+		assert_int_equal(three(WINDOW, WINDOW + 8, FIXED + 8 * (i % 9)), 122);
+		assert_int_equal(seen.count, 1);
+		assert_ptr_equal(seen.info.si_addr, FIXED + 8 * (i % 9));
+		assert_int_equal(seen.gregs[REG_RIP], (uintptr_t)three_last);
+		assert_int_equal(seen.gregs[REG_RCX], 20);
+		assert_int_equal(seen.gregs[REG_R8], 1);
+		assert_int_equal(seen.gregs[REG_RAX], 100);
+		assert_int_equal(seen.gregs[REG_EFL] & STATUS, flags_of_compare(100, WINDOW));
+		assert_int_equal(*word(memory, 24), 20);
+		three(WINDOW, WINDOW + 8, WINDOW + 16);
+	}
+	sigaction(SIGSEGV, &old, NULL);
+	assert_int_equal(*word(fixed, 8), 0);
+}
+
+/* --- threads and processes --- */
+
+struct walker {
+	pthread_t thread;
+	unsigned number;
+	atomic_uint *wrong;
+	atomic_bool *stop;
+};
+
+static void *walk(void *arg)
+{
+	struct walker *w = arg;
+	uint64_t mine = WINDOW + 512 + 64 * w->number, own[2] = {w->number, 5};
+
+	*word(memory, 512 + 64 * w->number) = 1000 + w->number;
+	*word(memory, 520 + 64 * w->number) = 3;
+	for (unsigned i = 0; !atomic_load(w->stop) && (i < 200000 || w->number < 2); i++) {
+		if (three(mine, mine + 8, mine + 16) != 1003 + w->number + 2 &&
+		    atomic_fetch_add(w->wrong, 1) < 3)
+			break;
+		if (three((uintptr_t)own, (uintptr_t)&own[1], mine + 16) !=
+		    w->number + 5 + (w->number < (uintptr_t)own ? 2 : 0))
+			atomic_fetch_add(w->wrong, 1);
+	}
+	return NULL;
+}
+
+enum { WALKERS = 4 };
+
+static void begin_walk(struct walker w[WALKERS], atomic_uint *wrong, atomic_bool *stop)
+{
+	for (unsigned i = 0; i < WALKERS; i++) {
+		w[i] = (struct walker){.number = i, .wrong = wrong, .stop = stop};
+		assert_int_equal(pthread_create(&w[i].thread, NULL, walk, &w[i]), 0);
+	}
+}
+
+static void end_walk(struct walker w[WALKERS], atomic_bool *stop)
+{
+	atomic_store(stop, true);
+	for (unsigned i = 0; i < WALKERS; i++)
+		pthread_join(w[i].thread, NULL);
+}
+
+static int walk_in_child(void)
+{
+	struct walker w[WALKERS];
+	atomic_uint wrong = 0;
+	atomic_bool stop = false;
+	struct regmap_window *window = lay_other();
+
+	alarm(20);
+	begin_walk(w, &wrong, &stop);
+	sleep_us(5000);
+	regmap_unmap(window);
+	end_walk(w, &stop);
+	return wrong ? 1 : is_in_fragment(three_site) ? 0 : 2;
+}
+
+static void test_fragments_are_shared_by_threads_and_forks(void **state)
+{
+	struct walker w[WALKERS];
+	atomic_uint wrong = 0;
+	atomic_bool stop = false;
+	int status;
+
+	(void)state;
+	prepare_three();
+	begin_walk(w, &wrong, &stop);
+	for (unsigned i = 0; i < 20; i++) {
+		pid_t child = i % 2 ? fork() : (pid_t)syscall(SYS_fork);
+
+		if (!child)
+			_exit(walk_in_child());
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_int_equal(status, 0);
+	}
+	end_walk(w, &stop);
+	assert_int_equal(wrong, 0);
+}
+
+/* The window's memory is now here, now there: whoever sees the number of that, sees what lies there. */
+static uint8_t places[2][SIZE] __attribute__((aligned(PAGE)));
+
+static void *read_along(void *arg)
+{
+	struct walker *w = arg;
+
+	while (!atomic_load(w->stop)) {
+		spinning = NULL;
+		if (sigsetjmp(away, 1))
+			continue;
+		if (three(WINDOW, OTHER, WINDOW + 600) > 200)
+			atomic_fetch_add(w->wrong, 1);
+	}
+	return NULL;
+}
+
+static void on_away(int signo)
+{
+	(void)signo;
+	siglongjmp(away, 1);
+}
+
+static void test_fragments_follow_windows_that_move(void **state)
+{
+	struct sigaction act = {.sa_handler = on_away}, old;
+	atomic_uint wrong = 0;
+	atomic_bool stop = false;
+	struct walker w = {.wrong = &wrong, .stop = &stop};
+
+	(void)state;
+	prepare_three();
+	sigaction(SIGSEGV, &act, &old);
+	assert_int_equal(pthread_create(&w.thread, NULL, read_along, &w), 0);
+	for (unsigned i = 0; i < 300; i++) {
+		struct regmap_config config = {
+			.size = sizeof(config),
+			.guest = OTHER,
+			.length = SIZE,
+			.access = REGMAP_READ | REGMAP_WRITE,
+			.backing = REGMAP_HOST,
+			.host = places[i % 2],
+		};
+		struct regmap_window *window;
+
+		*word(places[i % 2], 0) = 20;
+		assert_int_equal(regmap_map(&config, &window), 0);
+		sleep_us(i % 5 * 500);
+		regmap_unmap(window);
+		*word(places[i % 2], 0) = 100000;
+	}
+	atomic_store(&stop, true);
+	pthread_join(w.thread, NULL);
+	sigaction(SIGSEGV, &old, NULL);
+	assert_int_equal(wrong, 0);
+}
+
+/* --- another FS base --- */
+
+__attribute__((noinline)) static uint64_t three_elsewhere(uint64_t base, uint64_t a, uint64_t b,
+                                                          uint64_t c)
+{
+	uint64_t result;
+
+	__asm__ volatile("sub $128, %%rsp\n\t"
+	                 "rdfsbase %%rbx\n\t"
+	                 "wrfsbase %1\n\t"
+	                 "call three\n\t"
+	                 "wrfsbase %%rbx\n\t"
+	                 "add $128, %%rsp"
+	                 : "=a"(result), "+r"(base), "+S"(b), "+d"(c)
+	                 : "D"(a)
+	                 : "rbx", "rcx", "r8", "cc", "memory");
+	return result;
+}
+
+static void test_fragments_are_not_for_another_fs_base(void **state)
+{
+	static uint64_t zeros[2 * PAGE];
+
+	(void)state;
+	prepare_three();
+	for (unsigned i = 0; i < 2000; i++) {
+		const uint64_t base = i % 3 == 0 ? (uintptr_t)&zeros[PAGE] : i % 3 == 1 ? 0 : PAGE;
+
+		assert_int_equal(three_elsewhere(base, WINDOW, WINDOW + 8, WINDOW + 16), 122);
+		assert_int_equal(three(WINDOW, WINDOW + 8, WINDOW + 16), 122);
+	}
+	need_fragment(three_site);
+}
+
 /* --- */
 
 static int read_device(void *ctx, uint64_t offset, unsigned width, uint64_t *value)
@@ -413,6 +1243,20 @@ int main(void)
 		TEST(lose_their_window),
 		TEST(see_code_that_changes),
 		TEST(see_code_that_changes_on_one_processor),
+		TEST(show_signals_boundaries),
+		TEST(are_for_handlers_too),
+		TEST(are_left_by_jumps),
+		TEST(are_stepped_through),
+		TEST(meet_breakpoints),
+		TEST(raise_signals_as_the_program),
+		TEST(find_the_stack_in_a_window),
+		TEST(go_to_all_kinds_of_places),
+		TEST(show_flags_in_the_register_page),
+		TEST(fault_at_null),
+		TEST(do_not_write_what_is_read_only),
+		TEST(are_shared_by_threads_and_forks),
+		TEST(follow_windows_that_move),
+		TEST(are_not_for_another_fs_base),
 	};
 
 	return cmocka_run_group_tests_name("fragments", tests, start, NULL);
