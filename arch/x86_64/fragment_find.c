@@ -179,10 +179,12 @@ static bool plan_access(struct found *f, const struct em_decoded *d, struct foun
 static bool classify(struct found *f, const struct em_decoded *d, struct found_insn *insn)
 {
 	if (is_branch(d)) {
+		int64_t target = insn->at + d->insn.length + d->insn.raw.imm[0].value.s;
+
 		insn->kind = FRAGMENT_BRANCH;
 		insn->conditional = d->insn.meta.category == ZYDIS_CATEGORY_COND_BR;
-		insn->target = (int32_t)(insn->at + d->insn.length + d->insn.raw.imm[0].value.s);
-		return true;
+		insn->target = (int32_t)target;
+		return insn->target == target;
 	}
 	if (d->insn.opcode == RETURN && d->insn.length == 1) {
 		insn->kind = FRAGMENT_RETURN;
