@@ -1019,6 +1019,80 @@ static void test_fragments_do_not_write_what_is_read_only(void **state)
 	assert_int_equal(*word(fixed, 8), 0);
 }
 
+/* --- odd code --- */
+
+/* All registers that an address can be in are in use where MULX stands, and somebody comes there from elsewhere. */
+FUNCTION(crowded, "push %rbx\n"
+                  LABEL("crowded_site") "{disp32} mov (%rdi), %r8\n"
+                  "cmp %rsi, %rdi\n"
+                  LABEL("crowded_middle") "{disp32} mulx 8(%rdi), %rcx, %rbx\n"
+                  "setc %r9b\n"
+                  "{disp32} mov 16(%rdi), %r10\n"
+                  "setc %al\n"
+                  "add %r9b, %al\n"
+                  "movzx %al, %eax\n"
+                  "pop %rbx\n"
+                  "ret\n");
+FUNCTION(come_in, "push %rbx\nstc\njmp crowded_middle\n");
+uint64_t crowded(uint64_t, uint64_t), come_in(uint64_t, uint64_t);
+extern const uint8_t crowded_site[], crowded_middle[];
+
+static void test_fragments_do_not_guess_flags_of_strangers(void **state)
+{
+	(void)state;
+	if (!__builtin_cpu_supports("bmi2"))
+		skip();
+	for (unsigned i = 0; i < WARM_UP; i++)
+		assert_int_equal(crowded(WINDOW, 1), 0);
+	need_fragment(crowded_site);
+	for (unsigned i = 0; i < WARM_UP; i++)
+		assert_int_equal(come_in(WINDOW, 1), 2);
+	need_fragment(crowded_middle);
+}
+
+/* A branch nearly 2 GB away, from 64 bytes behind where the code begins. */
+FUNCTION(far_away, LABEL("far_site") "{disp32} mov (%rdi), %rax\n"
+                   "{disp32} mov 8(%rdi), %rcx\n"
+                   ".p2align 6\n"
+                   "cmp %rcx, %rax\n"
+                   ".byte 0x0f, 0x85\n.long 0x7ffffff8\n" /* jne */
+                   LABEL("far_next") "ret\n");
+void far_away(void);
+extern const uint8_t far_site[], far_next[], far_away_end[];
+typedef uint64_t (*one_fn)(uint64_t);
+
+static uint8_t *code_at(uint64_t at)
+{
+	uint8_t *code = mmap((void *)(uintptr_t)at, PAGE, PROT_READ | PROT_WRITE,
+	                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	return code == MAP_FAILED ? NULL : code;
+}
+
+static void test_fragments_leave_by_far_branches(void **state)
+{
+	static const uint8_t mov_7_eax_ret[] = {0xb8, 7, 0, 0, 0, 0xc3};
+	const uint64_t base = 0x330000000000, next = (uint64_t)(far_next - far_site);
+	uint64_t target = base + next + 0x7ffffff8;
+	uint8_t *code = code_at(base), *to = code_at(target & -(uint64_t)PAGE);
+
+	(void)state;
+	if (!code || !to)
+		skip();
+	memcpy(code, (const void *)far_site, (size_t)(far_away_end - far_site));
+	memcpy(to + target % PAGE, mov_7_eax_ret, sizeof(mov_7_eax_ret));
+	mprotect(code, PAGE, PROT_READ | PROT_EXEC);
+	mprotect(to, PAGE, PROT_READ | PROT_EXEC);
+	for (unsigned i = 0; i < 2 * WARM_UP; i++) {
+		*word(memory, 0) = 5;
+		*word(memory, 8) = i < WARM_UP ? 5 : 6;
+		assert_int_equal(((one_fn)(uintptr_t)code)(WINDOW), i < WARM_UP ? 5 : 7);
+	}
+	need_fragment(code);
+	munmap(code, PAGE);
+	munmap(to, PAGE);
+}
+
 /* --- threads and processes --- */
 
 struct walker {
@@ -1254,6 +1328,8 @@ int main(void)
 		TEST(show_flags_in_the_register_page),
 		TEST(fault_at_null),
 		TEST(do_not_write_what_is_read_only),
+		TEST(do_not_guess_flags_of_strangers),
+		TEST(leave_by_far_branches),
 		TEST(are_shared_by_threads_and_forks),
 		TEST(follow_windows_that_move),
 		TEST(are_not_for_another_fs_base),

@@ -362,6 +362,7 @@ static unsigned choose_base(struct fragment_making *m, const struct em_decoded *
 	if (low == EM_NO_REG && m->state & FRAGMENT_KNOWN) {
 		take_flags(m);
 		keep_flags(m);
+		m->has_setter = false; /* who comes in here may have other flags */
 		low = choose_low(m, d);
 	}
 	return low != EM_NO_REG && regmap__em_splice(n, d, ~(1u << low)) ? low : EM_NO_REG;
