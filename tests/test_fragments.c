@@ -669,7 +669,8 @@ static void meet_breakpoint(pid_t child, const uint8_t *at)
 
 static void test_fragments_meet_breakpoints(void **state)
 {
-	static const uint8_t *const at[] = {count_2, count_3, count_5, count_8, count_9};
+	/* the last of them long after it went on */
+	static const uint8_t *const at[] = {count_2, count_3, count_5, count_8, count_10};
 	int status;
 	pid_t child;
 
@@ -1019,6 +1020,29 @@ static void test_fragments_do_not_write_what_is_read_only(void **state)
 	assert_int_equal(*word(fixed, 8), 0);
 }
 
+/* Host memory that can't be written: the fault is the window's. */
+static void test_fragments_fault_at_guest_addresses(void **state)
+{
+	struct sigaction act = {.sa_sigaction = on_fixed, .sa_flags = SA_SIGINFO}, old;
+
+	(void)state;
+	prepare_three();
+	sigaction(SIGSEGV, &act, &old);
+	for (unsigned i = 0; i < 100; i++) {
+		for (unsigned k = 0; k < 20; k++)
+			three(WINDOW, WINDOW + 8, BEHIND + 16);
+		memset(&seen, 0, sizeof(seen));
+		mprotect(behind, SIZE, PROT_READ);
+		assert_int_equal(three(WINDOW, WINDOW + 8, BEHIND + 8), 122);
+		mprotect(behind, SIZE, PROT_READ | PROT_WRITE);
+		assert_int_equal(seen.count, 1);
+		assert_ptr_equal(seen.info.si_addr, BEHIND + 8);
+		assert_int_equal(seen.gregs[REG_RIP], (uintptr_t)three_last);
+		assert_int_equal(seen.gregs[REG_EFL] & STATUS, flags_of_compare(100, WINDOW));
+	}
+	sigaction(SIGSEGV, &old, NULL);
+}
+
 /* --- odd code --- */
 
 /* All registers that an address can be in are in use where MULX stands, and somebody comes there from elsewhere. */
@@ -1328,6 +1352,7 @@ int main(void)
 		TEST(show_flags_in_the_register_page),
 		TEST(fault_at_null),
 		TEST(do_not_write_what_is_read_only),
+		TEST(fault_at_guest_addresses),
 		TEST(do_not_guess_flags_of_strangers),
 		TEST(leave_by_far_branches),
 		TEST(are_shared_by_threads_and_forks),
