@@ -304,7 +304,7 @@ static void generate(const struct patch_text *text, struct fragment_request *req
 	f = fragment_number(number);
 	f->map = *map;
 	f->useless = true;
-	if (!fill(text, f, code, view) || !touch_all(&f->map, number))
+	if (!fill(text, f, code, view) || !touch_all(&f->map, number) || !is_current(text, f))
 		return;
 	f->useless = false;
 	regmap__room_keep_fragment(&room, map->length, map->accesses, number);
@@ -537,17 +537,21 @@ void regmap__fragments_take_back(const struct patch_text *text, uint64_t start, 
 
 /* --- threads --- */
 
+enum { PATIENCE = 256 }; /* some milliseconds each */
+
 void regmap__fragments_start(void)
 {
 	if (regmap__fragment_works())
 		regmap__armed_start();
 }
 
+/* A thread may have been switched out there: of many, for a while. */
 void regmap__fragments_leave(void)
 {
 	if (!regmap__fragments_made())
 		return;
 	regmap__armed_hold();
-	regmap__lanes_await(false);
+	for (unsigned i = 0; i < PATIENCE && !regmap__lanes_await(false); i++)
+		;
 	regmap__armed_release();
 }

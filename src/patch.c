@@ -169,18 +169,27 @@ static void found_one(struct patch *p, void *any)
 void regmap__patch_leave_begin(struct patch_leave *leave, uint64_t start, uint64_t length)
 {
 	leave->held = false;
+	leave->ranges = 0;
 	regmap__patch_leave_also(leave, start, length);
+}
+
+static bool has_some(uint64_t start, uint64_t last)
+{
+	bool any = false;
+
+	regmap__patches_in(start, last, found_one, &any);
+	return any || regmap__fragments_touch(start, last);
 }
 
 void regmap__patch_leave_also(struct patch_leave *leave, uint64_t start, uint64_t length)
 {
 	uint64_t last = start + (length - 1);
-	bool any = false;
 
 	if (!patch_ever() || !length)
 		return;
-	regmap__patches_in(start, last, found_one, &any);
-	if (!any && !regmap__fragments_touch(start, last))
+	leave->range[leave->ranges].start = start;
+	leave->range[leave->ranges++].length = length;
+	if (!has_some(start, last))
 		return;
 	if (!leave->held)
 		regmap__patch_lock(&leave->mask);
@@ -188,15 +197,32 @@ void regmap__patch_leave_also(struct patch_leave *leave, uint64_t start, uint64_
 	take_back_range(start, last);
 }
 
+/* What was patched between the look and the change, and saw nothing of either. */
+static void leave_late(const struct patch_leave *leave)
+{
+	for (unsigned i = 0; i < leave->ranges; i++) {
+		uint64_t start = leave->range[i].start, last = start + (leave->range[i].length - 1);
+		uint64_t mask;
+
+		if (!has_some(start, last))
+			continue;
+		regmap__patch_lock(&mask);
+		take_back_range(start, last);
+		regmap__patch_unlock(&mask);
+	}
+}
+
 void regmap__patch_leave_end(struct patch_leave *leave)
 {
 	if (leave->held)
 		regmap__patch_unlock(&leave->mask);
+	else
+		leave_late(leave);
 }
 
 void regmap__patch_leave_all(void)
 {
-	struct patch_leave leave = {.held = patch_ever()};
+	struct patch_leave leave = {.held = patch_ever(), .ranges = 0};
 
 	if (!leave.held)
 		return;

@@ -98,6 +98,10 @@ void regmap__patch_overlay_all(uint64_t start, uint8_t *code, size_t length);
 struct patch_leave {
 	bool held;
 	uint64_t mask;
+	unsigned ranges;
+	struct {
+		uint64_t start, length;
+	} range[2];
 };
 void regmap__patch_leave_begin(struct patch_leave *leave, uint64_t start, uint64_t length);
 void regmap__patch_leave_also(struct patch_leave *leave, uint64_t start, uint64_t length);
