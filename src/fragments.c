@@ -51,6 +51,13 @@ uint32_t regmap__fragments_made(void)
 	return atomic_load_explicit(&fragments.used, memory_order_relaxed);
 }
 
+static _Atomic uint64_t touched; /* how often a fragment has been found on its pages from then on */
+
+uint64_t regmap__fragments_touched(void)
+{
+	return atomic_load(&touched);
+}
+
 /* --- where --- */
 
 static _Atomic uint32_t *here_of(uint64_t page)
@@ -304,7 +311,10 @@ static void generate(const struct patch_text *text, struct fragment_request *req
 	f = fragment_number(number);
 	f->map = *map;
 	f->useless = true;
-	if (!fill(text, f, code, view) || !touch_all(&f->map, number) || !is_current(text, f))
+	if (!fill(text, f, code, view) || !touch_all(&f->map, number))
+		return;
+	atomic_fetch_add(&touched, 1);
+	if (!is_current(text, f))
 		return;
 	f->useless = false;
 	regmap__room_keep_fragment(&room, map->length, map->accesses, number);

@@ -38,6 +38,8 @@ void regmap__fragments_take_back(const struct patch_text *text, uint64_t start, 
 bool regmap__fragments_have(uint64_t site);
 /* Is there any? Lock-free. */
 bool regmap__fragments_touch(uint64_t start, uint64_t last);
+/* Counts whenever that may have changed. Lock-free. */
+uint64_t regmap__fragments_touched(void);
 /* Lock-free. */
 const struct fragment_map *regmap__fragment_map(uint32_t number);
 uint32_t regmap__fragments_made(void);

@@ -162,6 +162,11 @@ static void found_one(struct patch *p, void *any)
 	*(bool *)any = true;
 }
 
+static uint64_t made(void)
+{
+	return regmap__patch_puts() + regmap__fragments_touched();
+}
+
 /*
  * Most of what a program unmaps has no code of ours in it, and then must not wait: a fork may hold
  * the lock and wait in turn for whoever unmaps.
@@ -169,6 +174,7 @@ static void found_one(struct patch *p, void *any)
 void regmap__patch_leave_begin(struct patch_leave *leave, uint64_t start, uint64_t length)
 {
 	leave->held = false;
+	leave->before = made();
 	leave->ranges = 0;
 	regmap__patch_leave_also(leave, start, length);
 }
@@ -216,7 +222,7 @@ void regmap__patch_leave_end(struct patch_leave *leave)
 {
 	if (leave->held)
 		regmap__patch_unlock(&leave->mask);
-	else
+	else if (leave->before != made())
 		leave_late(leave);
 }
 

@@ -98,6 +98,7 @@ void regmap__patch_overlay_all(uint64_t start, uint8_t *code, size_t length);
 struct patch_leave {
 	bool held;
 	uint64_t mask;
+	uint64_t before; /* how much had been patched */
 	unsigned ranges;
 	struct {
 		uint64_t start, length;

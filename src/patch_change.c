@@ -28,7 +28,7 @@
 static _Atomic uint64_t owner; /* thread key */
 /* The owner is changing patches: those whose turn is odd. */
 static atomic_bool in_flight;
-static _Atomic uint64_t taken_back;
+static _Atomic uint64_t taken_back, puts_begun;
 
 bool regmap__patch_try_lock(uint64_t *mask)
 {
@@ -89,6 +89,7 @@ bool regmap__patch_put(const struct patch_text *text, struct patch *p, const uin
 {
 	bool done;
 
+	atomic_fetch_add(&puts_begun, 1);
 	set_now(p, to);
 	atomic_store(&in_flight, true);
 	turn(p);
@@ -309,6 +310,11 @@ void regmap__patch_take_back(const struct patch_text *text, uint64_t start, uint
 uint64_t regmap__patch_taken_back(void)
 {
 	return atomic_load_explicit(&taken_back, memory_order_relaxed);
+}
+
+uint64_t regmap__patch_puts(void)
+{
+	return atomic_load(&puts_begun);
 }
 
 /* --- fork --- */

@@ -37,6 +37,7 @@ bool regmap__patch_put(const struct patch_text *text, struct patch *p, const uin
 /* All that reach into a range get the program's bytes back, and whatever depends on them. */
 void regmap__patch_take_back(const struct patch_text *text, uint64_t start, uint64_t last);
 uint64_t regmap__patch_taken_back(void);
+uint64_t regmap__patch_puts(void);
 
 /* patch.c: what has become of it. Each site counts once, by its latest reason. */
 void regmap__patch_judge(struct patch_site *site, const struct plan *plan, enum patch_why why);
