@@ -127,8 +127,9 @@ static void choose(struct plan *p, const struct em_decoded *d, unsigned tiers)
 		regmap__em_plan_native(p, d);
 }
 
-static void plan_decoded(struct plan *p, struct em_decoded *d, unsigned tiers)
+enum em_status regmap__em_plan_decoded(struct plan *p, const struct em_decoded *d, unsigned tiers)
 {
+	memset(p, 0, sizeof *p);
 	p->length = d->insn.length;
 	p->mnemonic = (uint16_t)d->insn.mnemonic;
 	memcpy(p->bytes, d->bytes, p->length);
@@ -136,6 +137,7 @@ static void plan_decoded(struct plan *p, struct em_decoded *d, unsigned tiers)
 	if (d->mem >= 0)
 		fill_memory(p, d, &d->op[d->mem]);
 	choose(p, d, tiers);
+	return p->kind == EM_NONE ? EM_UNIMPLEMENTED : EM_OK;
 }
 
 enum em_status regmap__em_decode(struct em_decoded *d, const uint8_t *bytes, size_t length)
@@ -165,6 +167,5 @@ enum em_status regmap__em_plan(struct plan *plan, const uint8_t *bytes, size_t l
 	st = regmap__em_decode(&d, bytes, length);
 	if (st)
 		return st;
-	plan_decoded(plan, &d, tiers);
-	return plan->kind == EM_NONE ? EM_UNIMPLEMENTED : EM_OK;
+	return regmap__em_plan_decoded(plan, &d, tiers);
 }

@@ -52,6 +52,8 @@ bool regmap__em_plan_native(struct plan *p, const struct em_decoded *d);
 
 /* decode.c: EM_OK, EM_RETRY (more bytes are needed), EM_UNIMPLEMENTED. @bytes must outlive @d. */
 enum em_status regmap__em_decode(struct em_decoded *d, const uint8_t *bytes, size_t length);
+/* As regmap__em_plan(), of one that has been decoded: EM_OK, EM_UNIMPLEMENTED. */
+enum em_status regmap__em_plan_decoded(struct plan *p, const struct em_decoded *d, unsigned tiers);
 
 /* splice.c: false when the operand can't be moved. @avoid: registers that may not be the base. */
 bool regmap__em_splice(struct em_native *n, const struct em_decoded *d, unsigned avoid);

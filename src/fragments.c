@@ -264,18 +264,21 @@ static bool is_current(const struct patch_text *text, const struct fragment *f)
 
 /* --- making --- */
 
-/* They are likely to go where the head goes, or to the program's own memory. */
+/* They are likely to go where the head goes, or to the program's own memory: the latter, if none has faulted yet. */
 static void guess_views(const struct fragment_map *map, const struct view *view)
 {
-	const struct view *own = regmap__view_for((uintptr_t)&view, true);
+	const struct view *found = regmap__view_for((uintptr_t)&view, true);
+	const struct view *own = found ? found : &regmap__slot_no_view;
 
 	for (unsigned i = 0; i < map->accesses; i++) {
 		struct fragment_data *data = &map->data[i];
 		const struct plan *plan = map->access[i].plan;
 		bool congruent = plan->align > 1 || plan->access & EM_LOCKED;
+		bool hot = is_hot(NULL, map->first + map->access[i].at);
+		const struct view *window = congruent ? &regmap__slot_no_view : view;
 
-		atomic_store(&data->view, congruent ? &regmap__slot_no_view : view);
-		atomic_store(&data->other, own ? own : &regmap__slot_no_view);
+		atomic_store(&data->view, hot ? window : own);
+		atomic_store(&data->other, hot ? own : window);
 		atomic_store(&data->miss, map->first + map->access[i].at);
 	}
 }

@@ -85,12 +85,15 @@ static enum patch_why patch_now(struct patch_site *site, const struct plan *plan
 	return why;
 }
 
+/* What a fragment has already needn't wait. */
 static bool is_hot(struct patch_site *site)
 {
 	unsigned threshold = atomic_load_explicit(&regmap__patch_threshold, memory_order_relaxed);
 	int32_t heat = atomic_fetch_add_explicit(&site->heat, 1, memory_order_relaxed) + 1;
 
-	return threshold && heat > 0 && (unsigned)heat >= threshold;
+	if (!threshold || heat <= 0)
+		return false;
+	return (unsigned)heat >= threshold || regmap__fragments_have(site->rip);
 }
 
 /* Sites that there is no record for, each once: but for some that look alike. */

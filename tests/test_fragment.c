@@ -334,10 +334,20 @@ static void other(void)
 	}
 }
 
+/* To the next one, by way of a register. */
+static void jump_on(void)
+{
+	const uint8_t lea_3_rip_r11_jmp_r11[] = {0x4c, 0x8d, 0x1d, 3, 0, 0, 0, 0x41, 0xff, 0xe3};
+
+	bytes(lea_3_rip_r11_jmp_r11, sizeof(lea_3_rip_r11_jmp_r11));
+}
+
 static void instruction(void)
 {
 	if (!pick(40))
 		high_byte();
+	if (!pick(60))
+		jump_on();
 	switch (pick(14)) {
 	case 0:
 	case 1: arithmetic(true); break;
@@ -358,12 +368,42 @@ static void instruction(void)
 
 static void block(unsigned depth);
 
+static void jump_back(const uint8_t *to)
+{
+	int32_t distance = (int32_t)(to - (at + 4));
+
+	bytes(&distance, 4);
+}
+
+/* Nothing goes by way of a view in it. */
+static void plain_loop(void)
+{
+	const uint8_t *from = at;
+
+	for (unsigned n = 1 + pick(3); n-- > 0;)
+		arithmetic(false);
+	with_register(4, 0x83, 5, COUNTER);
+	byte(1);
+	if (pick(2)) {
+		byte(0x0f);
+		byte(0x8f);
+	} else { /* jle over the jmp */
+		byte(0x7e);
+		byte(5);
+		byte(0xe9);
+	}
+	jump_back(from);
+}
+
 /* Over some, or round them. */
 static void branch(unsigned depth)
 {
 	uint8_t *hole, *from = at;
-	int32_t distance;
 
+	if (!depth && !pick(3)) {
+		plain_loop();
+		return;
+	}
 	if (pick(3)) {
 		byte(0x70 | pick(16));
 		byte(0);
@@ -380,8 +420,7 @@ static void branch(unsigned depth)
 	byte(1);
 	byte(0x0f);
 	byte(0x8f); /* jg */
-	distance = (int32_t)(from - (at + 4));
-	bytes(&distance, 4);
+	jump_back(from);
 }
 
 static void block(unsigned depth)

@@ -114,7 +114,23 @@ FUNCTION(spin, "xor %eax, %eax\n" LABEL("spin_site") "{disp32} mov (%rdi), %rcx\
 uint64_t spin(uint64_t at, const _Atomic uint64_t *stop);
 extern const uint8_t spin_site[];
 
+/* Round and round without an access by way of a view: back by JMP, or by a condition. */
+extern _Atomic uint64_t idle_stop;
+_Atomic uint64_t idle_stop;
+FUNCTION(idle, "xor %eax, %eax\n" LABEL("idle_site") "{disp32} mov (%rdi), %rcx\n"
+                                                     "{disp32} mov %rcx, 8(%rdi)\n"
+                                                     "1: add $1, %rax\n"
+                                                     "test $1, %al\n"
+                                                     "jz 1b\n"
+                                                     "cmpq $0, idle_stop(%rip)\n"
+                                                     "jne 2f\n"
+                                                     "jmp 1b\n"
+                                                     "2: ret\n");
+uint64_t idle(uint64_t at, const _Atomic uint64_t *stop);
+extern const uint8_t idle_site[];
+
 struct spinner {
+	uint64_t (*spin)(uint64_t at, const _Atomic uint64_t *stop);
 	pthread_t thread;
 	uint64_t at;
 	int cpu; /* -1: any */
@@ -152,10 +168,12 @@ static void *run_spinner(void *arg)
 	spinning = s;
 	stay_on(s->cpu);
 	if (!sigsetjmp(away, 1)) {
+		atomic_store(&idle_stop, 1);
 		for (unsigned i = 0; i < WARM_UP; i++)
-			spin(s->at, &at_once);
+			s->spin(s->at, &at_once);
+		atomic_store(&idle_stop, 0);
 		atomic_store(&s->runs, true);
-		spin(s->at, &s->stop);
+		s->spin(s->at, &s->stop);
 	} else {
 		atomic_store(&s->faulted, true);
 	}
@@ -173,6 +191,7 @@ static void begin_spinner(struct spinner *s)
 static void end_spinner(struct spinner *s)
 {
 	atomic_store(&s->stop, 1);
+	atomic_store(&idle_stop, 1);
 	pthread_join(s->thread, NULL);
 }
 
@@ -204,16 +223,17 @@ static void share_one(cpu_set_t *before, int cpu)
 	stay_on(cpu);
 }
 
-static void check_unmaps(bool one_cpu)
+static void check_unmaps(uint64_t (*function)(uint64_t, const _Atomic uint64_t *),
+                         const uint8_t *site, bool one_cpu)
 {
 	int cpu = one_cpu ? this_cpu() : -1;
-	struct spinner s = {.at = WINDOW, .cpu = cpu};
+	struct spinner s = {.spin = function, .at = WINDOW, .cpu = cpu};
 	uint64_t most = 0;
 	cpu_set_t before;
 
 	share_one(&before, cpu);
 	begin_spinner(&s);
-	need_fragment(spin_site);
+	need_fragment(site);
 	for (unsigned i = 0; i < 30; i++) {
 		struct regmap_window *w = lay_other();
 		uint64_t from;
@@ -235,13 +255,20 @@ static void check_unmaps(bool one_cpu)
 static void test_fragments_let_others_unmap(void **state)
 {
 	(void)state;
-	check_unmaps(false);
+	check_unmaps(spin, spin_site, false);
 }
 
 static void test_fragments_let_others_unmap_on_one_processor(void **state)
 {
 	(void)state;
-	check_unmaps(true);
+	check_unmaps(spin, spin_site, true);
+}
+
+static void test_fragments_let_others_unmap_in_idle_loops(void **state)
+{
+	(void)state;
+	check_unmaps(idle, idle_site, false);
+	check_unmaps(idle, idle_site, true);
 }
 
 static void test_fragments_lose_their_window(void **state)
@@ -252,7 +279,7 @@ static void test_fragments_lose_their_window(void **state)
 	sigaction(SIGSEGV, &act, &old);
 	for (unsigned i = 0; i < 10; i++) {
 		struct regmap_window *w = lay_other();
-		struct spinner s = {.at = OTHER, .cpu = -1};
+		struct spinner s = {.spin = spin, .at = OTHER, .cpu = -1};
 		uint64_t from;
 
 		begin_spinner(&s);
@@ -1334,6 +1361,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(let_others_unmap),
 		TEST(let_others_unmap_on_one_processor),
+		TEST(let_others_unmap_in_idle_loops),
 		TEST(lose_their_window),
 		TEST(see_code_that_changes),
 		TEST(see_code_that_changes_on_one_processor),

@@ -11,21 +11,26 @@
 #include "sigsafe.h"
 
 enum {
-	LOW = 0xce,     /* registers that an operand's address can be in; RAX has other duties */
-	SPARE = 0xffee, /* those that can be borrowed */
+	LOW = 0xce, /* registers that an operand's address can be in; RAX has other duties */
 	LOADS = 0x8b,
 	COMPARES = 0x3b,
 	ADDS = 0x03,
 	JUMPS = 0xff, /* /4 */
-	CONGRUENT = 63,
 	JOINS = FRAGMENT_INSNS,
+};
+
+/* What made the flags that are in their register, if that is known, and whether they are kept as well. */
+struct origin {
+	uint16_t setter;
+	bool has_setter, has_kept;
 };
 
 /* A branch that waits for the code that it leads to: of the fragment, or a way out. */
 struct joint {
 	struct slot_jump from;
 	int32_t to; /* from the first address */
-	bool out;
+	bool polls;
+	struct origin flags;
 };
 
 /* What is seldom needed lies behind all the rest. */
@@ -48,9 +53,7 @@ static struct fragment_making {
 	struct slot_emit e;
 	uint8_t state, lent; /* as in struct fragment_step */
 	int32_t guest;
-	uint16_t setter; /* while the flags are known, or could be made so */
-	bool has_setter;
-	bool has_kept; /* those that were kept last are still the same */
+	struct origin flags;
 	/* What the second register holds: the host address of that operand, and of all up to @size. */
 	struct {
 		bool valid;
@@ -87,7 +90,8 @@ static void mark(struct fragment_making *m)
 		m->e.full = true;
 		return;
 	}
-	*s = (struct fragment_step){(uint16_t)m->e.at, m->state, m->lent, m->setter, m->guest};
+	*s = (struct fragment_step){(uint16_t)m->e.at, m->state, m->lent, m->flags.setter,
+	                            m->guest};
 	m->map->steps++;
 }
 
@@ -133,7 +137,7 @@ static void keep_flags(struct fragment_making *m)
 	regmap__emit_bytes(&m->e, lahf_seto_al, sizeof lahf_seto_al);
 	regmap__emit_tls_store(&m->e, CPU_RAX, tls_at(m, offsetof(struct lane_tls, flags)));
 	set_state(m, FRAGMENT_KEPT, 0);
-	m->has_kept = true;
+	m->flags.has_kept = true;
 	emit_move(m, CPU_RAX, m->view);
 	set_state(m, 0, FRAGMENT_AX);
 }
@@ -154,7 +158,7 @@ static void take_kept_flags(struct fragment_making *m)
 /* From here on they are in the processor's register. */
 static void take_flags(struct fragment_making *m)
 {
-	const struct fragment_setter *s = &m->setters[m->setter];
+	const struct fragment_setter *s = &m->setters[m->flags.setter];
 
 	if (m->state & FRAGMENT_KEPT)
 		take_kept_flags(m);
@@ -169,9 +173,9 @@ static void put_flags_away(struct fragment_making *m)
 {
 	if (flags_are_away(m))
 		return;
-	if (m->has_setter)
+	if (m->flags.has_setter)
 		set_state(m, FRAGMENT_KNOWN, 0);
-	else if (m->has_kept)
+	else if (m->flags.has_kept)
 		set_state(m, FRAGMENT_KEPT, 0);
 	else
 		keep_flags(m);
@@ -253,14 +257,14 @@ static void note_setter(struct fragment_making *m, const struct em_decoded *d)
 {
 	struct fragment_setter *s = &m->setters[m->map->setters];
 
-	m->has_setter = false;
+	m->flags.has_setter = false;
 	if (m->map->setters == FRAGMENT_SETTERS)
 		return;
 	memset(s, 0, sizeof *s);
 	if (!describe_setter(d, s))
 		return;
-	m->setter = m->map->setters++;
-	m->has_setter = true;
+	m->flags.setter = m->map->setters++;
+	m->flags.has_setter = true;
 }
 
 static unsigned address_registers(const struct em_mem *mem)
@@ -269,32 +273,34 @@ static unsigned address_registers(const struct em_mem *mem)
 }
 
 /* Before an instruction that doesn't go by way of a view, or one that does. */
-static void before(struct fragment_making *m, const struct em_decoded *d)
+static void before(struct fragment_making *m, const struct found_insn *insn,
+                   const struct em_decoded *d)
 {
 	enum flags_use use = use_of_flags(d);
 
 	if (use == SOME_FLAGS)
 		take_flags(m);
 	if (use == NO_FLAGS && m->state & FRAGMENT_KNOWN &&
-	    m->setters[m->setter].reads & regmap__fragment_writes(d))
+	    m->setters[m->flags.setter].reads & insn->writes)
 		take_flags(m);
 }
 
-static void behind(struct fragment_making *m, const struct em_decoded *d, int32_t next)
+static void behind(struct fragment_making *m, const struct found_insn *insn,
+                   const struct em_decoded *d)
 {
 	enum flags_use use = use_of_flags(d);
 
-	m->guest = next;
-	if (m->held.valid && address_registers(&m->held.mem) & regmap__fragment_writes(d))
+	m->guest = insn->at + insn->length;
+	if (m->held.valid && address_registers(&m->held.mem) & insn->writes)
 		m->held.valid = false;
 	if (use == NEW_FLAGS)
 		m->state &= (uint8_t) ~(FRAGMENT_KEPT | FRAGMENT_KNOWN);
 	mark(m);
-	m->has_kept &= use == NO_FLAGS || !writes_flags(d);
+	m->flags.has_kept &= use == NO_FLAGS || !writes_flags(d);
 	if (use != NO_FLAGS && writes_flags(d))
 		note_setter(m, d);
-	else if (m->has_setter && m->setters[m->setter].reads & regmap__fragment_writes(d))
-		m->has_setter = false;
+	else if (m->flags.has_setter && m->setters[m->flags.setter].reads & insn->writes)
+		m->flags.has_setter = false;
 }
 
 /* --- ways out --- */
@@ -319,17 +325,12 @@ static void leave_to(struct fragment_making *m, int32_t guest)
 	set_state(m, 0, FRAGMENT_IDLE);
 }
 
+/* One instruction has one at most. */
 static struct joint *new_joint(struct fragment_making *m, int32_t to)
 {
-	static struct joint none;
-	struct joint *j;
+	struct joint *j = &m->joint[m->joints++];
 
-	if (m->joints == JOINS) {
-		m->e.full = true;
-		return &none;
-	}
-	j = &m->joint[m->joints++];
-	*j = (struct joint){.to = to};
+	*j = (struct joint){.to = to, .flags = m->flags};
 	return j;
 }
 
@@ -343,7 +344,7 @@ static unsigned first_of(unsigned registers)
 /* A low one that the instruction doesn't name, but for its operand's address, nor is needed for the flags. */
 static unsigned choose_low(const struct fragment_making *m, const struct em_decoded *d)
 {
-	unsigned reads = m->state & FRAGMENT_KNOWN ? m->setters[m->setter].reads : 0;
+	unsigned reads = m->state & FRAGMENT_KNOWN ? m->setters[m->flags.setter].reads : 0;
 
 	return first_of(LOW & ~regmap__em_used_registers(d) & ~reads & ~(1u << m->base));
 }
@@ -362,7 +363,7 @@ static unsigned choose_base(struct fragment_making *m, const struct em_decoded *
 	if (low == EM_NO_REG && m->state & FRAGMENT_KNOWN) {
 		take_flags(m);
 		keep_flags(m);
-		m->has_setter = false; /* who comes in here may have other flags */
+		m->flags.has_setter = false; /* who comes in here may have other flags */
 		low = choose_low(m, d);
 	}
 	return low != EM_NO_REG && regmap__em_splice(n, d, ~(1u << low)) ? low : EM_NO_REG;
@@ -460,7 +461,7 @@ static void look_ahead(struct fragment_making *m, const struct found_insn *insn)
 	while (insn && !(address_registers(&m->held.mem) & insn->writes)) {
 		const struct plan *p;
 
-		if (insn->kind == FRAGMENT_RETURN ||
+		if (insn->kind == FRAGMENT_EXIT ||
 		    (insn->kind == FRAGMENT_BRANCH && !insn->conditional))
 			return;
 		insn = regmap__found_at(m->f, insn->at + insn->length);
@@ -502,10 +503,10 @@ static uint8_t away(const struct fragment_making *m, const struct plan *p)
 static void emit_operation(struct fragment_making *m, const struct found_insn *insn,
                            const struct em_decoded *d, const struct em_native *n)
 {
-	before(m, d);
+	before(m, insn, d);
 	m->f->access[insn->access].access = (uint16_t)m->e.at;
 	regmap__emit_bytes(&m->e, n->code, n->code_length);
-	behind(m, d, insn->at + insn->length);
+	behind(m, insn, d);
 }
 
 /* Does one before it do for this one? */
@@ -518,7 +519,7 @@ static bool emit_held(struct fragment_making *m, const struct found_insn *insn,
 	if (insn->polls || !is_held(m, p) || !regmap__fragment_splice(&n, d, m->base, away(m, p)))
 		return false;
 	/* who comes from elsewhere has other flags than those that are known here */
-	if (!m->has_setter && !(m->state & FRAGMENT_KNOWN))
+	if (!m->flags.has_setter)
 		m->aside[m->asides++] = (struct aside){.insn = insn,
 		                                       .found = m->e.at,
 		                                       .limit = limit_at(m->held.access,
@@ -528,6 +529,12 @@ static bool emit_held(struct fragment_making *m, const struct found_insn *insn,
 		                                       .mem = m->held.mem};
 	emit_operation(m, insn, d, &n);
 	return true;
+}
+
+static void emit_poll(struct fragment_making *m, struct slot_jump *late)
+{
+	regmap__emit_tls_compare(&m->e, m->request->armed, m->request->value);
+	regmap__emit_jump_if_far(&m->e, SLOT_IF_NOT_EQUAL, late);
 }
 
 static void emit_access(struct fragment_making *m, const struct found_insn *insn,
@@ -562,12 +569,10 @@ static void emit_access(struct fragment_making *m, const struct found_insn *insn
 	                        .limit = limit_at(m->held.access, m->held.size),
 	                        .state = m->state,
 	                        .lent = m->lent,
-	                        .setter = m->setter};
+	                        .setter = m->flags.setter};
 	emit_address(m, &m->held.mem, base);
-	if (insn->polls) {
-		regmap__emit_tls_compare(&m->e, m->request->armed, m->request->value);
-		regmap__emit_jump_if_far(&m->e, SLOT_IF_NOT_EQUAL, &aside->miss);
-	}
+	if (insn->polls)
+		emit_poll(m, &aside->miss);
 	try_view(m, aside->limit, base,
 	         data_at(m, insn->access, offsetof(struct fragment_data, view)), &aside->outside);
 	aside->found = m->e.at;
@@ -614,7 +619,7 @@ static void emit_aside(struct fragment_making *m, struct aside *aside)
 	unsigned base = aside->state & FRAGMENT_LENT ? aside->lent : m->base;
 
 	m->lent = aside->lent;
-	m->setter = aside->setter;
+	m->flags.setter = aside->setter;
 	m->state = aside->state;
 	set_guest(m, aside->insn->at);
 	regmap__emit_land_far(&m->e, &aside->outside);
@@ -635,7 +640,7 @@ static void emit_plain(struct fragment_making *m, const struct found_insn *insn,
 	uint8_t bytes[EM_MAX_LENGTH];
 	int64_t disp;
 
-	before(m, d);
+	before(m, insn, d);
 	memcpy(bytes, d->bytes, insn->length);
 	if (d->insn.attributes & ZYDIS_ATTRIB_IS_RELATIVE) {
 		disp = d->insn.raw.disp.value +
@@ -645,19 +650,21 @@ static void emit_plain(struct fragment_making *m, const struct found_insn *insn,
 		memcpy(bytes + d->insn.raw.disp.offset, &disp, 4);
 	}
 	regmap__emit_bytes(&m->e, bytes, insn->length);
-	behind(m, d, insn->at + insn->length);
+	behind(m, insn, d);
 }
 
-static bool may_go(const struct found_insn *from, const struct found_insn *to)
+/* It goes back to where no access polls: then it does itself. */
+static bool must_poll(const struct found_insn *from, const struct found_insn *to)
 {
-	return to->at > from->at || to->loops;
+	return to->at <= from->at && !to->loops;
 }
 
 /* Somebody goes to a label, with all flags in their register. */
 static void take_way(const struct fragment_making *m, struct found_insn *to)
 {
-	to->agreed = m->has_setter && (!to->taken || (to->agreed && to->setter == m->setter));
-	to->setter = m->setter;
+	to->agreed = m->flags.has_setter &&
+	             (!to->taken || (to->agreed && to->setter == m->flags.setter));
+	to->setter = m->flags.setter;
 	to->taken++;
 }
 
@@ -665,9 +672,9 @@ static void take_way(const struct fragment_making *m, struct found_insn *to)
 static void begin_label(struct fragment_making *m, const struct found_insn *insn)
 {
 	take_flags(m);
-	m->has_setter = insn->agreed && insn->taken == insn->ways;
-	m->setter = insn->setter;
-	m->held.valid = m->has_kept = false;
+	m->flags.has_setter = insn->agreed && insn->taken == insn->ways;
+	m->flags.setter = insn->setter;
+	m->held.valid = m->flags.has_kept = false;
 }
 
 static void emit_condition(struct fragment_making *m, const struct found_insn *insn,
@@ -679,10 +686,10 @@ static void emit_condition(struct fragment_making *m, const struct found_insn *i
 	take_flags(m);
 	j = new_joint(m, insn->target);
 	regmap__emit_jump_if_far(&m->e, (uint8_t)(0x70 | (d->insn.opcode & 15)), &j->from);
-	j->out = !to || !may_go(insn, to);
-	if (!j->out)
+	j->polls = to && must_poll(insn, to);
+	if (to)
 		take_way(m, to);
-	if (!j->out && to->emitted) {
+	if (to && to->emitted && !j->polls) {
 		uint32_t distance = to->code - m->e.at;
 
 		memcpy(m->code + m->e.at - sizeof distance, &distance, sizeof distance);
@@ -691,28 +698,43 @@ static void emit_condition(struct fragment_making *m, const struct found_insn *i
 	set_guest(m, insn->at + insn->length);
 }
 
-static void emit_return(struct fragment_making *m)
+static void emit_exit(struct fragment_making *m, const struct em_decoded *d)
 {
-	static const uint8_t ret = 0xc3;
-
 	take_flags(m);
 	leave(m);
-	regmap__emit_bytes(&m->e, &ret, 1);
+	regmap__emit_bytes(&m->e, d->bytes, d->insn.length);
 	set_state(m, 0, FRAGMENT_IDLE);
+}
+
+/* Another one has the way; false: it may be gone straight on. */
+static bool emit_jump(struct fragment_making *m, const struct found_insn *insn)
+{
+	struct found_insn *to = regmap__found_at(m->f, insn->target);
+	struct joint *j;
+
+	set_guest(m, insn->target);
+	if (!to || !must_poll(insn, to))
+		return false;
+	take_flags(m);
+	take_way(m, to);
+	j = new_joint(m, insn->target);
+	j->polls = true;
+	regmap__emit_jump_on(&m->e, &j->from);
+	return true;
 }
 
 /* Straight on from @at, until somebody has been there or it ends. */
 static void emit_from(struct fragment_making *m, int32_t at)
 {
-	struct found_insn *insn = regmap__found_at(m->f, at), *to;
-	static uint8_t bytes[EM_MAX_LENGTH];
-	static struct em_decoded d;
+	struct found_insn *insn = regmap__found_at(m->f, at);
 	bool comes = false;
 
 	m->state = 0;
-	m->has_setter = m->has_kept = m->held.valid = false;
+	m->flags.has_setter = m->flags.has_kept = m->held.valid = false;
 	set_guest(m, at);
 	while (insn && !insn->emitted && !m->e.full) {
+		const struct em_decoded *d = regmap__found_decoded(m->f, insn);
+
 		if (insn->label && comes)
 			take_way(m, insn);
 		comes = true;
@@ -721,26 +743,19 @@ static void emit_from(struct fragment_making *m, int32_t at)
 		insn->code = (uint16_t)m->e.at;
 		insn->emitted = true;
 		set_guest(m, insn->at);
-		if (!regmap__found_decode(m->f, insn->at, bytes, &d) ||
-		    d.insn.length != insn->length) {
-			m->e.full = true;
-			return;
-		}
 		at = insn->at + insn->length;
 		switch ((enum fragment_kind)insn->kind) {
-		case FRAGMENT_ACCESS: emit_access(m, insn, &d); break;
-		case FRAGMENT_PLAIN: emit_plain(m, insn, &d); break;
-		case FRAGMENT_RETURN: emit_return(m); return;
+		case FRAGMENT_ACCESS: emit_access(m, insn, d); break;
+		case FRAGMENT_PLAIN: emit_plain(m, insn, d); break;
+		case FRAGMENT_EXIT: emit_exit(m, d); return;
 		case FRAGMENT_BRANCH:
 			if (insn->conditional) {
-				emit_condition(m, insn, &d);
+				emit_condition(m, insn, d);
 				break;
 			}
+			if (emit_jump(m, insn))
+				return;
 			at = insn->target;
-			to = regmap__found_at(m->f, at);
-			insn = to && may_go(insn, to) ? to : NULL;
-			set_guest(m, at);
-			continue;
 		}
 		insn = regmap__found_at(m->f, at);
 	}
@@ -751,25 +766,42 @@ static void emit_from(struct fragment_making *m, int32_t at)
 		leave_to(m, at);
 }
 
-/* Into the fragment, or out of it. */
+/* Into the fragment, or out of it; a loop that polls here, either. */
 static void emit_joint(struct fragment_making *m, struct joint *j)
 {
 	struct found_insn *to = regmap__found_at(m->f, j->to);
+	struct slot_jump late = {.count = 0};
+	unsigned state;
 
 	m->state = 0;
+	m->flags = j->flags;
 	set_guest(m, j->to);
 	regmap__emit_land_far(&m->e, &j->from);
-	if (to && to->emitted && !j->out)
-		regmap__emit_jump_back(&m->e, to->code);
-	else
+	if (!to) {
 		leave_to(m, j->to);
+		return;
+	}
+	if (j->polls)
+		put_flags_away(m);
+	state = m->state;
+	if (j->polls)
+		emit_poll(m, &late);
+	take_flags(m);
+	regmap__emit_jump_back(&m->e, to->code);
+	m->state = (uint8_t)state;
+	mark(m);
+	regmap__emit_land_far(&m->e, &late);
+	if (j->polls) {
+		take_flags(m);
+		leave_to(m, j->to);
+	}
 }
 
 /* --- all of it --- */
 
 static void choose_registers(struct fragment_making *m)
 {
-	unsigned spare = SPARE & ~m->f->used;
+	unsigned spare = FRAGMENT_SPARE & ~m->f->used;
 
 	m->base = (uint8_t)first_of(spare);
 	m->view = (uint8_t)first_of(spare & ~(1u << m->base));

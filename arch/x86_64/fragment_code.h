@@ -6,6 +6,9 @@
 #include "../../emulator/internal.h"
 #include "fragment.h"
 
+/* Registers that can be borrowed: RAX has other duties, and RSP is the program's. */
+enum { FRAGMENT_SPARE = 0xffff & ~(1u << CPU_RAX | 1u << CPU_RSP) };
+
 enum {
 	FRAGMENT_KEPT = 1 << 0,  /* the flags are in struct lane_tls */
 	FRAGMENT_KNOWN = 1 << 1, /* the flags are the setter's */
@@ -14,7 +17,8 @@ enum {
 	FRAGMENT_IDLE = 1 << 4,  /* so is the lane */
 };
 
-enum fragment_kind { FRAGMENT_ACCESS, FRAGMENT_PLAIN, FRAGMENT_BRANCH, FRAGMENT_RETURN };
+/* FRAGMENT_EXIT: RET, or a jump to where a register says. */
+enum fragment_kind { FRAGMENT_ACCESS, FRAGMENT_PLAIN, FRAGMENT_BRANCH, FRAGMENT_EXIT };
 
 struct found_insn {
 	uint16_t at; /* from the first address */
@@ -22,7 +26,7 @@ struct found_insn {
 	uint8_t access;    /* number */
 	bool conditional;  /* of a branch */
 	bool label, polls; /* somebody comes from elsewhere; a loop goes by here */
-	bool loops;        /* of a label: the first access from there on polls */
+	bool loops; /* of a label: the first access from there on polls, else who jumps back */
 	bool emitted;
 	uint16_t code; /* its offset */
 	/* Of a label: how many ways lead there, and so far; whether one setter made the flags on all. */
@@ -45,12 +49,10 @@ extern struct found regmap__found; /* by the last regmap__fragment_find() */
 
 /* NULL: it doesn't belong to the fragment. */
 struct found_insn *regmap__found_at(struct found *f, int32_t at);
-/* @bytes must outlive @d. */
-bool regmap__found_decode(struct found *f, unsigned at, uint8_t bytes[EM_MAX_LENGTH],
-                          struct em_decoded *d);
-/* General registers that appear anywhere in it, and those that it writes. */
+const struct em_decoded *regmap__found_decoded(const struct found *f,
+                                               const struct found_insn *insn);
+/* General registers that appear anywhere in it. */
 unsigned regmap__fragment_names(const struct em_decoded *d);
-unsigned regmap__fragment_writes(const struct em_decoded *d);
 
 /* fragment_splice.c: its memory operand becomes [@base + @disp]; false: that has no encoding. @disp: up to 127. */
 bool regmap__fragment_splice(struct em_native *n, const struct em_decoded *d, unsigned base,

@@ -12,10 +12,19 @@ enum {
 	QUEUE = FRAGMENT_INSNS,
 	VIEW_MOST = 64,
 	RETURN = 0xc3,
-	SPARE = 0xffee, /* but RAX and RSP */
 };
 
 struct found regmap__found;
+
+/* Of each of its instructions, in the same order. */
+static struct {
+	uint8_t bytes[EM_MAX_LENGTH];
+	struct em_decoded d;
+} decoded[FRAGMENT_INSNS];
+
+/* One more than the number of the instruction there. */
+static uint8_t number_at[2 * FRAGMENT_REACH];
+_Static_assert(FRAGMENT_INSNS <= UINT8_MAX, "numbers of one byte");
 
 static struct {
 	int32_t at[QUEUE];
@@ -40,7 +49,7 @@ unsigned regmap__fragment_names(const struct em_decoded *d)
 	return names;
 }
 
-unsigned regmap__fragment_writes(const struct em_decoded *d)
+static unsigned writes_of(const struct em_decoded *d)
 {
 	unsigned writes = 0;
 	struct em_reg r;
@@ -105,6 +114,12 @@ static bool is_branch(const struct em_decoded *d)
 	return regmap__slot_is_simple_jump(d) && d->insn.meta.category != ZYDIS_CATEGORY_CALL;
 }
 
+static bool is_exit(const struct em_decoded *d)
+{
+	return (d->insn.opcode == RETURN && d->insn.length == 1) ||
+	       (regmap__slot_is_register_jump(d) && d->insn.meta.category != ZYDIS_CATEGORY_CALL);
+}
+
 /* SHA's alignment is checked by some processors, and plan->align doesn't tell. */
 static bool is_accessible(const struct em_decoded *d, const struct plan *p)
 {
@@ -123,10 +138,21 @@ static bool is_accessible(const struct em_decoded *d, const struct plan *p)
 
 struct found_insn *regmap__found_at(struct found *f, int32_t at)
 {
+	if (at < 0 || at >= (int32_t)sizeof number_at || !number_at[at])
+		return NULL;
+	return &f->insn[number_at[at] - 1];
+}
+
+const struct em_decoded *regmap__found_decoded(const struct found *f, const struct found_insn *insn)
+{
+	return &decoded[insn - f->insn].d;
+}
+
+static void forget(struct found *f)
+{
 	for (unsigned i = 0; i < f->count; i++)
-		if (f->insn[i].at == at)
-			return &f->insn[i];
-	return NULL;
+		number_at[f->insn[i].at] = 0;
+	memset(f, 0, sizeof *f);
 }
 
 static unsigned end_of(const struct found *f)
@@ -142,17 +168,18 @@ static size_t read_code(struct found *f, unsigned at, uint8_t *to)
 	                        room < EM_MAX_LENGTH ? room : EM_MAX_LENGTH);
 }
 
-bool regmap__found_decode(struct found *f, unsigned at, uint8_t bytes[EM_MAX_LENGTH],
-                          struct em_decoded *d)
+/* The one that would come next. */
+static const struct em_decoded *decode(struct found *f, unsigned at)
 {
-	size_t length = read_code(f, at, bytes);
+	size_t length = read_code(f, at, decoded[f->count].bytes);
+	struct em_decoded *d = &decoded[f->count].d;
 
-	return length && regmap__em_decode(d, bytes, length) == EM_OK;
+	return length && regmap__em_decode(d, decoded[f->count].bytes, length) == EM_OK ? d : NULL;
 }
 
 static bool has_spare(unsigned used)
 {
-	unsigned spare = SPARE & ~used;
+	unsigned spare = FRAGMENT_SPARE & ~used;
 
 	return spare & (spare - 1);
 }
@@ -163,9 +190,8 @@ static bool plan_access(struct found *f, const struct em_decoded *d, struct foun
 	uint8_t in_place[EM_MAX_LENGTH];
 	static struct plan plan;
 
-	memset(&plan, 0, sizeof plan);
 	if (f->accesses == FRAGMENT_ACCESSES ||
-	    regmap__em_plan(&plan, d->bytes, d->insn.length, regmap__em_tiers()) != EM_OK ||
+	    regmap__em_plan_decoded(&plan, d, regmap__em_tiers()) != EM_OK ||
 	    !is_accessible(d, &plan) || regmap__slot_in_place(&plan, in_place))
 		return false;
 	*a = (struct fragment_access){.at = insn->at, .entry = FRAGMENT_NO_ENTRY};
@@ -186,8 +212,8 @@ static bool classify(struct found *f, const struct em_decoded *d, struct found_i
 		insn->target = (int32_t)target;
 		return insn->target == target;
 	}
-	if (d->insn.opcode == RETURN && d->insn.length == 1) {
-		insn->kind = FRAGMENT_RETURN;
+	if (is_exit(d)) {
+		insn->kind = FRAGMENT_EXIT;
 		return true;
 	}
 	insn->kind = FRAGMENT_PLAIN;
@@ -202,20 +228,18 @@ static bool classify(struct found *f, const struct em_decoded *d, struct found_i
 static struct found_insn *take(struct found *f, unsigned at)
 {
 	struct found_insn *insn = &f->insn[f->count];
-	static uint8_t bytes[EM_MAX_LENGTH];
-	static struct em_decoded d;
+	const struct em_decoded *d;
 	unsigned names;
 
-	if (f->count == FRAGMENT_INSNS || at >= end_of(f) ||
-	    !regmap__found_decode(f, at, bytes, &d))
+	if (f->count == FRAGMENT_INSNS || at >= end_of(f) || !(d = decode(f, at)))
 		return NULL;
-	*insn = (struct found_insn){.at = (uint16_t)at, .length = d.insn.length};
-	names = regmap__fragment_names(&d);
-	if (!has_spare(f->used | names) || !classify(f, &d, insn))
+	*insn = (struct found_insn){.at = (uint16_t)at, .length = d->insn.length};
+	names = regmap__fragment_names(d);
+	if (!has_spare(f->used | names) || !classify(f, d, insn))
 		return NULL;
-	insn->writes = (uint16_t)regmap__fragment_writes(&d);
+	insn->writes = (uint16_t)writes_of(d);
 	f->used |= names;
-	f->count++;
+	number_at[at] = (uint8_t)++f->count;
 	return insn;
 }
 
@@ -231,7 +255,7 @@ static void walk(struct found *f, int32_t at)
 
 	while (!insn) {
 		insn = take(f, (unsigned)at);
-		if (!insn || insn->kind == FRAGMENT_RETURN)
+		if (!insn || insn->kind == FRAGMENT_EXIT)
 			return;
 		if (insn->kind == FRAGMENT_BRANCH)
 			put_off(f, insn->target);
@@ -256,8 +280,7 @@ static bool can_poll(struct found *f, struct found_insn *insn)
 
 static bool goes_on(const struct found_insn *insn)
 {
-	return insn->kind != FRAGMENT_RETURN &&
-	       (insn->kind != FRAGMENT_BRANCH || insn->conditional);
+	return insn->kind != FRAGMENT_EXIT && (insn->kind != FRAGMENT_BRANCH || insn->conditional);
 }
 
 /* Each loop has a branch backwards. */
@@ -285,7 +308,7 @@ unsigned regmap__fragment_find(const struct fragment_request *request, struct fr
 	struct found *f = &regmap__found;
 	struct found_insn *head;
 
-	memset(f, 0, sizeof *f);
+	forget(f);
 	memset(map, 0, sizeof *map);
 	memset(&queue, 0, sizeof queue);
 	f->request = request;

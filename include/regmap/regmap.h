@@ -344,7 +344,8 @@ REGMAP_API int regmap_syscalls(int on) REGMAP_MUST_CHECK;
  * it accesses the register page by an absolute address, another instruction. What the program
  * computes and what devices see is the same. Sites are patched from within the handler, while other
  * threads run them, in the executable, in shared libraries and in generated code that isn't
- * writable. Those that can't be go on faulting: see regmap_patch_stats().
+ * writable. Those that can't be go on faulting: see regmap_patch_stats(). Code around a hot site is
+ * taken for hot as well: there a site may be patched before it has faulted @threshold times.
  *
  * No memory is ever writable and executable for it. The program's instructions are changed in
  * memory: what reads code sees jumps. Before code becomes writable or goes (mprotect(),
