@@ -137,6 +137,12 @@ struct plan {
 	struct em_mask mask;
 };
 
+/* Where an operand isn't aligned, it faults, or may not be atomic: what stands behind must be as aligned. */
+static inline bool plan_needs_alignment(const struct plan *p)
+{
+	return p->align > 1 || p->access & EM_LOCKED;
+}
+
 /* Kinds whose only access is that of their explicit operand, at one address that registers give. */
 static inline bool em_has_one_operand(const struct plan *p)
 {

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "fragments.h"
 
-#include <linux/membarrier.h>
 #include <string.h>
 
 #include "../arch/x86_64/scratch.h"
@@ -65,37 +64,40 @@ static _Atomic uint32_t *here_of(uint64_t page)
 	return &here[page * 0x9e3779b97f4a7c15 >> (64 - HERE_BITS)];
 }
 
-/* The next one on the page, from @n on: a fragment's number. Lock-free. */
-static uint32_t next_on(uint64_t page, uint32_t *n)
-{
-	while (*n) {
-		const struct touch *t = regmap__pool_at(&touches, *n);
+/* Those that have code on a page: for (struct on o = all_on(page); next_on(&o);). Lock-free. */
+struct on {
+	uint64_t page;
+	uint32_t touch, number;
+};
 
-		*n = atomic_load_explicit(&t->next, memory_order_acquire);
-		if (t->page == page)
-			return t->fragment;
-	}
-	return 0;
+static struct on all_on(uint64_t page)
+{
+	return (struct on){page, atomic_load_explicit(here_of(page), memory_order_acquire), 0};
 }
 
-static uint32_t first_on(uint64_t page, uint32_t *n)
+static bool next_on(struct on *o)
 {
-	*n = atomic_load_explicit(here_of(page), memory_order_acquire);
-	return next_on(page, n);
+	while (o->touch) {
+		const struct touch *t = regmap__pool_at(&touches, o->touch);
+
+		o->touch = atomic_load_explicit(&t->next, memory_order_acquire);
+		o->number = t->fragment;
+		if (t->page == o->page)
+			return true;
+	}
+	return false;
 }
 
 static bool is_on(uint64_t page, uint32_t number)
 {
-	uint32_t n, f;
-
-	for (f = first_on(page, &n); f && f != number;)
-		f = next_on(page, &n);
-	return f;
+	for (struct on o = all_on(page); next_on(&o);)
+		if (o.number == number)
+			return true;
+	return false;
 }
 
 static bool touch(uint64_t page, uint32_t number)
 {
-	_Atomic uint32_t *head = here_of(page);
 	uint32_t n = regmap__pool_take(&touches);
 	struct touch *t;
 
@@ -104,9 +106,7 @@ static bool touch(uint64_t page, uint32_t number)
 	t = regmap__pool_at(&touches, n);
 	t->page = page;
 	t->fragment = number;
-	atomic_store_explicit(&t->next, atomic_load_explicit(head, memory_order_relaxed),
-	                      memory_order_relaxed);
-	atomic_store_explicit(head, n, memory_order_release);
+	list_push(here_of(page), &t->next, n);
 	return true;
 }
 
@@ -194,11 +194,10 @@ static const uint8_t *own_page(uint64_t page)
 	return bytes;
 }
 
-static size_t read_code(void *arg, uint64_t at, uint8_t *to, size_t most)
+static size_t read_code(uint64_t at, uint8_t *to, size_t most)
 {
 	size_t done = 0, now;
 
-	(void)arg;
 	for (; done < most; done += now) {
 		const uint8_t *page = own_page((at + done) >> PAGE_BITS);
 		size_t from = (at + done) % PAGE;
@@ -211,11 +210,10 @@ static size_t read_code(void *arg, uint64_t at, uint8_t *to, size_t most)
 	return done;
 }
 
-static bool is_hot(void *arg, uint64_t at)
+static bool is_hot(uint64_t at)
 {
 	const struct patch_site *site = regmap__site_at(at, false);
 
-	(void)arg;
 	return site && atomic_load_explicit(&site->faults, memory_order_relaxed);
 }
 
@@ -227,8 +225,7 @@ static const uint8_t *keep_bytes(const struct fragment_map *map)
 	for (unsigned i = 0; i < map->insns; i++) {
 		const struct fragment_insn *insn = &map->insn[i];
 
-		if (read_code(NULL, map->first + insn->at, bytes + size, insn->length) !=
-		    insn->length)
+		if (read_code(map->first + insn->at, bytes + size, insn->length) != insn->length)
 			return NULL;
 		size += insn->length;
 	}
@@ -273,9 +270,9 @@ static void guess_views(const struct fragment_map *map, const struct view *view)
 	for (unsigned i = 0; i < map->accesses; i++) {
 		struct fragment_data *data = &map->data[i];
 		const struct plan *plan = map->access[i].plan;
-		bool congruent = plan->align > 1 || plan->access & EM_LOCKED;
-		bool hot = is_hot(NULL, map->first + map->access[i].at);
-		const struct view *window = congruent ? &regmap__slot_no_view : view;
+		bool hot = is_hot(map->first + map->access[i].at);
+		const struct view *window = plan_needs_alignment(plan) ? &regmap__slot_no_view :
+		                                                         view;
 
 		atomic_store(&data->view, hot ? window : own);
 		atomic_store(&data->other, hot ? own : window);
@@ -336,15 +333,12 @@ static const struct fragment_access *find_access(const struct fragment *f, uint6
 /* The first of them where a slot for the site can go in. */
 static uint32_t find_for(const struct patch_text *text, uint64_t site, unsigned *i)
 {
-	uint32_t n, number;
-
-	for (number = first_on(site >> PAGE_BITS, &n); number;
-	     number = next_on(site >> PAGE_BITS, &n)) {
-		const struct fragment *f = fragment_number(number);
+	for (struct on o = all_on(site >> PAGE_BITS); next_on(&o);) {
+		const struct fragment *f = fragment_number(o.number);
 		const struct fragment_access *a = f->useless ? NULL : find_access(f, site, i);
 
 		if (a && a->entry != FRAGMENT_NO_ENTRY && is_current(text, f))
-			return number;
+			return o.number;
 	}
 	return 0;
 }
@@ -455,16 +449,13 @@ static void take_back_all(const struct patch_text *text, uint32_t number)
 
 void regmap__fragments_without(const struct patch_text *text, uint64_t site)
 {
-	uint32_t n, number;
-
-	for (number = first_on(site >> PAGE_BITS, &n); number;
-	     number = next_on(site >> PAGE_BITS, &n)) {
-		struct fragment *f = fragment_number(number);
+	for (struct on o = all_on(site >> PAGE_BITS); next_on(&o);) {
+		struct fragment *f = fragment_number(o.number);
 
 		if (f->useless || !has_plain_at(f, site))
 			continue;
 		f->useless = true;
-		take_back_all(text, number);
+		take_back_all(text, o.number);
 	}
 }
 
@@ -481,14 +472,12 @@ static bool is_entered(const struct fragment *f, uint32_t number)
 
 bool regmap__fragments_have(uint64_t site)
 {
-	uint32_t n, number;
 	unsigned i;
 
-	for (number = first_on(site >> PAGE_BITS, &n); number;
-	     number = next_on(site >> PAGE_BITS, &n)) {
-		const struct fragment *f = fragment_number(number);
+	for (struct on o = all_on(site >> PAGE_BITS); next_on(&o);) {
+		const struct fragment *f = fragment_number(o.number);
 
-		if (!f->useless && find_access(f, site, &i) && is_entered(f, number))
+		if (!f->useless && find_access(f, site, &i) && is_entered(f, o.number))
 			return true;
 	}
 	return false;
@@ -516,24 +505,23 @@ static bool is_large(uint64_t start, uint64_t last)
 
 bool regmap__fragments_touch(uint64_t start, uint64_t last)
 {
-	uint32_t n;
-
 	if (is_large(start, last))
 		return regmap__fragments_made();
-	for (uint64_t page = start >> PAGE_BITS; page <= last >> PAGE_BITS; page++)
-		if (first_on(page, &n))
+	for (uint64_t page = start >> PAGE_BITS; page <= last >> PAGE_BITS; page++) {
+		struct on o = all_on(page);
+
+		if (next_on(&o))
 			return true;
+	}
 	return false;
 }
 
 static void take_back_on(const struct patch_text *text, uint64_t page, uint64_t start,
                          uint64_t last)
 {
-	uint32_t n, number;
-
-	for (number = first_on(page, &n); number; number = next_on(page, &n))
-		if (meets(fragment_number(number), start, last))
-			take_back_all(text, number);
+	for (struct on o = all_on(page); next_on(&o);)
+		if (meets(fragment_number(o.number), start, last))
+			take_back_all(text, o.number);
 }
 
 void regmap__fragments_take_back(const struct patch_text *text, uint64_t start, uint64_t last)

@@ -44,11 +44,6 @@ static bool operand_of(const struct plan *p, const struct cpu_regs *regs, uint64
 	return true;
 }
 
-static bool must_be_congruent(const struct plan *p)
-{
-	return p->align > 1 || p->access & EM_LOCKED;
-}
-
 /*
  * Devices have no view. The cell remembers where that was so, for one stretch of 64 bytes, and whether
  * the callback there may use vector registers: then regmap__slot_call() need not ask first.
@@ -129,7 +124,7 @@ static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
 	if (!lane || fits(look_at(cell->view), p, address) ||
 	    fits(look_at(cell->other), p, address))
 		return false;
-	v = regmap__view_for(address, must_be_congruent(p));
+	v = regmap__view_for(address, plan_needs_alignment(p));
 	if (!v) {
 		note(cell, address, NOTE_VIEWLESS);
 		return false;

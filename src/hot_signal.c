@@ -203,6 +203,15 @@ static void show_guest_address(struct roll *r, const struct plan *plan)
 	r->info->si_addr = (void *)(uintptr_t)address;
 }
 
+/* @plan: of the access that it was; NULL: none. */
+static void show_address(struct roll *r, const struct plan *plan)
+{
+	if (r->signo == SIGFPE || r->signo == SIGILL)
+		r->info->si_addr = (void *)(uintptr_t)r->rip;
+	else if (plan)
+		show_guest_address(r, plan);
+}
+
 /*
  * The instruction itself raised it: it is as if it had done so at the site. Something else did, on
  * our way: the stack ends here, say. Then the original is what the program would have run.
@@ -218,20 +227,16 @@ static const struct plan *explain(struct roll *r, int offset)
 		r->result = HOT_PAST;
 		return NULL;
 	}
-	if (r->signo == SIGFPE || r->signo == SIGILL)
-		r->info->si_addr = (void *)(uintptr_t)r->rip;
-	else if (offset == r->place.map->access)
-		show_guest_address(r, plan);
+	show_address(r, offset == r->place.map->access ? plan : NULL);
 	return plan;
 }
 
 static const struct plan *explain_fragment(struct roll *r)
 {
-	if (r->signo == SIGFPE || r->signo == SIGILL)
-		r->info->si_addr = (void *)(uintptr_t)r->rip;
-	else if (r->of_fragment)
-		show_guest_address(r, r->of_fragment->plan);
-	return r->of_fragment ? r->of_fragment->plan : NULL;
+	const struct plan *plan = r->of_fragment ? r->of_fragment->plan : NULL;
+
+	show_address(r, plan);
+	return plan;
 }
 
 /*

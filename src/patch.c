@@ -231,7 +231,7 @@ void regmap__patch_leave_end(struct patch_leave *leave)
 
 void regmap__patch_leave_all(void)
 {
-	struct patch_leave leave = {.held = patch_ever(), .ranges = 0};
+	struct patch_leave leave = {.held = patch_ever()};
 
 	if (!leave.held)
 		return;

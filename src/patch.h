@@ -175,6 +175,14 @@ struct pool {
 uint32_t regmap__pool_take(struct pool *pool);
 void *regmap__pool_at(struct pool *pool, uint32_t number);
 
+/* In front of a list of numbers that others read meanwhile; by one thread at a time. */
+static inline void list_push(_Atomic uint32_t *head, _Atomic uint32_t *next, uint32_t number)
+{
+	atomic_store_explicit(next, atomic_load_explicit(head, memory_order_relaxed),
+	                      memory_order_relaxed);
+	atomic_store_explicit(head, number, memory_order_release);
+}
+
 /* --- patch_text.c: changing code --- */
 
 struct patch_text {

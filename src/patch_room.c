@@ -121,7 +121,6 @@ static struct code_page *find_page(uint64_t page)
 
 static struct code_page *add_page(uint64_t page, uint32_t area)
 {
-	_Atomic uint32_t *bucket = bucket_of(page);
 	uint32_t n = regmap__pool_take(&pages);
 	struct code_page *p;
 
@@ -130,9 +129,7 @@ static struct code_page *add_page(uint64_t page, uint32_t area)
 	p = regmap__pool_at(&pages, n);
 	p->page = page;
 	p->area = area;
-	atomic_store_explicit(&p->next, atomic_load_explicit(bucket, memory_order_relaxed),
-	                      memory_order_relaxed);
-	atomic_store_explicit(bucket, n, memory_order_release);
+	list_push(bucket_of(page), &p->next, n);
 	return p;
 }
 

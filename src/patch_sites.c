@@ -81,12 +81,8 @@ static _Atomic uint32_t *here_of(uint64_t page)
 
 void regmap__patch_publish(struct patch_site *site, struct patch *patch)
 {
-	_Atomic uint32_t *head = here_of(patch->site >> PAGE_BITS);
-
 	patch->older = atomic_load_explicit(&site->patch, memory_order_relaxed);
-	atomic_store_explicit(&patch->next_here, atomic_load_explicit(head, memory_order_relaxed),
-	                      memory_order_relaxed);
-	atomic_store_explicit(head, patch->number, memory_order_release);
+	list_push(here_of(patch->site >> PAGE_BITS), &patch->next_here, patch->number);
 	atomic_store_explicit(&site->patch, patch->number, memory_order_release);
 }
 

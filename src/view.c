@@ -393,21 +393,12 @@ const struct view *regmap__view_for(uint64_t address, bool congruent)
 	return v;
 }
 
-static unsigned size_class(size_t size)
-{
-	unsigned k = 0;
-
-	while (k < VIEW_SIZES && (1U << k) < size)
-		k++;
-	return k;
-}
-
 bool regmap__view_fits(const struct view *view, uint64_t address, size_t size, unsigned access)
 {
-	unsigned k = size_class(size), need = access & (EM_READ | EM_WRITE);
-	unsigned rights = need == EM_READ ? VIEW_READ : need == EM_WRITE ? VIEW_WRITE : VIEW_BOTH;
+	unsigned k = view_class(size);
 
-	return k < VIEW_SIZES && is_below(view, address, rights, k);
+	return k < VIEW_SIZES &&
+	       is_below(view, address, view_rights(access & EM_READ, access & EM_WRITE), k);
 }
 
 /* --- forgetting --- */

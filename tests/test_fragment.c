@@ -23,6 +23,7 @@
 #include "arch/x86_64/fragment_code.h"
 #include "arena.h"
 #include "machine.h"
+#include "rolled.h"
 #include "src/patch.h"
 
 enum {
@@ -71,14 +72,6 @@ static uint32_t pick(uint32_t n)
 	return t_random(&random_state) % n;
 }
 
-static intptr_t thread_pointer(void)
-{
-	intptr_t value;
-
-	__asm__("mov %%fs:0, %0" : "=r"(value));
-	return value;
-}
-
 /* --- programs --- */
 
 static uint8_t *at;
@@ -108,12 +101,10 @@ struct operand {
 
 enum { NONE = 16, ABSOLUTE = 17 };
 
-/* @opcode: one byte, or two (0f xx), behind prefixes that are there already. */
-static void with_memory(unsigned width, unsigned opcode, unsigned reg, const struct operand *o)
+/* All up to ModRM. @opcode: one byte, or two (0f xx); @rex: of the operand. */
+static void begin(unsigned width, unsigned opcode, unsigned reg, unsigned rex)
 {
-	unsigned rex = (width == 8 ? 8u : 0) | (reg >> 3 & 1) << 2 |
-	               (o->index < 16 ? o->index >> 3 << 1 : 0) | (o->base < 16 ? o->base >> 3 : 0);
-
+	rex |= (width == 8 ? 8u : 0) | (reg >> 3 & 1) << 2;
 	if (width == 2)
 		byte(0x66);
 	if (rex || width == 1)
@@ -121,6 +112,13 @@ static void with_memory(unsigned width, unsigned opcode, unsigned reg, const str
 	if (opcode >> 8)
 		byte(opcode >> 8);
 	byte(opcode & 0xff);
+}
+
+/* Behind prefixes that are there already. */
+static void with_memory(unsigned width, unsigned opcode, unsigned reg, const struct operand *o)
+{
+	begin(width, opcode, reg,
+	      (o->index < 16 ? o->index >> 3 << 1 : 0) | (o->base < 16 ? o->base >> 3 : 0));
 	if (o->base == ABSOLUTE) {
 		byte((reg & 7) << 3 | 4);
 		byte(0x25);
@@ -138,15 +136,7 @@ static void with_memory(unsigned width, unsigned opcode, unsigned reg, const str
 
 static void with_register(unsigned width, unsigned opcode, unsigned reg, unsigned rm)
 {
-	unsigned rex = (width == 8 ? 8u : 0) | (reg >> 3 & 1) << 2 | (rm >> 3 & 1);
-
-	if (width == 2)
-		byte(0x66);
-	if (rex || width == 1)
-		byte(0x40 | rex);
-	if (opcode >> 8)
-		byte(opcode >> 8);
-	byte(opcode & 0xff);
+	begin(width, opcode, reg, rm >> 3 & 1);
 	byte(0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
@@ -513,15 +503,13 @@ static void take_state(struct state *to, const struct t_regs *r, const void *win
 
 static uint8_t arena_behind[PAGE], own_behind[OWN_SIZE]; /* natively */
 
-enum { FRAME_WORDS = 464, FRAME_WORDS_END = 576 };
-
 /* One instruction further. False: it has come to its end, or somewhere else. */
 static bool step(struct t_regs *r, unsigned i, struct t_outcome *out)
 {
 	uint8_t *from = scratch_image[i % 2], *to = scratch_image[(i + 1) % 2];
 
 	r->rflags |= T_TF;
-	memcpy(from + FRAME_WORDS, image + FRAME_WORDS, FRAME_WORDS_END - FRAME_WORDS);
+	memcpy(from + T_FRAME_WORDS, image + T_FRAME_WORDS, T_FRAME_WORDS_END - T_FRAME_WORDS);
 	t_run(r, from, out, to);
 	*r = out->regs;
 	return out->end == T_END_STEP;
@@ -560,16 +548,14 @@ static void show_difference(const char *what, const uint8_t *is, const uint8_t *
 			        wanted[i]);
 }
 
-static size_t read_code(void *arg, uint64_t from, uint8_t *to, size_t most)
+static size_t read_code(uint64_t from, uint8_t *to, size_t most)
 {
-	(void)arg;
 	memcpy(to, (void *)(uintptr_t)from, most);
 	return most;
 }
 
-static bool is_hot(void *arg, uint64_t site)
+static bool is_hot(uint64_t site)
 {
-	(void)arg;
 	(void)site;
 	return false;
 }
@@ -585,7 +571,7 @@ static const struct plan *keep(const struct plan *plan)
 
 static int32_t offset_of(const void *member)
 {
-	return (int32_t)((intptr_t)member - thread_pointer());
+	return (int32_t)((uintptr_t)member - t_thread_pointer());
 }
 
 static void lay_slot(const struct fragment_access *a, unsigned number)
@@ -664,17 +650,10 @@ static void show(struct view *v, uint64_t start, uint64_t last, uint64_t delta)
 
 static unsigned long cases, missed, polled, lending, rolled_back;
 
-static struct cpu_regs view_of(struct t_regs *r)
-{
-	static const uint8_t in_order[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-	return (struct cpu_regs){r->gpr, in_order, &r->rflags};
-}
-
 /* True: it was in code of ours, and isn't any more. */
 static bool roll(struct t_regs *r)
 {
-	const struct cpu_regs regs = view_of(r);
+	const struct cpu_regs regs = t_cpu_regs(r);
 
 	if (r->rip - FRAGMENT_AT < f.map.length) {
 		regmap__fragment_roll(&f.map, (unsigned)(r->rip - FRAGMENT_AT), &regs, &r->rip);

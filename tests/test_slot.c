@@ -20,11 +20,11 @@
 
 #include <cmocka.h>
 
-#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/slot.h"
 #include "arch/x86_64/slot_dead.h"
 #include "arena.h"
 #include "cases.h"
+#include "rolled.h"
 
 enum {
 	SLOT_AT = 0x1a000000, /* executable */
@@ -38,8 +38,6 @@ enum {
 	STEPS = 64,
 	SHOWN = 10,
 	X87_MASKS = 0x3f,
-	FRAME_WORDS = 464, /* the kernel's, in an image */
-	FRAME_WORDS_END = 576,
 };
 
 #define MAGIC 0x5eed1234u
@@ -72,17 +70,9 @@ static struct {
 	uint8_t native_memory[T_ARENA_SIZE];
 } s;
 
-static uintptr_t thread_pointer(void)
-{
-	uintptr_t value;
-
-	__asm__("mov %%fs:0, %0" : "=r"(value));
-	return value;
-}
-
 static int32_t tls_offset(void)
 {
-	return (int32_t)((uintptr_t)&tls - thread_pointer());
+	return (int32_t)((uintptr_t)&tls - t_thread_pointer());
 }
 
 static bool lay_at(uint64_t site, bool inline_access)
@@ -226,16 +216,9 @@ static bool stack_is_clean(void)
 	return true;
 }
 
-static struct cpu_regs view_of(struct t_regs *r)
-{
-	static const uint8_t in_order[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-	return (struct cpu_regs){r->gpr, in_order, &r->rflags};
-}
-
 static void roll(struct t_regs *r)
 {
-	const struct cpu_regs regs = view_of(r);
+	const struct cpu_regs regs = t_cpu_regs(r);
 
 	regmap__slot_roll(&s.map, cell, (unsigned)(r->rip - SLOT_AT), &regs, &r->rip);
 }
@@ -515,8 +498,8 @@ static void step_through(uint64_t from, uint64_t rsp)
 		uint64_t busy;
 
 		in.rflags |= T_TF;
-		memcpy(step_image[i % 2] + FRAME_WORDS, s.c.image + FRAME_WORDS,
-		       FRAME_WORDS_END - FRAME_WORDS); /* which outcomes don't have */
+		memcpy(step_image[i % 2] + T_FRAME_WORDS, s.c.image + T_FRAME_WORDS,
+		       T_FRAME_WORDS_END - T_FRAME_WORDS); /* which outcomes don't have */
 		t_run(&in, step_image[i % 2], &out, step_image[(i + 1) % 2]);
 		if (out.end != T_END_STEP || !in_slot(out.regs.rip))
 			return;

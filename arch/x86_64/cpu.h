@@ -105,6 +105,9 @@ struct xstate {
 	bool fsgsbase; /* RDFSBASE and kin work in user mode */
 };
 
+/* LAHF and SAHF, which the first processors with 64 bits lacked. AS-Safe. */
+bool regmap__has_lahf(void);
+
 extern struct xstate regmap__xstate;
 void regmap__xstate_init(void);
 

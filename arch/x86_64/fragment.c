@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* The code of fragments. See fragment.h; slot_emit.h has the assembler. */
-#include <cpuid.h>
 #include <string.h>
 
 #include "fragment_code.h"
 #include "slot_dead.h"
 #include "slot_emit.h"
-#include "slot_pass.h"
 
 #include "sigsafe.h"
 
 enum {
 	LOW = 0xce, /* registers that an operand's address can be in; RAX has other duties */
-	LOADS = 0x8b,
-	COMPARES = 0x3b,
 	ADDS = 0x03,
 	JUMPS = 0xff, /* /4 */
 	JOINS = FRAGMENT_INSNS,
@@ -73,9 +69,7 @@ static struct fragment_making {
 
 bool regmap__fragment_works(void)
 {
-	unsigned a, b, c = 0, d;
-
-	return __get_cpuid(0x80000001, &a, &b, &c, &d) && c & 1; /* LAHF */
+	return regmap__has_lahf();
 }
 
 /* --- what stands where --- */
@@ -130,11 +124,9 @@ static void emit_move(struct fragment_making *m, unsigned to, unsigned from)
 /* mov %rax, view; lahf; seto %al; mov %rax, flags; mov view, %rax */
 static void keep_flags(struct fragment_making *m)
 {
-	static const uint8_t lahf_seto_al[] = {0x9f, 0x0f, 0x90, 0xc0};
-
 	emit_move(m, m->view, CPU_RAX);
 	set_state(m, FRAGMENT_AX, 0);
-	regmap__emit_bytes(&m->e, lahf_seto_al, sizeof lahf_seto_al);
+	regmap__emit_lahf_seto(&m->e);
 	regmap__emit_tls_store(&m->e, CPU_RAX, tls_at(m, offsetof(struct lane_tls, flags)));
 	set_state(m, FRAGMENT_KEPT, 0);
 	m->flags.has_kept = true;
@@ -144,12 +136,11 @@ static void keep_flags(struct fragment_making *m)
 
 static void take_kept_flags(struct fragment_making *m)
 {
-	static const uint8_t add_7f_al_sahf[] = {0x04, 0x7f, 0x9e};
-
 	emit_move(m, m->view, CPU_RAX);
 	set_state(m, FRAGMENT_AX, 0);
 	regmap__emit_tls_load(&m->e, CPU_RAX, tls_at(m, offsetof(struct lane_tls, flags)));
-	regmap__emit_bytes(&m->e, add_7f_al_sahf, sizeof add_7f_al_sahf);
+	regmap__emit_overflow(&m->e);
+	regmap__emit_sahf(&m->e);
 	set_state(m, 0, FRAGMENT_KEPT);
 	emit_move(m, CPU_RAX, m->view);
 	set_state(m, 0, FRAGMENT_AX);
@@ -396,35 +387,18 @@ static void emit_address(struct fragment_making *m, const struct em_mem *mem, un
 		                       (int32_t)mem->disp, mem->address32);
 }
 
-static int32_t limit_at(unsigned access, unsigned size)
-{
-	unsigned need = access & (EM_READ | EM_WRITE), k = 0;
-	unsigned rights = need == EM_READ ? VIEW_READ : need == EM_WRITE ? VIEW_WRITE : VIEW_BOTH;
-
-	while (1u << k < size)
-		k++;
-	return (int32_t)(offsetof(struct view, limit) + 8 * (rights * VIEW_SIZES + k));
-}
-
 static uint64_t data_at(const struct fragment_making *m, unsigned access, size_t member)
 {
 	return m->request->data + access * sizeof(struct fragment_data) + member;
 }
 
-/* The limit comes first: see struct view. */
 static void try_view(struct fragment_making *m, int32_t limit, unsigned base, uint64_t place,
                      struct slot_jump *outside)
 {
-	regmap__emit_rip(&m->e, true, LOADS, m->view, place);
-	regmap__emit_arithmetic(&m->e, COMPARES, base, m->view, limit);
-	regmap__emit_jump_if_far(&m->e, SLOT_IF_ABOVE_OR_EQUAL, outside);
-	regmap__emit_arithmetic(&m->e, COMPARES, base, m->view, offsetof(struct view, start));
-	regmap__emit_jump_if_far(&m->e, SLOT_IF_BELOW, outside);
+	regmap__emit_try_view(&m->e, m->view, base, place, limit, outside);
 }
 
 /* --- several accesses, one look at a view --- */
-
-enum { HELD_MOST = 64 };
 
 static bool same_address(const struct em_mem *a, const struct em_mem *b)
 {
@@ -432,13 +406,7 @@ static bool same_address(const struct em_mem *a, const struct em_mem *b)
 	       !a->address32 && !b->address32 && address_registers(a);
 }
 
-/* Alignment matters to some: those need a view that has it. */
-static bool can_be_held(const struct plan *p)
-{
-	return p->align <= 1 && !(p->access & EM_LOCKED);
-}
-
-/* All of them within HELD_MOST bytes. */
+/* All of them within VIEW_MOST bytes. */
 static bool widen(struct fragment_making *m, const struct plan *p)
 {
 	int64_t first = m->held.mem.disp, last = first + m->held.size;
@@ -447,7 +415,7 @@ static bool widen(struct fragment_making *m, const struct plan *p)
 		first = p->mem.disp;
 	if (p->mem.disp + p->size > last)
 		last = p->mem.disp + p->size;
-	if (last - first > HELD_MOST)
+	if (last - first > VIEW_MOST)
 		return false;
 	m->held.mem.disp = first;
 	m->held.size = (unsigned)(last - first);
@@ -470,7 +438,8 @@ static void look_ahead(struct fragment_making *m, const struct found_insn *insn)
 		if (insn->kind != FRAGMENT_ACCESS)
 			continue;
 		p = m->f->access[insn->access].plan;
-		if (!same_address(&p->mem, &m->held.mem) || !can_be_held(p) || !widen(m, p))
+		if (!same_address(&p->mem, &m->held.mem) || !!plan_needs_alignment(p) ||
+		    !widen(m, p))
 			return;
 	}
 }
@@ -481,7 +450,7 @@ static void hold(struct fragment_making *m, const struct found_insn *insn, const
 	m->held.mem = p->mem;
 	m->held.size = p->size;
 	m->held.access = p->access;
-	if (can_be_held(p) && address_registers(&p->mem) && !p->mem.address32)
+	if (!plan_needs_alignment(p) && address_registers(&p->mem) && !p->mem.address32)
 		look_ahead(m, insn);
 }
 
@@ -489,7 +458,7 @@ static bool is_held(const struct fragment_making *m, const struct plan *p)
 {
 	unsigned need = p->access & (EM_READ | EM_WRITE);
 
-	return m->held.valid && same_address(&p->mem, &m->held.mem) && can_be_held(p) &&
+	return m->held.valid && same_address(&p->mem, &m->held.mem) && !plan_needs_alignment(p) &&
 	       p->mem.disp >= m->held.mem.disp &&
 	       p->mem.disp + p->size <= m->held.mem.disp + m->held.size &&
 	       (m->held.access & need) == need;
@@ -522,8 +491,8 @@ static bool emit_held(struct fragment_making *m, const struct found_insn *insn,
 	if (!m->flags.has_setter)
 		m->aside[m->asides++] = (struct aside){.insn = insn,
 		                                       .found = m->e.at,
-		                                       .limit = limit_at(m->held.access,
-		                                                         m->held.size),
+		                                       .limit = regmap__emit_limit(m->held.access,
+		                                                                   m->held.size),
 		                                       .state = m->state,
 		                                       .held = true,
 		                                       .mem = m->held.mem};
@@ -534,7 +503,7 @@ static bool emit_held(struct fragment_making *m, const struct found_insn *insn,
 static void emit_poll(struct fragment_making *m, struct slot_jump *late)
 {
 	regmap__emit_tls_compare(&m->e, m->request->armed, m->request->value);
-	regmap__emit_jump_if_far(&m->e, SLOT_IF_NOT_EQUAL, late);
+	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, late);
 }
 
 static void emit_access(struct fragment_making *m, const struct found_insn *insn,
@@ -566,7 +535,7 @@ static void emit_access(struct fragment_making *m, const struct found_insn *insn
 		a->entry = (uint16_t)m->e.at;
 	lend(m, base);
 	*aside = (struct aside){.insn = insn,
-	                        .limit = limit_at(m->held.access, m->held.size),
+	                        .limit = regmap__emit_limit(m->held.access, m->held.size),
 	                        .state = m->state,
 	                        .lent = m->lent,
 	                        .setter = m->flags.setter};
@@ -610,7 +579,7 @@ static void emit_held_entry(struct fragment_making *m, struct aside *aside)
 	regmap__emit_jump_back(&m->e, aside->found);
 	m->state = FRAGMENT_KEPT;
 	mark(m);
-	regmap__emit_land_far(&m->e, &aside->outside);
+	regmap__emit_land(&m->e, &aside->outside);
 	emit_miss(m, aside->insn);
 }
 
@@ -622,12 +591,12 @@ static void emit_aside(struct fragment_making *m, struct aside *aside)
 	m->flags.setter = aside->setter;
 	m->state = aside->state;
 	set_guest(m, aside->insn->at);
-	regmap__emit_land_far(&m->e, &aside->outside);
+	regmap__emit_land(&m->e, &aside->outside);
 	try_view(m, aside->limit, base,
 	         data_at(m, aside->insn->access, offsetof(struct fragment_data, other)),
 	         &aside->miss);
 	regmap__emit_jump_back(&m->e, aside->found);
-	regmap__emit_land_far(&m->e, &aside->miss);
+	regmap__emit_land(&m->e, &aside->miss);
 	emit_miss(m, aside->insn);
 }
 
@@ -685,7 +654,7 @@ static void emit_condition(struct fragment_making *m, const struct found_insn *i
 
 	take_flags(m);
 	j = new_joint(m, insn->target);
-	regmap__emit_jump_if_far(&m->e, (uint8_t)(0x70 | (d->insn.opcode & 15)), &j->from);
+	regmap__emit_jump_if(&m->e, (uint8_t)(0x70 | (d->insn.opcode & 15)), &j->from);
 	j->polls = to && must_poll(insn, to);
 	if (to)
 		take_way(m, to);
@@ -776,7 +745,7 @@ static void emit_joint(struct fragment_making *m, struct joint *j)
 	m->state = 0;
 	m->flags = j->flags;
 	set_guest(m, j->to);
-	regmap__emit_land_far(&m->e, &j->from);
+	regmap__emit_land(&m->e, &j->from);
 	if (!to) {
 		leave_to(m, j->to);
 		return;
@@ -790,7 +759,7 @@ static void emit_joint(struct fragment_making *m, struct joint *j)
 	regmap__emit_jump_back(&m->e, to->code);
 	m->state = (uint8_t)state;
 	mark(m);
-	regmap__emit_land_far(&m->e, &late);
+	regmap__emit_land(&m->e, &late);
 	if (j->polls) {
 		take_flags(m);
 		leave_to(m, j->to);
@@ -830,7 +799,10 @@ const uint8_t *regmap__fragment_generate(const struct fragment_request *request,
 	m->f->request = request;
 	m->map = map;
 	m->joints = m->asides = 0;
-	m->e = (struct slot_emit){.to = m->code, .code = request->code, .most = FRAGMENT_CODE_MOST};
+	m->e = (struct slot_emit){.to = m->code,
+	                          .code = request->code,
+	                          .most = FRAGMENT_CODE_MOST,
+	                          .far = true};
 	map->code = request->code;
 	map->tls = request->tls;
 	map->data = (struct fragment_data *)(uintptr_t)request->data;

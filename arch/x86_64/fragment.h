@@ -89,11 +89,10 @@ struct fragment_request {
 	int32_t armed; /* as in slot_way_in */
 	uint32_t value;
 	/* Of the program's own bytes from @at on, at most @most, that many. */
-	size_t (*read)(void *arg, uint64_t at, uint8_t *to, size_t most);
+	size_t (*read)(uint64_t at, uint8_t *to, size_t most);
 	/* Is the instruction there one that is known to fault? */
-	bool (*is_hot)(void *arg, uint64_t at);
+	bool (*is_hot)(uint64_t at);
 	const struct plan *(*keep)(const struct plan *plan);
-	void *arg;
 };
 
 /* Can there be any, on this processor? */

@@ -10,7 +10,6 @@
 
 enum {
 	QUEUE = FRAGMENT_INSNS,
-	VIEW_MOST = 64,
 	RETURN = 0xc3,
 };
 
@@ -64,9 +63,7 @@ static unsigned writes_of(const struct em_decoded *d)
 
 static bool is_x87(const struct em_decoded *d)
 {
-	return d->insn.meta.isa_ext == ZYDIS_ISA_EXT_X87 ||
-	       d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU ||
-	       d->insn.meta.isa_ext == ZYDIS_ISA_EXT_MMX;
+	return regmap__slot_is_x87(d) || d->insn.meta.isa_ext == ZYDIS_ISA_EXT_MMX;
 }
 
 /* Memory besides the one operand that it shows. */
@@ -120,7 +117,6 @@ static bool is_exit(const struct em_decoded *d)
 	       (regmap__slot_is_register_jump(d) && d->insn.meta.category != ZYDIS_CATEGORY_CALL);
 }
 
-/* SHA's alignment is checked by some processors, and plan->align doesn't tell. */
 static bool is_accessible(const struct em_decoded *d, const struct plan *p)
 {
 	if (p->kind != EM_COMPILED && p->kind != EM_NATIVE && p->kind != EM_MASKED)
@@ -129,9 +125,7 @@ static bool is_accessible(const struct em_decoded *d, const struct plan *p)
 	       !p->mem.index8 && p->size && p->size <= VIEW_MOST &&
 	       p->access & (EM_READ | EM_WRITE) && !regmap__slot_names_segment(d) && !is_x87(d) &&
 	       !(regmap__em_used_registers(d) & 1u << CPU_RSP) &&
-	       d->insn.attributes & ZYDIS_ATTRIB_HAS_MODRM &&
-	       d->insn.meta.isa_ext != ZYDIS_ISA_EXT_SHA &&
-	       d->insn.mnemonic != ZYDIS_MNEMONIC_CMPXCHG16B;
+	       d->insn.attributes & ZYDIS_ATTRIB_HAS_MODRM && !regmap__slot_checks_alignment(d);
 }
 
 /* --- the code that there is --- */
@@ -164,8 +158,7 @@ static size_t read_code(struct found *f, unsigned at, uint8_t *to)
 {
 	size_t room = end_of(f) - at;
 
-	return f->request->read(f->request->arg, f->first + at, to,
-	                        room < EM_MAX_LENGTH ? room : EM_MAX_LENGTH);
+	return f->request->read(f->first + at, to, room < EM_MAX_LENGTH ? room : EM_MAX_LENGTH);
 }
 
 /* The one that would come next. */
@@ -220,7 +213,7 @@ static bool classify(struct found *f, const struct em_decoded *d, struct found_i
 	if (is_hint(d))
 		return true;
 	if (d->mem < 0 || is_direct(d))
-		return is_plain(d) && !f->request->is_hot(f->request->arg, f->first + insn->at);
+		return is_plain(d) && !f->request->is_hot(f->first + insn->at);
 	return plan_access(f, d, insn);
 }
 

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* A thread that was interrupted in a fragment was between two of the program's instructions. */
 #include "fragment_code.h"
+#include "roll.h"
 
 #include "sigsafe.h"
-
-enum { AH_FLAGS = CPU_SF | CPU_ZF | CPU_AF | CPU_PF | CPU_CF };
 
 static const struct fragment_step *step_at(const struct fragment_map *map, unsigned offset)
 {
@@ -19,26 +18,6 @@ static const struct fragment_step *step_at(const struct fragment_map *map, unsig
 			high = middle;
 	}
 	return &map->step[low];
-}
-
-static uint64_t *reg(const struct cpu_regs *regs, unsigned i)
-{
-	return &regs->value[regs->at[i]];
-}
-
-/* A thread that came here has libc's FS base: see slot_way_in. */
-static uint64_t tls_word(const struct fragment_map *map, size_t member)
-{
-	const char *at = (const char *)(intptr_t)map->tls + member;
-	uint64_t value;
-
-	__asm__ volatile("mov %%fs:(%1), %0" : "=r"(value) : "r"(at) : "memory");
-	return value;
-}
-
-static void set_flags(const struct cpu_regs *regs, uint64_t which, uint64_t value)
-{
-	*regs->flags = (*regs->flags & ~which) | (value & which);
 }
 
 static uint64_t parity(uint64_t value)
@@ -64,19 +43,17 @@ static uint64_t flags_of(const struct fragment_setter *s, uint64_t a, uint64_t b
 	return flags;
 }
 
-static void roll_flags(const struct fragment_map *map, const struct fragment_step *step,
-                       const struct cpu_regs *regs)
+static void roll_status(const struct fragment_map *map, const struct fragment_step *step,
+                        const struct cpu_regs *regs)
 {
 	if (step->state & FRAGMENT_KEPT) {
-		uint64_t ax = tls_word(map, offsetof(struct lane_tls, flags));
-
-		set_flags(regs, AH_FLAGS, ax >> 8);
-		set_flags(regs, CPU_OF, ax & 1 ? CPU_OF : 0);
+		roll_flags_of_ax(regs, roll_tls(map->tls, offsetof(struct lane_tls, flags)));
 	} else if (step->state & FRAGMENT_KNOWN) {
 		const struct fragment_setter *s = &map->setter[step->setter];
-		uint64_t b = s->has_constant ? (uint64_t)(int64_t)s->constant : *reg(regs, s->b);
+		uint64_t b = s->has_constant ? (uint64_t)(int64_t)s->constant :
+		                               *roll_reg(regs, s->b);
 
-		set_flags(regs, CPU_STATUS, flags_of(s, *reg(regs, s->a), b));
+		roll_flags(regs, CPU_STATUS, flags_of(s, *roll_reg(regs, s->a), b));
 	}
 }
 
@@ -84,17 +61,16 @@ void regmap__fragment_roll(const struct fragment_map *map, unsigned offset,
                            const struct cpu_regs *regs, uint64_t *rip)
 {
 	const struct fragment_step *step = step_at(map, offset);
-	struct lane *lane = (struct lane *)tls_word(map, offsetof(struct lane_tls, lane));
 
 	if (step->state & FRAGMENT_AX)
-		*reg(regs, CPU_RAX) = *reg(regs, map->lent[0]);
+		*roll_reg(regs, CPU_RAX) = *roll_reg(regs, map->lent[0]);
 	if (step->state & FRAGMENT_LENT)
-		*reg(regs, step->lent) = *reg(regs, map->lent[1]);
-	roll_flags(map, step, regs);
+		*roll_reg(regs, step->lent) = *roll_reg(regs, map->lent[1]);
+	roll_status(map, step, regs);
 	for (unsigned i = 0; i < FRAGMENT_REGISTERS; i++)
-		*reg(regs, map->lent[i]) = tls_word(map, offsetof(struct lane_tls, kept) +
-		                                                 i * sizeof(uint64_t));
-	atomic_store_explicit(&lane->busy, 0, memory_order_release);
+		*roll_reg(regs, map->lent[i]) = roll_tls(map->tls, offsetof(struct lane_tls, kept) +
+		                                                           i * sizeof(uint64_t));
+	roll_lane(map->tls);
 	*rip = map->first + (uint64_t)(int64_t)step->guest;
 }
 

@@ -17,7 +17,6 @@
  */
 #include "slot.h"
 
-#include <cpuid.h>
 #include <string.h>
 
 #include "slot_dead.h"
@@ -27,7 +26,7 @@
 #include "sigsafe.h"
 
 enum { CALL_TO_JMP = 6 << 3, CALL_TO_PUSH = 4 << 3 }; /* the opcode in ModRM: 2 becomes 4, or 6 */
-enum { SLOT_VIEW_MOST = 64, NO_OFFSET = 0xffff, X87_MASKS = 0x3f, CONGRUENT = 63 };
+enum { NO_OFFSET = 0xffff, X87_MASKS = 0x3f, CONGRUENT = 63 };
 
 /* One generation. */
 struct making {
@@ -77,23 +76,6 @@ static bool writes_rsp(const struct em_decoded *d)
 	return false;
 }
 
-/*
- * An x87 instruction remembers its own address and its operand's. They show where an exception is
- * pending, and on Intel's processors always; so exceptions must be masked, and it must be AMD's.
- */
-static bool is_x87(const struct em_decoded *d)
-{
-	return d->insn.meta.isa_ext == ZYDIS_ISA_EXT_X87 ||
-	       d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU; /* FISTTP belongs to SSE3 */
-}
-
-/* Their alignment is checked by some processors; plan->align doesn't tell. */
-static bool needs_congruence(const struct making *m)
-{
-	return m->d.insn.meta.isa_ext == ZYDIS_ISA_EXT_SHA ||
-	       m->d.insn.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B;
-}
-
 static bool has_inline(struct making *m)
 {
 	const struct plan *p = m->plan;
@@ -102,33 +84,17 @@ static bool has_inline(struct making *m)
 		return no(m, "no inline part is wanted");
 	if ((!is_plain(p) && !is_indirect(p)) || !p->has_mem || m->d.mem < 0)
 		return no(m, "no ordinary operand");
-	if (!p->size || p->size > SLOT_VIEW_MOST || !(p->access & (EM_READ | EM_WRITE)))
+	if (!p->size || p->size > VIEW_MOST || !(p->access & (EM_READ | EM_WRITE)))
 		return no(m, "an operand of unusual size");
 	if (regmap__slot_names_segment(&m->d))
 		return no(m, "it has to do with a segment register");
 	if (!is_indirect(p) && writes_rsp(&m->d))
 		return no(m, "it writes RSP");
-	if (is_x87(&m->d) && !regmap__em_is_amd())
+	if (regmap__slot_is_x87(&m->d) && !regmap__em_is_amd())
 		return no(m, "the x87 remembers the address of its last instruction");
 	if (p->mem.segment != EM_SEG_NONE && !regmap__xstate.fsgsbase)
 		return no(m, "the segment's base can't be read");
 	return true;
-}
-
-/* --- flags --- */
-
-static bool has_lahf(void)
-{
-	static int known = -1;
-	int lahf = __atomic_load_n(&known, __ATOMIC_RELAXED);
-
-	if (lahf < 0) {
-		unsigned a, b, c = 0, d;
-
-		lahf = __get_cpuid(0x80000001, &a, &b, &c, &d) && c & 1;
-		__atomic_store_n(&known, lahf, __ATOMIC_RELAXED);
-	}
-	return lahf;
 }
 
 /* --- registers --- */
@@ -258,8 +224,8 @@ static bool prepare(struct making *m)
 	if (!has_inline(m))
 		return false;
 	m->needs_flags = kept || regmap__slot_flags_read(&m->d);
-	m->pushes_flags = m->request->pushed_flags || !has_lahf();
-	m->is_x87 = is_x87(&m->d);
+	m->pushes_flags = m->request->pushed_flags || !regmap__has_lahf();
+	m->is_x87 = regmap__slot_is_x87(&m->d);
 	if (!choose_registers(m))
 		return false;
 	base = m->reg[SLOT_BASE];
@@ -373,30 +339,28 @@ static void emit_address(struct making *m)
 
 static void keep_flags(struct making *m)
 {
-	static const uint8_t lahf_seto_al[] = {0x9f, 0x0f, 0x90, 0xc0};
 	static const uint8_t pushfq[] = {0x9c};
 
 	if (m->pushes_flags) {
 		regmap__emit_bytes(&m->e, pushfq, sizeof pushfq);
 		regmap__emit_state(&m->e, SLOT_PUSHED | SLOT_ON_STACK, 0);
 	} else {
-		regmap__emit_bytes(&m->e, lahf_seto_al, sizeof lahf_seto_al);
+		regmap__emit_lahf_seto(&m->e);
 		regmap__emit_state(&m->e, SLOT_IN_AX, 0);
 	}
 }
 
 static void give_flags_back(struct making *m)
 {
-	static const uint8_t add_7f_al[] = {0x04, 0x7f}; /* overflows if AL is 1 */
-	static const uint8_t sahf[] = {0x9e}, popfq[] = {0x9d};
+	static const uint8_t popfq[] = {0x9d};
 
 	if (m->pushes_flags) {
 		regmap__emit_bytes(&m->e, popfq, sizeof popfq);
 		regmap__emit_state(&m->e, 0, SLOT_PUSHED | SLOT_ON_STACK);
 	} else {
-		regmap__emit_bytes(&m->e, add_7f_al, sizeof add_7f_al);
+		regmap__emit_overflow(&m->e);
 		regmap__emit_state(&m->e, SLOT_IN_AH, SLOT_IN_AX);
-		regmap__emit_bytes(&m->e, sahf, sizeof sahf);
+		regmap__emit_sahf(&m->e);
 		regmap__emit_state(&m->e, 0, SLOT_IN_AH);
 	}
 	give_back(m, SLOT_AX);
@@ -464,29 +428,6 @@ static void leave_lane(struct making *m, bool count)
 	regmap__emit_state(&m->e, 0, SLOT_BUSY);
 }
 
-static unsigned rights_of(const struct plan *p)
-{
-	if ((p->access & (EM_READ | EM_WRITE)) == (EM_READ | EM_WRITE))
-		return VIEW_BOTH;
-	return p->access & EM_WRITE ? VIEW_WRITE : VIEW_READ;
-}
-
-/* The next larger class, for those of 6, 10 or 28 bytes. */
-static unsigned class_of(const struct plan *p)
-{
-	unsigned k = 0;
-
-	while (1u << k < p->size)
-		k++;
-	return k;
-}
-
-static int32_t limit_at(const struct plan *p)
-{
-	return (int32_t)(offsetof(struct view, limit) +
-	                 8 * (rights_of(p) * VIEW_SIZES + class_of(p)));
-}
-
 /* testb $63, delta(view) */
 static void check_congruence(struct making *m, struct slot_jump *miss)
 {
@@ -502,17 +443,10 @@ static void check_congruence(struct making *m, struct slot_jump *miss)
 	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, miss);
 }
 
-/* Is the address in this view? The limit comes first: see struct view. */
 static void try_view(struct making *m, uint64_t place, struct slot_jump *outside)
 {
-	enum { CMP = 0x3b };
-	unsigned view = m->reg[SLOT_TEMP], base = m->reg[SLOT_BASE];
-
-	regmap__emit_rip(&m->e, true, 0x8b, view, place);
-	regmap__emit_arithmetic(&m->e, CMP, base, view, limit_at(m->plan));
-	regmap__emit_jump_if(&m->e, SLOT_IF_ABOVE_OR_EQUAL, outside);
-	regmap__emit_arithmetic(&m->e, CMP, base, view, offsetof(struct view, start));
-	regmap__emit_jump_if(&m->e, SLOT_IF_BELOW, outside);
+	regmap__emit_try_view(&m->e, m->reg[SLOT_TEMP], m->reg[SLOT_BASE], place,
+	                      regmap__emit_limit(m->plan->access, m->plan->size), outside);
 }
 
 /* @found: where it goes on once a view is found. */
@@ -524,7 +458,7 @@ static void translate(struct making *m, struct slot_jump *miss, struct slot_jump
 
 	try_view(m, m->request->view, outside);
 	*found = m->e.at;
-	if (needs_congruence(m))
+	if (regmap__slot_checks_alignment(&m->d))
 		check_congruence(m, miss);
 	regmap__emit_arithmetic(&m->e, ADD, base, view, offsetof(struct view, delta));
 }

@@ -30,13 +30,28 @@
  * read after it, whichever life of the view they belong to.
  */
 enum { VIEW_READ, VIEW_WRITE, VIEW_BOTH, VIEW_RIGHTS };
-enum { VIEW_SIZES = 7 }; /* 1 to 64 bytes */
+enum { VIEW_SIZES = 7, VIEW_MOST = 1 << (VIEW_SIZES - 1) }; /* 1 to 64 bytes */
 struct view {
 	_Alignas(64) _Atomic uint64_t start;
 	_Atomic uint64_t delta;
 	_Atomic uint64_t limit[VIEW_RIGHTS][VIEW_SIZES];
 	_Atomic uint64_t last; /* inclusive; C only */
 };
+
+static inline unsigned view_rights(bool reads, bool writes)
+{
+	return reads == writes ? VIEW_BOTH : reads ? VIEW_READ : VIEW_WRITE;
+}
+
+/* The next larger class, for those of 6, 10 or 28 bytes; VIEW_SIZES: there is none. */
+static inline unsigned view_class(size_t size)
+{
+	unsigned k = 0;
+
+	while (k < VIEW_SIZES && (1u << k) < size)
+		k++;
+	return k;
+}
 
 /* One per thread that runs inline parts. Found by thread-local storage, in memory that is never freed. */
 struct lane {

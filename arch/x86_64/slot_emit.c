@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "../../emulator/plan.h"
+
 #include "sigsafe.h"
 
 enum { RSP = 4, RBP = 5, RM_SIB = 4, RM_DISP = 5, NONE = 0xff };
@@ -246,23 +248,11 @@ void regmap__emit_land(struct slot_emit *e, const struct slot_jump *jump)
 	}
 }
 
-static void leave_open(struct slot_emit *e, struct slot_jump *jump)
-{
-	word(e, 0);
-	jump->at[jump->count++] = e->at;
-}
-
 void regmap__emit_jump_on(struct slot_emit *e, struct slot_jump *jump)
 {
 	byte(e, 0xe9);
-	leave_open(e, jump);
-}
-
-void regmap__emit_jump_if_far(struct slot_emit *e, uint8_t condition, struct slot_jump *jump)
-{
-	byte(e, 0x0f);
-	byte(e, condition + FAR_CONDITION);
-	leave_open(e, jump);
+	word(e, 0);
+	jump->at[jump->count++] = e->at;
 }
 
 void regmap__emit_land_far(struct slot_emit *e, const struct slot_jump *jump)
@@ -307,4 +297,44 @@ void regmap__emit_jump(struct slot_emit *e, uint64_t target, uint64_t pointer)
 	}
 	byte(e, 0xe9);
 	word(e, (uint32_t)distance);
+}
+
+void regmap__emit_lahf_seto(struct slot_emit *e)
+{
+	static const uint8_t lahf_seto_al[] = {0x9f, 0x0f, 0x90, 0xc0};
+
+	regmap__emit_bytes(e, lahf_seto_al, sizeof lahf_seto_al);
+}
+
+/* It overflows if AL is 1. */
+void regmap__emit_overflow(struct slot_emit *e)
+{
+	static const uint8_t add_7f_al[] = {0x04, 0x7f};
+
+	regmap__emit_bytes(e, add_7f_al, sizeof add_7f_al);
+}
+
+void regmap__emit_sahf(struct slot_emit *e)
+{
+	byte(e, 0x9e);
+}
+
+int32_t regmap__emit_limit(unsigned access, unsigned size)
+{
+	unsigned rights = view_rights(access & EM_READ, access & EM_WRITE);
+
+	return (int32_t)(offsetof(struct view, limit) +
+	                 8 * (rights * VIEW_SIZES + view_class(size)));
+}
+
+void regmap__emit_try_view(struct slot_emit *e, unsigned view, unsigned base, uint64_t place,
+                           int32_t limit, struct slot_jump *outside)
+{
+	enum { LOADS = 0x8b, COMPARES = 0x3b };
+
+	regmap__emit_rip(e, true, LOADS, view, place);
+	regmap__emit_arithmetic(e, COMPARES, base, view, limit);
+	regmap__emit_jump_if(e, SLOT_IF_ABOVE_OR_EQUAL, outside);
+	regmap__emit_arithmetic(e, COMPARES, base, view, offsetof(struct view, start));
+	regmap__emit_jump_if(e, SLOT_IF_BELOW, outside);
 }

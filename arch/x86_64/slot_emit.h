@@ -78,6 +78,11 @@ void regmap__emit_arithmetic(struct slot_emit *e, uint8_t opcode, unsigned reg, 
                              int32_t disp);
 void regmap__emit_tls_compare(struct slot_emit *e, int32_t offset, uint32_t value);
 
+/* Flags to RAX, and back: AH as LAHF has it, AL the overflow flag. */
+void regmap__emit_lahf_seto(struct slot_emit *e);
+void regmap__emit_overflow(struct slot_emit *e); /* changes the others */
+void regmap__emit_sahf(struct slot_emit *e);
+
 enum {
 	SLOT_IF_BELOW = 0x72,
 	SLOT_IF_ABOVE_OR_EQUAL,
@@ -88,7 +93,6 @@ void regmap__emit_jump_if(struct slot_emit *e, uint8_t condition, struct slot_ju
 void regmap__emit_land(struct slot_emit *e, const struct slot_jump *jump);
 /* Over any distance; one jump. */
 void regmap__emit_jump_on(struct slot_emit *e, struct slot_jump *jump);
-void regmap__emit_jump_if_far(struct slot_emit *e, uint8_t condition, struct slot_jump *jump);
 void regmap__emit_land_far(struct slot_emit *e, const struct slot_jump *jump);
 /* To what has been laid already. */
 void regmap__emit_jump_back(struct slot_emit *e, unsigned to);
@@ -96,5 +100,14 @@ void regmap__emit_jump_back(struct slot_emit *e, unsigned to);
 void regmap__emit_jump_near(struct slot_emit *e, uint64_t target);
 /* To a guest address: near if it is, else by way of a pointer to it. */
 void regmap__emit_jump(struct slot_emit *e, uint64_t target, uint64_t pointer);
+
+/* Offset in struct view of the limit for an access (enum em_access) of so many bytes. */
+int32_t regmap__emit_limit(unsigned access, unsigned size);
+/*
+ * The register @view becomes what the pointer at @place is. Who has an address in @base that isn't within
+ * it, jumps. The limit is compared first: see struct view.
+ */
+void regmap__emit_try_view(struct slot_emit *e, unsigned view, unsigned base, uint64_t place,
+                           int32_t limit, struct slot_jump *outside);
 
 #endif

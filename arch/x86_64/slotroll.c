@@ -43,13 +43,6 @@ static uint32_t best_way(uint64_t mask, unsigned features)
 	return mask == (UP_TO_256 | XSTATE_VECTOR) && b & AVX512BW ? SLOT_WAY_512 : SLOT_WAY_IMAGE;
 }
 
-static bool has_sahf(void)
-{
-	unsigned a, b, c = 0, d;
-
-	return __get_cpuid(0x80000001, &a, &b, &c, &d) && c & 1;
-}
-
 void regmap__slot_state_init(void)
 {
 	const struct xstate *x = &regmap__xstate;
@@ -62,7 +55,7 @@ void regmap__slot_state_init(void)
 		.mask = {(uint32_t)mask, (uint32_t)(mask >> 32)},
 		.compact = a & XSAVEC ? 1 : 0,
 		.way = best_way(mask, a),
-		.others = has_sahf() ? CPU_IF | 2 : 0,
+		.others = regmap__has_lahf() ? CPU_IF | 2 : 0,
 	};
 }
 

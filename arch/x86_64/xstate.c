@@ -12,6 +12,20 @@ enum { OSXSAVE = 1 << 27, HWCAP2_FSGSBASE_BIT = 1 << 1, FCW_INIT = 0x37f };
 
 struct xstate regmap__xstate;
 
+bool regmap__has_lahf(void)
+{
+	static int known = -1;
+	int lahf = __atomic_load_n(&known, __ATOMIC_RELAXED);
+
+	if (lahf < 0) {
+		unsigned a, b, c = 0, d;
+
+		lahf = __get_cpuid(0x80000001, &a, &b, &c, &d) && c & 1;
+		__atomic_store_n(&known, lahf, __ATOMIC_RELAXED);
+	}
+	return lahf;
+}
+
 static uint64_t xgetbv0(void)
 {
 	uint32_t low, high;

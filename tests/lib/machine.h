@@ -23,9 +23,20 @@ enum {
 	T_RSI,
 	T_RDI,
 	T_GPRS = 16,
-	T_IMAGE_MAX = 2816, /* up to and with ZMM16-31; x87, SSE, AVX, opmasks, ZMM lie in it */
+	T_IMAGE_MAX = 2816,  /* up to and with ZMM16-31; x87, SSE, AVX, opmasks, ZMM lie in it */
+	T_FRAME_WORDS = 464, /* the kernel's, in an image of the CPU's: up to T_FRAME_WORDS_END */
+	T_FRAME_WORDS_END = 576,
 	T_CODE_SIZE = 1 << 20,
 };
+
+/* What FS-relative operands are counted from. */
+static inline uintptr_t t_thread_pointer(void)
+{
+	uintptr_t value;
+
+	__asm__("mov %%fs:0, %0" : "=r"(value));
+	return value;
+}
 
 enum { T_TF = 1 << 8, T_DF = 1 << 10, T_AC = 1 << 18, T_RF = 1 << 16, T_STATUS = 0x8d5 };
 
@@ -67,7 +78,7 @@ void t_machine_catch(void);
 
 /*
  * An image with all components valid, in their initial state. It may then be changed at will, but
- * for bytes 464-575.
+ * for T_FRAME_WORDS.
  */
 void t_image_init(uint8_t *image);
 /* Vector register @i: bytes [at, at + length), at most up to what the CPU has. */
