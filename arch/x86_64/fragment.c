@@ -406,7 +406,7 @@ static bool same_address(const struct em_mem *a, const struct em_mem *b)
 	       !a->address32 && !b->address32 && address_registers(a);
 }
 
-/* All of them within VIEW_MOST bytes. */
+/* All of them within VIEW_SPAN bytes. */
 static bool widen(struct fragment_making *m, const struct plan *p)
 {
 	int64_t first = m->held.mem.disp, last = first + m->held.size;
@@ -415,7 +415,7 @@ static bool widen(struct fragment_making *m, const struct plan *p)
 		first = p->mem.disp;
 	if (p->mem.disp + p->size > last)
 		last = p->mem.disp + p->size;
-	if (last - first > VIEW_MOST)
+	if (last - first > VIEW_SPAN)
 		return false;
 	m->held.mem.disp = first;
 	m->held.size = (unsigned)(last - first);

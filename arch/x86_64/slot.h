@@ -30,7 +30,8 @@
  * read after it, whichever life of the view they belong to.
  */
 enum { VIEW_READ, VIEW_WRITE, VIEW_BOTH, VIEW_RIGHTS };
-enum { VIEW_SIZES = 7, VIEW_MOST = 1 << (VIEW_SIZES - 1) }; /* 1 to 64 bytes */
+/* 1 to 64 bytes, of one access; 128, of several that share a look. */
+enum { VIEW_SIZES = 8, VIEW_SPAN = 1 << (VIEW_SIZES - 1), VIEW_MOST = 64 };
 struct view {
 	_Alignas(64) _Atomic uint64_t start;
 	_Atomic uint64_t delta;
