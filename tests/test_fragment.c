@@ -236,6 +236,7 @@ static void one_operand(void)
 
 static void constant(void)
 {
+	static const unsigned sums[] = {0, 5, 7};
 	struct operand o = any_operand(true);
 	uint32_t value = t_random(&random_state);
 	unsigned reg = any_data();
@@ -245,15 +246,15 @@ static void constant(void)
 		with_memory(4, 0xc7, 0, &o);
 		bytes(&value, 4);
 		break;
-	case 1: /* cmp, test */
-		with_register(pick(2) ? 4 : 8, 0x81, 7, reg);
+	case 1: /* add, sub, cmp */
+		with_register(pick(2) ? 4 : 8, 0x81, sums[pick(3)], reg);
 		bytes(&value, 4);
 		break;
 	case 2:
 		with_register(1, 0xf6, 0, reg);
 		byte(value);
 		break;
-	default: with_register(pick(2) ? 4 : 8, 0x83, 7, reg); byte(value);
+	default: with_register(pick(2) ? 4 : 8, 0x83, sums[pick(3)], reg); byte(value);
 	}
 }
 
