@@ -268,15 +268,14 @@ static void guess_views(const struct fragment_map *map, const struct view *view)
 	const struct view *own = found ? found : &regmap__slot_no_view;
 
 	for (unsigned i = 0; i < map->accesses; i++) {
-		struct fragment_data *data = &map->data[i];
 		const struct plan *plan = map->access[i].plan;
 		bool hot = is_hot(map->first + map->access[i].at);
 		const struct view *window = plan_needs_alignment(plan) ? &regmap__slot_no_view :
 		                                                         view;
 
-		atomic_store(&data->view, hot ? window : own);
-		atomic_store(&data->other, hot ? own : window);
-		atomic_store(&data->miss, map->first + map->access[i].at);
+		atomic_store(&map->view[i], hot ? window : own);
+		atomic_store(&map->more[i].other, hot ? own : window);
+		atomic_store(&map->more[i].miss, map->first + map->access[i].at);
 	}
 }
 
@@ -398,8 +397,8 @@ void regmap__fragment_join(const struct patch_text *text, const struct plan *pla
 		return;
 	}
 	request->shares_views = true;
-	request->view = (uintptr_t)&map->data[i].view;
-	request->other = (uintptr_t)&map->data[i].other;
+	request->view = (uintptr_t)&map->view[i];
+	request->other = (uintptr_t)&map->more[i].other;
 	request->way_in = (struct slot_way_in){
 		.to = map->code + a->entry,
 		.lent = {map->lent[0], map->lent[1]},
@@ -414,7 +413,7 @@ void regmap__fragment_joined(const struct patch *patch)
 	unsigned i;
 
 	if (f && find_access(f, patch->site, &i))
-		atomic_store(&f->map.data[i].miss, patch->slot + patch->map->plain);
+		atomic_store(&f->map.more[i].miss, patch->slot + patch->map->plain);
 }
 
 bool regmap__fragment_is_current(const struct patch_text *text, const struct patch *patch)

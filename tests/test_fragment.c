@@ -63,7 +63,6 @@ static struct {
 	struct fragment_map map;
 	struct slot_map slot;
 	struct slot_cell *cell;
-	struct fragment_data *data;
 	struct view *window, *gap;
 } f;
 
@@ -582,8 +581,8 @@ static void lay_slot(const struct fragment_access *a, unsigned number)
 		.site = f.map.first + a->at,
 		.code = SLOT_AT,
 		.cell = (uintptr_t)f.cell,
-		.view = (uintptr_t)&f.data[number].view,
-		.other = (uintptr_t)&f.data[number].other,
+		.view = (uintptr_t)&f.map.view[number],
+		.other = (uintptr_t)&f.map.more[number].other,
 		.tls = offset_of(&own_tls.tls),
 		.magic = MAGIC,
 		.inline_access = true,
@@ -630,9 +629,9 @@ static bool lay(void)
 	memset(writable, 0xcc, CODE_SIZE);
 	memcpy(writable + (FRAGMENT_AT - SLOT_AT), code, f.map.length);
 	for (unsigned i = 0; i < f.map.accesses; i++) {
-		f.data[i].view = f.window;
-		f.data[i].other = f.gap;
-		f.data[i].miss = MISS_AT + i;
+		f.map.view[i] = f.window;
+		f.map.more[i].other = f.gap;
+		f.map.more[i].miss = MISS_AT + i;
 	}
 	lay_slot(&f.map.access[0], 0);
 	return true;
@@ -865,7 +864,7 @@ static void test_fragment_misses(void **unused)
 
 		draw_case(100000 + n);
 		which = pick(f.map.accesses);
-		f.data[which].view = f.data[which].other = &nothing;
+		f.map.view[which] = f.map.more[which].other = &nothing;
 		run_freely();
 		run_through(~0u);
 	}
@@ -982,7 +981,7 @@ static int setup(void **unused)
 		return -1;
 	map(SLOT_AT, CODE_SIZE, PROT_READ | PROT_EXEC, fd);
 	writable = map(0, CODE_SIZE, PROT_READ | PROT_WRITE, fd);
-	f.data = map(DATA_AT, DATA_SIZE, PROT_READ | PROT_WRITE, -1);
+	map(DATA_AT, DATA_SIZE, PROT_READ | PROT_WRITE, -1);
 	f.cell = (struct slot_cell *)(uintptr_t)(DATA_AT + PAGE);
 	f.window = (struct view *)(uintptr_t)(DATA_AT + 2 * PAGE);
 	f.gap = f.window + 1;

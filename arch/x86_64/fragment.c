@@ -387,9 +387,9 @@ static void emit_address(struct fragment_making *m, const struct em_mem *mem, un
 		                       (int32_t)mem->disp, mem->address32);
 }
 
-static uint64_t data_at(const struct fragment_making *m, unsigned access, size_t member)
+static uint64_t more_at(const struct fragment_making *m, unsigned access, size_t member)
 {
-	return m->request->data + access * sizeof(struct fragment_data) + member;
+	return (uintptr_t)&m->map->more[access] + member;
 }
 
 static void try_view(struct fragment_making *m, int32_t limit, unsigned base, uint64_t place,
@@ -542,8 +542,7 @@ static void emit_access(struct fragment_making *m, const struct found_insn *insn
 	emit_address(m, &m->held.mem, base);
 	if (insn->polls)
 		emit_poll(m, &aside->miss);
-	try_view(m, aside->limit, base,
-	         data_at(m, insn->access, offsetof(struct fragment_data, view)), &aside->outside);
+	try_view(m, aside->limit, base, (uintptr_t)&m->map->view[insn->access], &aside->outside);
 	aside->found = m->e.at;
 	regmap__emit_arithmetic(&m->e, ADDS, base, m->view, offsetof(struct view, delta));
 	m->held.valid = base == m->base;
@@ -558,7 +557,7 @@ static void emit_miss(struct fragment_making *m, const struct found_insn *insn)
 	take_flags(m);
 	leave(m);
 	regmap__emit_rip(&m->e, false, JUMPS, 4,
-	                 data_at(m, insn->access, offsetof(struct fragment_data, miss)));
+	                 more_at(m, insn->access, offsetof(struct fragment_more, miss)));
 	set_state(m, 0, FRAGMENT_IDLE);
 }
 
@@ -571,8 +570,7 @@ static void emit_held_entry(struct fragment_making *m, struct aside *aside)
 	set_guest(m, aside->insn->at);
 	m->f->access[number].entry = (uint16_t)m->e.at;
 	emit_address(m, &aside->mem, m->base);
-	try_view(m, aside->limit, m->base, data_at(m, number, offsetof(struct fragment_data, view)),
-	         &aside->outside);
+	try_view(m, aside->limit, m->base, (uintptr_t)&m->map->view[number], &aside->outside);
 	regmap__emit_arithmetic(&m->e, ADDS, m->base, m->view, offsetof(struct view, delta));
 	if (!(aside->state & FRAGMENT_KEPT))
 		take_flags(m);
@@ -593,7 +591,7 @@ static void emit_aside(struct fragment_making *m, struct aside *aside)
 	set_guest(m, aside->insn->at);
 	regmap__emit_land(&m->e, &aside->outside);
 	try_view(m, aside->limit, base,
-	         data_at(m, aside->insn->access, offsetof(struct fragment_data, other)),
+	         more_at(m, aside->insn->access, offsetof(struct fragment_more, other)),
 	         &aside->miss);
 	regmap__emit_jump_back(&m->e, aside->found);
 	regmap__emit_land(&m->e, &aside->miss);
@@ -805,7 +803,8 @@ const uint8_t *regmap__fragment_generate(const struct fragment_request *request,
 	                          .far = true};
 	map->code = request->code;
 	map->tls = request->tls;
-	map->data = (struct fragment_data *)(uintptr_t)request->data;
+	map->view = (const struct view *_Atomic *)(uintptr_t)request->data;
+	map->more = (struct fragment_more *)(map->view + map->accesses);
 	choose_registers(m);
 	list_insns(m);
 	emit_from(m, (int32_t)(request->head - m->f->first));

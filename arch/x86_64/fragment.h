@@ -11,7 +11,7 @@
  * lane_tls; or *known*, as that of a comparison whose operands have not changed since.
  *
  * It is left where code begins that doesn't belong to it; at an access that no view of its two fits:
- * then by the pointer in its fragment_data, with all as it was before the access; and before each
+ * then by the pointer in its fragment_more, with all as it was before the access; and before each
  * access that a loop comes by, if the thread has been switched out or asked meanwhile (slot_way_in).
  */
 #ifndef ARCH_X86_64_FRAGMENT_H
@@ -30,11 +30,15 @@ enum {
 	FRAGMENT_NO_ENTRY = 0xffff,
 };
 
-/* What the code of one access looks at: in writable memory within 2 GB of it. */
-struct fragment_data {
-	const struct view *_Atomic view, *_Atomic other;
+/*
+ * What the code of each access looks at, in writable memory within 2 GB of it: first all the views that
+ * are looked at first, side by side for the processor's cache; then this.
+ */
+struct fragment_more {
+	const struct view *_Atomic other;
 	_Atomic uint64_t miss; /* code: the plain part of the site's slot, or the site */
 };
+enum { FRAGMENT_DATA = sizeof(struct view *) + sizeof(struct fragment_more) }; /* of each */
 
 struct fragment_insn {
 	uint16_t at; /* from the map's first address */
@@ -70,7 +74,8 @@ struct fragment_step {
 struct fragment_map {
 	uint64_t first; /* guest address */
 	uint64_t code;
-	struct fragment_data *data;
+	const struct view *_Atomic *view; /* of each access */
+	struct fragment_more *more;
 	uint32_t length; /* of the code */
 	uint16_t insns, accesses, steps, setters;
 	int32_t tls;
