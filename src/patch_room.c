@@ -27,11 +27,12 @@
 
 enum {
 	PAGE = 4096,
-	GRAIN = 64, /* slots begin at such multiples */
-	AREA_CODE = 128 << 10,
-	AREA_CELLS = 512,
-	AREA_VIEWS = AREA_CELLS * sizeof(uint64_t),
-	AREA_DATA = AREA_VIEWS + AREA_CELLS * sizeof(struct slot_cell),
+	GRAIN = 64,            /* slots begin at such multiples */
+	UNIT_CODE = 128 << 10, /* an area has one unit, or LARGE */
+	UNIT_CELLS = 512,
+	UNIT_DATA = UNIT_CELLS * (sizeof(uint64_t) + sizeof(struct slot_cell)),
+	LARGE = 16,
+	SMALL_AREAS = 4, /* the first ones: most programs need no more */
 	BUCKETS = 1 << 14,
 	TRIES = 120, /* each way */
 	STEP = 16 << 20,
@@ -42,17 +43,40 @@ enum {
 	LONGEST = 14, /* hop */
 };
 
-_Static_assert(AREA_DATA % PAGE == 0, "whole pages");
-_Static_assert(TRIES *(uint64_t)STEP + AREA_CODE + AREA_DATA < REACH, "all tries are in reach");
+_Static_assert(UNIT_DATA % PAGE == 0, "whole pages");
+_Static_assert(TRIES *(uint64_t)STEP + LARGE * (UNIT_CODE + UNIT_DATA) < REACH,
+               "all tries are in reach");
+_Static_assert(LARGE *UNIT_CODE == 2 * MIB, "as large as a large page of the processor's");
 
 /* Code, then what it looks at (one pointer for each cell), then cells. */
 struct patch_area {
 	uint64_t code;
+	unsigned units;
 	uint32_t used, cells;
-	_Atomic uint32_t owner[AREA_CODE / GRAIN];
+	_Atomic uint32_t *owner; /* of each GRAIN bytes of code */
 };
 
-/* A page of code of ours: of an area, or with hops. */
+static uint64_t code_size(const struct patch_area *area)
+{
+	return (uint64_t)area->units * UNIT_CODE;
+}
+
+static uint64_t views_of(const struct patch_area *area)
+{
+	return area->code + code_size(area);
+}
+
+static uint64_t cells_of(const struct patch_area *area)
+{
+	return views_of(area) + area->units * UNIT_CELLS * sizeof(uint64_t);
+}
+
+static uint64_t end_of(const struct patch_area *area)
+{
+	return views_of(area) + (uint64_t)area->units * UNIT_DATA;
+}
+
+/* A page of ours: of an area, or with hops. */
 struct code_page {
 	uint64_t page; /* its number */
 	_Atomic uint32_t next;
@@ -142,56 +166,71 @@ static uint64_t distance(uint64_t a, uint64_t b)
 
 static bool in_reach(const struct patch_area *area, uint64_t near)
 {
-	return distance(area->code, near) < REACH &&
-	       distance(area->code + AREA_CODE + AREA_DATA, near) < REACH;
+	return distance(area->code, near) < REACH && distance(end_of(area), near) < REACH;
 }
 
 static bool has_room(const struct patch_area *area, size_t code, unsigned cells)
 {
-	return area->used + code <= AREA_CODE && area->cells + cells <= AREA_CELLS;
+	return area->used + code <= code_size(area) &&
+	       area->cells + cells <= area->units * UNIT_CELLS;
 }
 
-static bool map_area(uint64_t at)
+/* A processor remembers few small pages at once, and a program with thousands of sites goes through hundreds. */
+static bool map_area(uint64_t at, unsigned units)
 {
-	if (!keeps_clear(at, AREA_CODE + AREA_DATA) ||
-	    !map_at(at, AREA_CODE + AREA_DATA, PROT_READ | PROT_EXEC))
+	size_t code = units * UNIT_CODE, data = units * UNIT_DATA;
+
+	if (!keeps_clear(at, code + data) || !map_at(at, code + data, PROT_READ | PROT_EXEC))
 		return false;
-	if (!sys_call(SYS_mprotect, (long)(at + AREA_CODE), AREA_DATA, PROT_READ | PROT_WRITE, 0))
+	if (units == LARGE)
+		sys_call(SYS_madvise, (long)at, (long)code, MADV_HUGEPAGE, 0);
+	if (!sys_call(SYS_mprotect, (long)(at + code), (long)data, PROT_READ | PROT_WRITE, 0))
 		return true;
-	sys_call(SYS_munmap, (long)at, AREA_CODE + AREA_DATA, 0, 0);
+	sys_call(SYS_munmap, (long)at, (long)(code + data), 0, 0);
 	return false;
 }
 
 /* Below the code at first: there is less that could want to grow there. */
-static uint64_t place_area(uint64_t near)
+static uint64_t place_area(uint64_t near, unsigned units)
 {
-	uint64_t base = near & -(uint64_t)AREA_CODE;
+	uint64_t base = near & -((uint64_t)units * UNIT_CODE);
 
 	for (unsigned i = 1; i <= 2 * TRIES; i++) {
 		uint64_t away = (uint64_t)(i + 1) / 2 * STEP;
 		uint64_t at = i & 1 ? base - away : base + away;
 
-		if (map_area(at))
+		if (map_area(at, units))
 			return at;
 	}
 	return 0;
+}
+
+static bool lay_area(struct patch_area *area, uint64_t near, unsigned units)
+{
+	uint64_t code = place_area(near, units);
+
+	if (!code)
+		return false;
+	area->code = code;
+	area->units = units;
+	return true;
 }
 
 static struct patch_area *new_area(uint64_t near)
 {
 	uint32_t n = regmap__pool_take(&areas);
 	struct patch_area *area;
-	uint64_t code;
 
 	if (!n)
 		return NULL;
-	area = regmap__pool_at(&areas, n);
-	area->used = AREA_CODE; /* none, unless all goes well */
-	code = place_area(near);
-	if (!code)
+	area = regmap__pool_at(&areas, n); /* without units: nothing has room */
+	if ((n <= SMALL_AREAS || !lay_area(area, near, LARGE)) && !lay_area(area, near, 1))
 		return NULL;
-	area->code = code;
-	for (uint64_t at = code; at < code + AREA_CODE; at += PAGE)
+	area->used = (uint32_t)code_size(area); /* none, unless all goes well */
+	area->owner = regmap__scratch_map(code_size(area) / GRAIN * sizeof(*area->owner));
+	if (!area->owner)
+		return NULL;
+	for (uint64_t at = area->code; at < end_of(area); at += PAGE)
 		if (!add_page(at / PAGE, n))
 			return NULL;
 	area->used = 0;
@@ -217,9 +256,8 @@ bool regmap__room_for_slot(uint64_t near, struct patch_room *room)
 		return false;
 	room->area = area;
 	room->code = area->code + area->used;
-	room->view = area->code + AREA_CODE + area->cells * sizeof(uint64_t);
-	room->cell = (struct slot_cell *)(uintptr_t)(area->code + AREA_CODE + AREA_VIEWS) +
-	             area->cells;
+	room->view = views_of(area) + area->cells * sizeof(uint64_t);
+	room->cell = (struct slot_cell *)(uintptr_t)cells_of(area) + area->cells;
 	room->other = (uintptr_t)&room->cell->own_other;
 	return true;
 }
@@ -254,7 +292,7 @@ bool regmap__room_for_fragment(uint64_t near, unsigned accesses, struct patch_ro
 		return false;
 	room->area = area;
 	room->code = area->code + area->used;
-	room->data = area->code + AREA_CODE + AREA_VIEWS + area->cells * sizeof(struct slot_cell);
+	room->data = cells_of(area) + area->cells * sizeof(struct slot_cell);
 	return true;
 }
 
@@ -474,25 +512,21 @@ uint64_t regmap__room_for_hop(const struct patch_text *text, const struct hop_wi
 
 /* --- whose --- */
 
-/* An area's data lies behind its code. */
 bool regmap__room_is_ours(uint64_t at)
 {
 	const struct code_page *page = find_page(at / PAGE);
 
-	for (uint64_t back = PAGE; !page && back <= AREA_DATA && at >= back; back += PAGE) {
-		page = find_page((at - back) / PAGE);
-		if (page && !page->area)
-			return false;
-	}
 	return page && (page->area || page->mapped);
 }
 
 static uint32_t owner_in_area(const struct code_page *page, uint64_t rip, int *offset)
 {
 	const struct patch_area *area = regmap__pool_at(&areas, page->area);
-	uint32_t grain = (uint32_t)(rip - area->code) / GRAIN, first;
-	uint32_t owner = atomic_load_explicit(&area->owner[grain], memory_order_acquire);
+	uint32_t grain = (uint32_t)(rip - area->code) / GRAIN, first, owner;
 
+	if (rip >= views_of(area))
+		return 0;
+	owner = atomic_load_explicit(&area->owner[grain], memory_order_acquire);
 	for (first = grain; owner && first > 0; first--)
 		if (atomic_load_explicit(&area->owner[first - 1], memory_order_acquire) != owner)
 			break;
