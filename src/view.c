@@ -395,10 +395,9 @@ const struct view *regmap__view_for(uint64_t address, bool congruent)
 
 bool regmap__view_fits(const struct view *view, uint64_t address, size_t size, unsigned access)
 {
-	unsigned k = view_class(size);
+	unsigned rights = view_rights(access & EM_READ, access & EM_WRITE);
 
-	return k < VIEW_SIZES &&
-	       is_below(view, address, view_rights(access & EM_READ, access & EM_WRITE), k);
+	return size <= VIEW_MOST && is_below(view, address, rights, view_class(size));
 }
 
 /* --- forgetting --- */

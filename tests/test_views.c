@@ -94,6 +94,8 @@ static void test_views_have_limits_for_each_size(void **unused)
 	}
 	assert_false(fits(AT, 65, EM_READ));
 	assert_false(fits(AT + PAGE - 12, 13, EM_READ));
+	assert_int_equal(regmap__view_for(AT, false)->limit[VIEW_BOTH][VIEW_SIZES - 1],
+	                 AT + PAGE - VIEW_SPAN + 1);
 	assert_int_equal(regmap_unmap(w), 0);
 }
 
