@@ -830,7 +830,7 @@ static bool lends(void)
 static void test_fragment_programs(void **unused)
 {
 	unsigned all = (unsigned)number_from("T_CASES",
-	                                     t_mode_is("asan") || t_mode_is("tsan") ? 300 : 2000);
+	                                     t_mode_is("asan") || t_mode_is("tsan") ? 300 : 1200);
 
 	(void)unused;
 	t_machine_catch();
