@@ -648,7 +648,7 @@ static void show(struct view *v, uint64_t start, uint64_t last, uint64_t delta)
 
 /* --- comparing --- */
 
-static unsigned long cases, missed, polled, lending, rolled_back;
+static unsigned long cases, missed, polled, lending, swapped, rolled_back;
 
 /* True: it was in code of ours, and isn't any more. */
 static bool roll(struct t_regs *r)
@@ -735,13 +735,20 @@ static bool is_ours(uint64_t rip)
 	return rip - FRAGMENT_AT < f.map.length || rip - SLOT_AT < f.slot.length;
 }
 
+/* Soon an access that finds what it needs by its second look has the two change places. */
+static void arm(void)
+{
+	own_tls.armed = ARMED;
+	own_tls.tls.second_looks = (uint8_t)(1 + pick(4));
+}
+
 /* From the program's state number @now on, which memory and registers are in. */
 static void step_through(struct t_regs r, const uint8_t *vectors, unsigned now, unsigned disarm)
 {
 	struct t_outcome out;
 
 	r.rip = SLOT_AT;
-	own_tls.armed = ARMED;
+	arm();
 	memmove(scratch_image[0], vectors, T_IMAGE_MAX);
 	for (unsigned i = 0; i < MOST_STEPS; i++) {
 		struct t_regs back;
@@ -787,7 +794,7 @@ static void run_freely(void)
 	struct t_outcome out;
 
 	r.rip = SLOT_AT;
-	own_tls.armed = ARMED;
+	arm();
 	fill_memories();
 	hold_program(true);
 	t_run(&r, image, &out, got);
@@ -827,6 +834,14 @@ static bool lends(void)
 	return false;
 }
 
+static bool swaps(void)
+{
+	for (unsigned i = 0; i < f.map.accesses; i++)
+		if (f.map.view[i] == f.gap && f.map.more[i].other == f.window)
+			return true;
+	return false;
+}
+
 static void test_fragment_programs(void **unused)
 {
 	unsigned all = (unsigned)number_from("T_CASES",
@@ -840,13 +855,16 @@ static void test_fragment_programs(void **unused)
 		run_through(~0u);
 		run_through(pick(300));
 		lending += lends();
+		swapped += swaps();
 		cases++;
 	}
-	printf("%lu programs, %lu rolled steps, %lu left at a poll, %lu that lend a third register\n",
-	       cases, rolled_back, polled, lending);
+	printf("%lu programs, %lu rolled steps, %lu left at a poll, %lu that lend a third register, "
+	       "%lu whose views change places\n",
+	       cases, rolled_back, polled, lending, swapped);
 	assert_true(rolled_back > 100 * all);
 	assert_true(polled > all / 40);
 	assert_true(lending > all / 40);
+	assert_true(swapped > all / 10);
 }
 
 /* One access after the other finds no view: all is as before it. */

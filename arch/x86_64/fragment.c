@@ -12,6 +12,8 @@ enum {
 	LOW = 0xce, /* registers that an operand's address can be in; RAX has other duties */
 	ADDS = 0x03,
 	JUMPS = 0xff, /* /4 */
+	EXCHANGES = 0x87,
+	STORES = 0x89,
 	JOINS = FRAGMENT_INSNS,
 };
 
@@ -33,6 +35,7 @@ struct joint {
 struct aside {
 	const struct found_insn *insn;
 	struct slot_jump outside, miss;
+	unsigned looks; /* where it begins */
 	unsigned
 		found; /* where it goes on with a view, or (of one that is held) with the operand */
 	int32_t limit;
@@ -542,6 +545,7 @@ static void emit_access(struct fragment_making *m, const struct found_insn *insn
 	emit_address(m, &m->held.mem, base);
 	if (insn->polls)
 		emit_poll(m, &aside->miss);
+	aside->looks = m->e.at;
 	try_view(m, aside->limit, base, (uintptr_t)&m->map->view[insn->access], &aside->outside);
 	aside->found = m->e.at;
 	regmap__emit_arithmetic(&m->e, ADDS, base, m->view, offsetof(struct view, delta));
@@ -581,9 +585,19 @@ static void emit_held_entry(struct fragment_making *m, struct aside *aside)
 	emit_miss(m, aside->insn);
 }
 
+/* The two views change places, and it is looked once more: others may do so at the same time. */
+static void emit_swap(struct fragment_making *m, unsigned access, unsigned again)
+{
+	regmap__emit_rip(&m->e, true, EXCHANGES, m->view, (uintptr_t)&m->map->view[access]);
+	regmap__emit_rip(&m->e, true, STORES, m->view,
+	                 more_at(m, access, offsetof(struct fragment_more, other)));
+	regmap__emit_jump_back(&m->e, again);
+}
+
 static void emit_aside(struct fragment_making *m, struct aside *aside)
 {
 	unsigned base = aside->state & FRAGMENT_LENT ? aside->lent : m->base;
+	struct slot_jump often = {.count = 0};
 
 	m->lent = aside->lent;
 	m->flags.setter = aside->setter;
@@ -593,7 +607,11 @@ static void emit_aside(struct fragment_making *m, struct aside *aside)
 	try_view(m, aside->limit, base,
 	         more_at(m, aside->insn->access, offsetof(struct fragment_more, other)),
 	         &aside->miss);
+	regmap__emit_tls_decrement(&m->e, tls_at(m, offsetof(struct lane_tls, second_looks)));
+	regmap__emit_jump_if(&m->e, SLOT_IF_EQUAL, &often);
 	regmap__emit_jump_back(&m->e, aside->found);
+	regmap__emit_land(&m->e, &often);
+	emit_swap(m, aside->insn->access, aside->looks);
 	regmap__emit_land(&m->e, &aside->miss);
 	emit_miss(m, aside->insn);
 }

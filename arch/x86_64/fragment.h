@@ -32,7 +32,8 @@ enum {
 
 /*
  * What the code of each access looks at, in writable memory within 2 GB of it: first all the views that
- * are looked at first, side by side for the processor's cache; then this.
+ * are looked at first, side by side for the processor's cache; then this. Each 256th time that a thread finds what
+ * it needs by a second look, those two change places: who does that most is the likeliest to be hit.
  */
 struct fragment_more {
 	const struct view *_Atomic other;

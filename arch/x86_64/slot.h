@@ -73,7 +73,8 @@ struct lane {
  */
 enum { FRAGMENT_REGISTERS = 2 };
 struct lane_tls {
-	uint32_t magic, unused;
+	uint32_t magic;
+	uint8_t second_looks; /* counts: see fragment.h */
 	struct lane *lane;
 	uint64_t target; /* of a CALL or JMP through memory, on the way out of a slot */
 	/* What the program has in the registers that a fragment borrows, and its flags, as AX has them. */

@@ -206,6 +206,11 @@ void regmap__emit_tls_jump(struct slot_emit *e, int32_t offset)
 	tls(e, false, 0xff, 4, offset);
 }
 
+void regmap__emit_tls_decrement(struct slot_emit *e, int32_t offset)
+{
+	tls(e, false, 0xfe, 1, offset);
+}
+
 void regmap__emit_tls_compare(struct slot_emit *e, int32_t offset, uint32_t value)
 {
 	tls(e, false, 0x81, 7, offset);

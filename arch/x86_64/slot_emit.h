@@ -74,6 +74,7 @@ void regmap__emit_tls_jump(struct slot_emit *e, int32_t offset);
 void regmap__emit_segment_base(struct slot_emit *e, unsigned reg, bool gs);
 
 /* These change the flags. */
+void regmap__emit_tls_decrement(struct slot_emit *e, int32_t offset); /* one byte */
 void regmap__emit_arithmetic(struct slot_emit *e, uint8_t opcode, unsigned reg, unsigned base,
                              int32_t disp);
 void regmap__emit_tls_compare(struct slot_emit *e, int32_t offset, uint32_t value);
