@@ -197,7 +197,7 @@ void regmap__patch_leave_also(struct patch_leave *leave, uint64_t start, uint64_
 	if (!patch_ever() || !length)
 		return;
 	leave->range[leave->ranges].start = start;
-	leave->range[leave->ranges++].length = length;
+	leave->range[leave->ranges++].last = last;
 	if (!has_some(start, last))
 		return;
 	if (!leave->held)
@@ -210,7 +210,7 @@ void regmap__patch_leave_also(struct patch_leave *leave, uint64_t start, uint64_
 static void leave_late(const struct patch_leave *leave)
 {
 	for (unsigned i = 0; i < leave->ranges; i++) {
-		uint64_t start = leave->range[i].start, last = start + (leave->range[i].length - 1);
+		uint64_t start = leave->range[i].start, last = leave->range[i].last;
 		uint64_t mask;
 
 		if (!has_some(start, last))

@@ -101,7 +101,7 @@ struct patch_leave {
 	uint64_t before; /* how much had been patched */
 	unsigned ranges;
 	struct {
-		uint64_t start, length;
+		uint64_t start, last;
 	} range[2];
 };
 void regmap__patch_leave_begin(struct patch_leave *leave, uint64_t start, uint64_t length);

@@ -105,32 +105,38 @@ static unsigned long wanted(const char *name, unsigned long otherwise)
 /* --- a loop that only ends when it is told so --- */
 
 /* RDI: a window; RSI: in RDX until *RSI isn't 0. */
-FUNCTION(spin, "xor %eax, %eax\n" LABEL("spin_site") "{disp32} mov (%rdi), %rcx\n"
-                                                     "add $1, %rax\n"
-                                                     "{disp32} mov %rcx, 8(%rdi)\n"
-                                                     "{disp32} cmpq $0, (%rsi)\n"
-                                                     "je spin_site\n"
-                                                     "ret\n");
-uint64_t spin(uint64_t at, const _Atomic uint64_t *stop);
+/* clang-format off */
+FUNCTION(spin, "xor %eax, %eax\n"
+               LABEL("spin_site") "{disp32} mov (%rdi), %rcx\n"
+               "add $1, %rax\n"
+               "{disp32} mov %rcx, 8(%rdi)\n"
+               "{disp32} cmpq $0, (%rsi)\n"
+               "je spin_site\n"
+               "ret\n");
+/* clang-format on */
+typedef uint64_t spin_fn(uint64_t at, const _Atomic uint64_t *stop);
+spin_fn spin, idle;
 extern const uint8_t spin_site[];
 
 /* Round and round without an access by way of a view: back by JMP, or by a condition. */
 extern _Atomic uint64_t idle_stop;
 _Atomic uint64_t idle_stop;
-FUNCTION(idle, "xor %eax, %eax\n" LABEL("idle_site") "{disp32} mov (%rdi), %rcx\n"
-                                                     "{disp32} mov %rcx, 8(%rdi)\n"
-                                                     "1: add $1, %rax\n"
-                                                     "test $1, %al\n"
-                                                     "jz 1b\n"
-                                                     "cmpq $0, idle_stop(%rip)\n"
-                                                     "jne 2f\n"
-                                                     "jmp 1b\n"
-                                                     "2: ret\n");
-uint64_t idle(uint64_t at, const _Atomic uint64_t *stop);
+/* clang-format off */
+FUNCTION(idle, "xor %eax, %eax\n"
+               LABEL("idle_site") "{disp32} mov (%rdi), %rcx\n"
+               "{disp32} mov %rcx, 8(%rdi)\n"
+               "1: add $1, %rax\n"
+               "test $1, %al\n"
+               "jz 1b\n"
+               "cmpq $0, idle_stop(%rip)\n"
+               "jne 2f\n"
+               "jmp 1b\n"
+               "2: ret\n");
+/* clang-format on */
 extern const uint8_t idle_site[];
 
 struct spinner {
-	uint64_t (*spin)(uint64_t at, const _Atomic uint64_t *stop);
+	spin_fn *spin;
 	pthread_t thread;
 	uint64_t at;
 	int cpu; /* -1: any */
@@ -223,8 +229,7 @@ static void share_one(cpu_set_t *before, int cpu)
 	stay_on(cpu);
 }
 
-static void check_unmaps(uint64_t (*function)(uint64_t, const _Atomic uint64_t *),
-                         const uint8_t *site, bool one_cpu)
+static void check_unmaps(spin_fn *function, const uint8_t *site, bool one_cpu)
 {
 	int cpu = one_cpu ? this_cpu() : -1;
 	struct spinner s = {.spin = function, .at = WINDOW, .cpu = cpu};
@@ -301,17 +306,19 @@ static void test_fragments_lose_their_window(void **state)
  * RDI: 0: any, 8: what the constant is at least, 16: end. The constant changes first, then what is at 8: whoever
  * sees that must see the constant.
  */
+/* clang-format off */
 FUNCTION(follow, LABEL("follow_site") "{disp32} mov (%rdi), %rax\n"
-                                      ".rept 100\nimul %r10, %r10\n.endr\n"
-                                      "{disp32} mov 8(%rdi), %rcx\n"
-                                      ".p2align 3\n.nops 3\n" LABEL(
-					      "follow_constant") "mov $0, %eax\n"
-                                                                 "cmp %rcx, %rax\n"
-                                                                 "jb 1f\n"
-                                                                 "{disp32} cmpq $0, 16(%rdi)\n"
-                                                                 "je follow_site\n"
-                                                                 "xor %eax, %eax\nret\n"
-                                                                 "1: ret\n");
+                 ".rept 100\nimul %r10, %r10\n.endr\n"
+                 "{disp32} mov 8(%rdi), %rcx\n"
+                 ".p2align 3\n.nops 3\n"
+                 LABEL("follow_constant") "mov $0, %eax\n"
+                 "cmp %rcx, %rax\n"
+                 "jb 1f\n"
+                 "{disp32} cmpq $0, 16(%rdi)\n"
+                 "je follow_site\n"
+                 "xor %eax, %eax\nret\n"
+                 "1: ret\n");
+/* clang-format on */
 void follow(void);
 extern const uint8_t follow_site[], follow_constant[], follow_end[];
 
@@ -398,10 +405,19 @@ static void test_fragments_see_code_that_changes_on_one_processor(void **state)
 /* --- signals --- */
 
 /* R8 is three times RCX; flags are needed from count_6 on. */
-FUNCTION(
-	count,
-	"xor %ecx, %ecx\nxor %r8d, %r8d\n" LABEL("count_1") "{disp32} mov (%rdi), %rax\n" LABEL("count_2") "add $1, %rcx\n" LABEL("count_3") "add $3, %r8\n" LABEL("count_4") "{disp32} mov %rcx, 8(%rdi)\n" LABEL(
-		"count_5") "cmp %rsi, %rcx\n" LABEL("count_6") "{disp32} mov 16(%rdi), %rdx\n" LABEL("count_7") "{disp32} mov %rdx, 24(%rdi)\n" LABEL("count_8") "lea 1(%rdx), %rdx\n" LABEL("count_9") "jne count_1\n" LABEL("count_10") "mov %r8, %rax\nret\n");
+/* clang-format off */
+FUNCTION(count, "xor %ecx, %ecx\nxor %r8d, %r8d\n"
+                LABEL("count_1") "{disp32} mov (%rdi), %rax\n"
+                LABEL("count_2") "add $1, %rcx\n"
+                LABEL("count_3") "add $3, %r8\n"
+                LABEL("count_4") "{disp32} mov %rcx, 8(%rdi)\n"
+                LABEL("count_5") "cmp %rsi, %rcx\n"
+                LABEL("count_6") "{disp32} mov 16(%rdi), %rdx\n"
+                LABEL("count_7") "{disp32} mov %rdx, 24(%rdi)\n"
+                LABEL("count_8") "lea 1(%rdx), %rdx\n"
+                LABEL("count_9") "jne count_1\n"
+                LABEL("count_10") "mov %r8, %rax\nret\n");
+/* clang-format on */
 uint64_t count(uint64_t at, uint64_t rounds);
 extern const uint8_t count_1[], count_2[], count_3[], count_4[], count_5[], count_6[], count_7[],
 	count_8[], count_9[], count_10[], count_end[];
@@ -716,42 +732,45 @@ static void test_fragments_meet_breakpoints(void **state)
 /* --- faults between accesses --- */
 
 /* Each: RDI a window, RSI an operand, RDX a divisor. */
+/* clang-format off */
 FUNCTION(divide, LABEL("divide_site") "{disp32} mov (%rdi), %r8\n"
-                                      "{disp32} mov 8(%rdi), %r9\n"
-                                      "mov %rdx, %rcx\n"
-                                      "xor %edx, %edx\n"
-                                      "mov %r8, %rax\n"
-                                      "stc\n" LABEL("divide_at") "div %rcx\n"
-                                                                 "add %r9, %rax\n"
-                                                                 "ret\n");
+                 "{disp32} mov 8(%rdi), %r9\n"
+                 "mov %rdx, %rcx\n"
+                 "xor %edx, %edx\n"
+                 "mov %r8, %rax\n"
+                 "stc\n"
+                 LABEL("divide_at") "div %rcx\n"
+                 "add %r9, %rax\n"
+                 "ret\n");
 FUNCTION(divide_all, LABEL("divide_all_site") "{disp32} mov (%rdi), %r8\n"
-                                              "{disp32} mov 8(%rdi), %r9\n"
-                                              "mov %rdx, %rcx\n"
-                                              "mov %r8, %rax\n"
-                                              "mov $0, %edx\n"
-                                              "cmp %r8, %rdi\n"
-                                              "{disp32} mov %r9, 16(%rdi)\n" LABEL(
-						      "divide_all_at") "div %rcx\n"
-                                                                       "add %r9, %rax\n"
-                                                                       "ret\n");
+                     "{disp32} mov 8(%rdi), %r9\n"
+                     "mov %rdx, %rcx\n"
+                     "mov %r8, %rax\n"
+                     "mov $0, %edx\n"
+                     "cmp %r8, %rdi\n"
+                     "{disp32} mov %r9, 16(%rdi)\n"
+                     LABEL("divide_all_at") "div %rcx\n"
+                     "add %r9, %rax\n"
+                     "ret\n");
 FUNCTION(global, LABEL("global_site") "{disp32} mov (%rdi), %r8\n"
-                                      "{disp32} mov 8(%rdi), %r9\n"
-                                      "cmp %r9, %r8\n"
-                                      "{disp32} mov %r9, 16(%rdi)\n" LABEL(
-					      "global_at") "mov guarded+64(%rip), %rax\n"
-                                                           "adc %r9, %rax\n"
-                                                           "ret\n");
+                 "{disp32} mov 8(%rdi), %r9\n"
+                 "cmp %r9, %r8\n"
+                 "{disp32} mov %r9, 16(%rdi)\n"
+                 LABEL("global_at") "mov guarded+64(%rip), %rax\n"
+                 "adc %r9, %rax\n"
+                 "ret\n");
 FUNCTION(on_stack, LABEL("on_stack_site") "{disp32} mov (%rdi), %r8\n"
-                                          "{disp32} mov 8(%rdi), %r9\n"
-                                          "mov %rsp, %r10\n"
-                                          "mov %rsi, %rsp\n" LABEL(
-						  "on_stack_at") "push %r8\n"
-                                                                 "{disp32} add 8(%rdi), %r9\n"
-                                                                 "{disp32} mov -8(%rsp), %rax\n"
-                                                                 "pop %rax\n"
-                                                                 "mov %r10, %rsp\n"
-                                                                 "add %r9, %rax\n"
-                                                                 "ret\n");
+                   "{disp32} mov 8(%rdi), %r9\n"
+                   "mov %rsp, %r10\n"
+                   "mov %rsi, %rsp\n"
+                   LABEL("on_stack_at") "push %r8\n"
+                   "{disp32} add 8(%rdi), %r9\n"
+                   "{disp32} mov -8(%rsp), %rax\n"
+                   "pop %rax\n"
+                   "mov %r10, %rsp\n"
+                   "add %r9, %rax\n"
+                   "ret\n");
+/* clang-format on */
 typedef uint64_t (*three_fn)(uint64_t, uint64_t, uint64_t);
 uint64_t divide(uint64_t, uint64_t, uint64_t), divide_all(uint64_t, uint64_t, uint64_t),
 	global(uint64_t, uint64_t, uint64_t), on_stack(uint64_t, uint64_t, uint64_t);
@@ -786,7 +805,7 @@ static void on_fault(int signo, siginfo_t *info, void *uc)
 
 static stack_t stack_before;
 
-static void catch (struct sigaction old[2])
+static void catch_faults(struct sigaction old[2])
 {
 	static uint8_t room[65536];
 	struct sigaction act = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
@@ -896,7 +915,7 @@ static void test_fragments_raise_signals_as_the_program(void **state)
 	*word(memory, 0) = 1000;
 	*word(memory, 8) = 77;
 	*word(guarded, 64) = 5;
-	catch (old);
+	catch_faults(old);
 	for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
 		check_fault(&faults[i]);
 	release(old);
@@ -909,7 +928,7 @@ static void test_fragments_find_the_stack_in_a_window(void **state)
 	uint32_t before;
 
 	(void)state;
-	catch (old);
+	catch_faults(old);
 	*word(memory, 0) = 1000;
 	*word(memory, 8) = 77;
 	for (unsigned i = 0; i < WARM_UP; i++)
@@ -929,17 +948,17 @@ static void test_fragments_find_the_stack_in_a_window(void **state)
 /* --- other places --- */
 
 /* RDI, RSI, RDX: three places. */
-FUNCTION(
-	three,
-	LABEL("three_site") "{disp32} mov (%rdi), %rax\n"
-			    "cmp %rdi, %rax\n" LABEL(
-				    "three_middle") "{disp32} mov (%rsi), %rcx\n"
-						    "setc %r8b\n"
-						    "movzx %r8b, %r8d\n" LABEL(
-							    "three_last") "{disp32} mov %rcx, (%rdx)\n"
-									  "adc %r8, %rax\n"
-									  "add %rcx, %rax\n"
-									  "ret\n");
+/* clang-format off */
+FUNCTION(three, LABEL("three_site") "{disp32} mov (%rdi), %rax\n"
+                "cmp %rdi, %rax\n"
+                LABEL("three_middle") "{disp32} mov (%rsi), %rcx\n"
+                "setc %r8b\n"
+                "movzx %r8b, %r8d\n"
+                LABEL("three_last") "{disp32} mov %rcx, (%rdx)\n"
+                "adc %r8, %rax\n"
+                "add %rcx, %rax\n"
+                "ret\n");
+/* clang-format on */
 uint64_t three(uint64_t, uint64_t, uint64_t);
 extern const uint8_t three_site[], three_middle[], three_last[];
 
@@ -1068,18 +1087,19 @@ static void test_fragments_fault_at_guest_addresses(void **state)
 /* --- odd code --- */
 
 /* All registers that an address can be in are in use where MULX stands, and somebody comes there from elsewhere. */
-FUNCTION(crowded,
-         "push %rbx\n" LABEL(
-		 "crowded_site") "{disp32} mov (%rdi), %r8\n"
-                                 "cmp %rsi, %rdi\n" LABEL(
-					 "crowded_middle") "{disp32} mulx 8(%rdi), %rcx, %rbx\n"
-                                                           "setc %r9b\n"
-                                                           "{disp32} mov 16(%rdi), %r10\n"
-                                                           "setc %al\n"
-                                                           "add %r9b, %al\n"
-                                                           "movzx %al, %eax\n"
-                                                           "pop %rbx\n"
-                                                           "ret\n");
+/* clang-format off */
+FUNCTION(crowded, "push %rbx\n"
+                  LABEL("crowded_site") "{disp32} mov (%rdi), %r8\n"
+                  "cmp %rsi, %rdi\n"
+                  LABEL("crowded_middle") "{disp32} mulx 8(%rdi), %rcx, %rbx\n"
+                  "setc %r9b\n"
+                  "{disp32} mov 16(%rdi), %r10\n"
+                  "setc %al\n"
+                  "add %r9b, %al\n"
+                  "movzx %al, %eax\n"
+                  "pop %rbx\n"
+                  "ret\n");
+/* clang-format on */
 FUNCTION(come_in, "push %rbx\nstc\njmp crowded_middle\n");
 uint64_t crowded(uint64_t, uint64_t), come_in(uint64_t, uint64_t);
 extern const uint8_t crowded_site[], crowded_middle[];
@@ -1098,12 +1118,14 @@ static void test_fragments_do_not_guess_flags_of_strangers(void **state)
 }
 
 /* A branch nearly 2 GB away, from 64 bytes behind where the code begins. */
+/* clang-format off */
 FUNCTION(far_away, LABEL("far_site") "{disp32} mov (%rdi), %rax\n"
-                                     "{disp32} mov 8(%rdi), %rcx\n"
-                                     ".p2align 6\n"
-                                     "cmp %rcx, %rax\n"
-                                     ".byte 0x0f, 0x85\n.long 0x7ffffff8\n" /* jne */
-         LABEL("far_next") "ret\n");
+                   "{disp32} mov 8(%rdi), %rcx\n"
+                   ".p2align 6\n"
+                   "cmp %rcx, %rax\n"
+                   ".byte 0x0f, 0x85\n.long 0x7ffffff8\n" /* jne */
+                   LABEL("far_next") "ret\n");
+/* clang-format on */
 void far_away(void);
 extern const uint8_t far_site[], far_next[], far_away_end[];
 typedef uint64_t (*one_fn)(uint64_t);

@@ -103,10 +103,8 @@ struct xstate {
 	uint32_t offset[64]; /* of each component in a standard image; 0: none */
 	uint32_t length[64];
 	bool fsgsbase; /* RDFSBASE and kin work in user mode */
+	bool lahf;     /* LAHF and SAHF, which the first processors with 64 bits lacked */
 };
-
-/* LAHF and SAHF, which the first processors with 64 bits lacked. AS-Safe. */
-bool regmap__has_lahf(void);
 
 extern struct xstate regmap__xstate;
 void regmap__xstate_init(void);

@@ -72,7 +72,7 @@ static struct fragment_making {
 
 bool regmap__fragment_works(void)
 {
-	return regmap__has_lahf();
+	return regmap__xstate.lahf;
 }
 
 /* --- what stands where --- */
@@ -432,8 +432,7 @@ static void look_ahead(struct fragment_making *m, const struct found_insn *insn)
 	while (insn && !(address_registers(&m->held.mem) & insn->writes)) {
 		const struct plan *p;
 
-		if (insn->kind == FRAGMENT_EXIT ||
-		    (insn->kind == FRAGMENT_BRANCH && !insn->conditional))
+		if (!found_goes_on(insn))
 			return;
 		insn = regmap__found_at(m->f, insn->at + insn->length);
 		if (!insn || insn->label || insn->emitted)
@@ -441,18 +440,22 @@ static void look_ahead(struct fragment_making *m, const struct found_insn *insn)
 		if (insn->kind != FRAGMENT_ACCESS)
 			continue;
 		p = m->f->access[insn->access].plan;
-		if (!same_address(&p->mem, &m->held.mem) || !!plan_needs_alignment(p) ||
-		    !widen(m, p))
+		if (!same_address(&p->mem, &m->held.mem) || plan_needs_alignment(p) || !widen(m, p))
 			return;
 	}
+}
+
+static void hold_alone(struct fragment_making *m, const struct plan *p)
+{
+	m->held.mem = p->mem;
+	m->held.size = p->size;
+	m->held.access = p->access;
 }
 
 static void hold(struct fragment_making *m, const struct found_insn *insn, const struct plan *p)
 {
 	m->held.valid = false;
-	m->held.mem = p->mem;
-	m->held.size = p->size;
-	m->held.access = p->access;
+	hold_alone(m, p);
 	if (!plan_needs_alignment(p) && address_registers(&p->mem) && !p->mem.address32)
 		look_ahead(m, insn);
 }
@@ -523,11 +526,8 @@ static void emit_access(struct fragment_making *m, const struct found_insn *insn
 	put_flags_away(m);
 	hold(m, insn, a->plan);
 	base = choose_base(m, d, away(m, a->plan), &n);
-	if (base != m->base) { /* alone */
-		m->held.mem = a->plan->mem;
-		m->held.size = a->plan->size;
-		m->held.access = a->plan->access;
-	}
+	if (base != m->base)
+		hold_alone(m, a->plan);
 	if (base == EM_NO_REG)
 		base = choose_base(m, d, 0, &n);
 	if (base == EM_NO_REG) {
@@ -751,35 +751,39 @@ static void emit_from(struct fragment_making *m, int32_t at)
 		leave_to(m, at);
 }
 
-/* Into the fragment, or out of it; a loop that polls here, either. */
-static void emit_joint(struct fragment_making *m, struct joint *j)
+/* A loop that polls here: back to its label, or out. */
+static void emit_loop(struct fragment_making *m, const struct found_insn *to)
 {
-	struct found_insn *to = regmap__found_at(m->f, j->to);
 	struct slot_jump late = {.count = 0};
-	unsigned state;
+	uint8_t away;
+
+	put_flags_away(m);
+	away = m->state;
+	emit_poll(m, &late);
+	take_flags(m);
+	regmap__emit_jump_back(&m->e, to->code);
+	m->state = away;
+	mark(m);
+	regmap__emit_land(&m->e, &late);
+	take_flags(m);
+	leave_to(m, to->at);
+}
+
+/* Into the fragment, or out of it. */
+static void emit_joint(struct fragment_making *m, const struct joint *j)
+{
+	const struct found_insn *to = regmap__found_at(m->f, j->to);
 
 	m->state = 0;
 	m->flags = j->flags;
 	set_guest(m, j->to);
 	regmap__emit_land(&m->e, &j->from);
-	if (!to) {
+	if (!to)
 		leave_to(m, j->to);
-		return;
-	}
-	if (j->polls)
-		put_flags_away(m);
-	state = m->state;
-	if (j->polls)
-		emit_poll(m, &late);
-	take_flags(m);
-	regmap__emit_jump_back(&m->e, to->code);
-	m->state = (uint8_t)state;
-	mark(m);
-	regmap__emit_land(&m->e, &late);
-	if (j->polls) {
-		take_flags(m);
-		leave_to(m, j->to);
-	}
+	else if (j->polls)
+		emit_loop(m, to);
+	else
+		regmap__emit_jump_back(&m->e, to->code);
 }
 
 /* --- all of it --- */

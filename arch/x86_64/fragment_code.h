@@ -37,6 +37,11 @@ struct found_insn {
 	uint16_t writes; /* registers */
 };
 
+static inline bool found_goes_on(const struct found_insn *insn)
+{
+	return insn->kind != FRAGMENT_EXIT && (insn->kind != FRAGMENT_BRANCH || insn->conditional);
+}
+
 struct found {
 	const struct fragment_request *request;
 	uint64_t first; /* address, for all that is counted from there */
@@ -51,8 +56,6 @@ extern struct found regmap__found; /* by the last regmap__fragment_find() */
 struct found_insn *regmap__found_at(struct found *f, int32_t at);
 const struct em_decoded *regmap__found_decoded(const struct found *f,
                                                const struct found_insn *insn);
-/* General registers that appear anywhere in it. */
-unsigned regmap__fragment_names(const struct em_decoded *d);
 
 /* fragment_splice.c: its memory operand becomes [@base + @disp]; false: that has no encoding. @disp: up to 127. */
 bool regmap__fragment_splice(struct em_native *n, const struct em_decoded *d, unsigned base,

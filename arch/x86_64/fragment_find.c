@@ -32,7 +32,8 @@ static struct {
 
 /* --- what an instruction is --- */
 
-unsigned regmap__fragment_names(const struct em_decoded *d)
+/* General registers that appear anywhere in it. */
+static unsigned names_of(const struct em_decoded *d)
 {
 	unsigned names = regmap__em_used_registers(d);
 	struct em_reg r;
@@ -227,7 +228,7 @@ static struct found_insn *take(struct found *f, unsigned at)
 	if (f->count == FRAGMENT_INSNS || at >= end_of(f) || !(d = decode(f, at)))
 		return NULL;
 	*insn = (struct found_insn){.at = (uint16_t)at, .length = d->insn.length};
-	names = regmap__fragment_names(d);
+	names = names_of(d);
 	if (!has_spare(f->used | names) || !classify(f, d, insn))
 		return NULL;
 	insn->writes = (uint16_t)writes_of(d);
@@ -248,11 +249,11 @@ static void walk(struct found *f, int32_t at)
 
 	while (!insn) {
 		insn = take(f, (unsigned)at);
-		if (!insn || insn->kind == FRAGMENT_EXIT)
+		if (!insn)
 			return;
 		if (insn->kind == FRAGMENT_BRANCH)
 			put_off(f, insn->target);
-		if (insn->kind == FRAGMENT_BRANCH && !insn->conditional)
+		if (!found_goes_on(insn))
 			return;
 		at += insn->length;
 		insn = regmap__found_at(f, at);
@@ -271,18 +272,13 @@ static bool can_poll(struct found *f, struct found_insn *insn)
 	return true;
 }
 
-static bool goes_on(const struct found_insn *insn)
-{
-	return insn->kind != FRAGMENT_EXIT && (insn->kind != FRAGMENT_BRANCH || insn->conditional);
-}
-
 /* Each loop has a branch backwards. */
 static void join(struct found *f)
 {
 	for (unsigned i = 0; i < f->count; i++) {
 		struct found_insn *insn = &f->insn[i], *to;
 
-		if (goes_on(insn) && (to = regmap__found_at(f, insn->at + insn->length)))
+		if (found_goes_on(insn) && (to = regmap__found_at(f, insn->at + insn->length)))
 			to->ways++;
 		if (insn->kind != FRAGMENT_BRANCH)
 			continue;

@@ -224,7 +224,7 @@ static bool prepare(struct making *m)
 	if (!has_inline(m))
 		return false;
 	m->needs_flags = kept || regmap__slot_flags_read(&m->d);
-	m->pushes_flags = m->request->pushed_flags || !regmap__has_lahf();
+	m->pushes_flags = m->request->pushed_flags || !regmap__xstate.lahf;
 	m->is_x87 = regmap__slot_is_x87(&m->d);
 	if (!choose_registers(m))
 		return false;

@@ -241,16 +241,21 @@ void regmap__emit_jump_if(struct slot_emit *e, uint8_t condition, struct slot_ju
 	jump->at[jump->count++] = e->at;
 }
 
-void regmap__emit_land(struct slot_emit *e, const struct slot_jump *jump)
+/* @size: bytes of each displacement. */
+static void land(struct slot_emit *e, const struct slot_jump *jump, unsigned size)
 {
 	for (unsigned i = 0; i < jump->count && !e->full; i++) {
 		uint32_t distance = e->at - jump->at[i];
-		unsigned size = e->far ? sizeof distance : 1;
 
-		if (!e->far && distance > INT8_MAX)
+		if (size == 1 && distance > INT8_MAX)
 			e->full = true;
 		memcpy(e->to + jump->at[i] - size, &distance, size);
 	}
+}
+
+void regmap__emit_land(struct slot_emit *e, const struct slot_jump *jump)
+{
+	land(e, jump, e->far ? sizeof(uint32_t) : 1);
 }
 
 void regmap__emit_jump_on(struct slot_emit *e, struct slot_jump *jump)
@@ -262,11 +267,7 @@ void regmap__emit_jump_on(struct slot_emit *e, struct slot_jump *jump)
 
 void regmap__emit_land_far(struct slot_emit *e, const struct slot_jump *jump)
 {
-	for (unsigned i = 0; i < jump->count && !e->full; i++) {
-		uint32_t distance = e->at - jump->at[i];
-
-		memcpy(e->to + jump->at[i] - sizeof distance, &distance, sizeof distance);
-	}
+	land(e, jump, sizeof(uint32_t));
 }
 
 void regmap__emit_jump_back(struct slot_emit *e, unsigned to)
@@ -296,12 +297,10 @@ void regmap__emit_jump(struct slot_emit *e, uint64_t target, uint64_t pointer)
 {
 	int64_t distance = (int64_t)(target - (e->code + e->at + 5));
 
-	if (!reaches(distance)) {
+	if (reaches(distance))
+		regmap__emit_jump_near(e, target);
+	else
 		regmap__emit_rip(e, false, 0xff, 4, pointer);
-		return;
-	}
-	byte(e, 0xe9);
-	word(e, (uint32_t)distance);
 }
 
 void regmap__emit_lahf_seto(struct slot_emit *e)

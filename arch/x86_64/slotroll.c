@@ -55,7 +55,7 @@ void regmap__slot_state_init(void)
 		.mask = {(uint32_t)mask, (uint32_t)(mask >> 32)},
 		.compact = a & XSAVEC ? 1 : 0,
 		.way = best_way(mask, a),
-		.others = regmap__has_lahf() ? CPU_IF | 2 : 0,
+		.others = x->lahf ? CPU_IF | 2 : 0,
 	};
 }
 

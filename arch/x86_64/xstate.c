@@ -8,23 +8,9 @@
 
 #include "sigsafe.h"
 
-enum { OSXSAVE = 1 << 27, HWCAP2_FSGSBASE_BIT = 1 << 1, FCW_INIT = 0x37f };
+enum { OSXSAVE = 1 << 27, LAHF = 1 << 0, HWCAP2_FSGSBASE_BIT = 1 << 1, FCW_INIT = 0x37f };
 
 struct xstate regmap__xstate;
-
-bool regmap__has_lahf(void)
-{
-	static int known = -1;
-	int lahf = __atomic_load_n(&known, __ATOMIC_RELAXED);
-
-	if (lahf < 0) {
-		unsigned a, b, c = 0, d;
-
-		lahf = __get_cpuid(0x80000001, &a, &b, &c, &d) && c & 1;
-		__atomic_store_n(&known, lahf, __ATOMIC_RELAXED);
-	}
-	return lahf;
-}
 
 static uint64_t xgetbv0(void)
 {
@@ -57,6 +43,7 @@ void regmap__xstate_init(void)
 	if (x->size)
 		return;
 	x->fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
+	x->lahf = __get_cpuid(0x80000001, &a, &b, &c, &d) && c & LAHF;
 	__cpuid(1, a, b, c, d);
 	x->size = XSAVE_LEGACY;
 	if (!(c & OSXSAVE))
