@@ -108,7 +108,8 @@ static bool is_unaligned(ZydisMnemonic m)
 }
 
 /*
- * SHA is left out: CPUs differ. What is said here matters only where the operand can't be accessed.
+ * What is said here matters only where the operand can't be accessed. Then AMD's CPUs don't look at that
+ * of SHA's first.
  */
 static uint8_t alignment(const struct plan *p, const struct em_decoded *d)
 {
@@ -117,7 +118,8 @@ static uint8_t alignment(const struct plan *p, const struct em_decoded *d)
 	case ZYDIS_EXCEPTION_CLASS_SSE2:
 	case ZYDIS_EXCEPTION_CLASS_SSE4:
 		return p->size == 16 && !is_unaligned(d->insn.mnemonic) &&
-		                       d->insn.meta.isa_ext != ZYDIS_ISA_EXT_SHA ?
+		                       (d->insn.meta.isa_ext != ZYDIS_ISA_EXT_SHA ||
+		                        !regmap__em_is_amd()) ?
 		               16 :
 		               0;
 	case ZYDIS_EXCEPTION_CLASS_AVX1:
@@ -380,7 +382,8 @@ static void store_gprs(const struct native *n, const struct em_native *e, const 
 }
 
 /*
- * SDM vol. 1, 8.1.8: the FPU remembers where its last instruction and operand were, and its ModRM.
+ * SDM vol. 1, 8.1.8: the FPU remembers where its last instruction and operand were, and its ModRM. Intel's
+ * CPUs remember the latter, and newer ones the operand, only of one that runs into an unmasked exception.
  */
 static void fix_x87_pointers(const struct plan *p, const struct native *n, uint64_t rip,
                              uint64_t offset, const void *operand)
@@ -395,7 +398,8 @@ static void fix_x87_pointers(const struct plan *p, const struct native *n, uint6
 	if (fip - entry >= EM_MAX_LENGTH)
 		return;
 	memcpy(image + FX_FIP, &rip, sizeof rip);
-	image[FX_FOP] = p->native.fop_modrm;
+	if (image[FX_FSW] & FSW_ES || regmap__em_is_amd())
+		image[FX_FOP] = p->native.fop_modrm;
 	if (fdp == (uintptr_t)operand)
 		memcpy(image + FX_FDP, &offset, sizeof offset);
 }

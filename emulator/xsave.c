@@ -88,20 +88,50 @@ static uint64_t requested(const struct cpu *cpu)
 	return edx_eax & regmap__xstate.xcr0;
 }
 
-static unsigned area_size(const struct plan *p, const struct cpu *cpu)
+/* Where component i lies in a compacted area: behind the ones before it. */
+static unsigned compacted_offset(uint64_t xcomp_bv, unsigned i)
+{
+	unsigned at = XSAVE_LEGACY;
+
+	for (unsigned k = 2; k <= i; k++) {
+		if (!(xcomp_bv >> k & 1))
+			continue;
+		if (regmap__xstate.aligned >> k & 1)
+			at = (at + 63) & ~63u;
+		if (k == i)
+			break;
+		at += regmap__xstate.length[k];
+	}
+	return at;
+}
+
+/* Behind the last component of those asked for. @xcomp_bv: 0 in the standard format. */
+static unsigned end_of(uint64_t rfbm, uint64_t xcomp_bv)
 {
 	const struct xstate *x = &regmap__xstate;
+	unsigned end = XSAVE_LEGACY;
+
+	for (unsigned i = 2; i < 63; i++) {
+		unsigned at;
+
+		if (!(rfbm >> i & 1) || (xcomp_bv && !(xcomp_bv >> i & 1)))
+			continue;
+		at = xcomp_bv ? compacted_offset(xcomp_bv, i) : x->offset[i];
+		if (at + x->length[i] > end)
+			end = at + x->length[i];
+	}
+	return end;
+}
+
+static unsigned area_size(const struct plan *p, const struct cpu *cpu)
+{
 	uint64_t rfbm = requested(cpu);
-	unsigned size = XSAVE_LEGACY;
 
 	if (is_fx(p))
 		return FX_SIZE;
-	if (p->variant == XSAVEC || p->variant == XRSTOR)
-		return x->size; /* an upper bound: the compacted form is no longer */
-	for (unsigned i = 2; i < 63; i++)
-		if (rfbm >> i & 1 && x->offset[i] + x->length[i] > size)
-			size = x->offset[i] + x->length[i];
-	return size;
+	if (p->variant == XRSTOR)
+		return regmap__xstate.size; /* at most: its header tells */
+	return end_of(rfbm, p->variant == XSAVEC ? rfbm | compacted : 0);
 }
 
 /* For the claim: from the first to the last byte that it may touch. */
@@ -117,26 +147,6 @@ static enum em_status load(struct em *em, uint64_t address, uint8_t *area, unsig
 	enum em_status st = em->bus->ops->probe(em->bus, address + at, n, EM_READ, em->fault);
 
 	return st ? st : regmap__em_read(em, address + at, area + at, n);
-}
-
-/* Where component i lies: at its standard offset, or behind the ones before it. */
-static unsigned compacted_offset(uint64_t xcomp_bv, unsigned i)
-{
-	unsigned at = XSAVE_LEGACY;
-
-	for (unsigned k = 2; k <= i; k++) {
-		unsigned a, b, c, d;
-
-		if (!(xcomp_bv >> k & 1))
-			continue;
-		__asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(0xd), "c"(k));
-		if (c & 2)
-			at = (at + 63) & ~63u;
-		if (k == i)
-			break;
-		at += regmap__xstate.length[k];
-	}
-	return at;
 }
 
 static enum em_status load_legacy(struct em *em, uint64_t address, uint8_t *area, uint64_t rfbm,
@@ -170,8 +180,13 @@ static enum em_status load_area(struct em *em, uint64_t address, uint8_t *area)
 	memcpy(&bv, area + XSAVE_HEADER, sizeof bv);
 	memcpy(&comp, area + XCOMP_BV, sizeof comp);
 	if (comp & compacted && bv & ~comp)
-		return EM_OK; /* no such area: the CPU says #GP and reads no more of it */
-	st = load_legacy(em, address, area, rfbm, bv);
+		return EM_OK;     /* no such area: the CPU says #GP and reads no more of it */
+	if (!regmap__em_is_amd()) /* Intel's look at all that is asked for (measured) */
+		st = em->bus->ops->probe(em->bus, address,
+		                         end_of(rfbm, comp & compacted ? comp : 0), EM_READ,
+		                         em->fault);
+	if (!st)
+		st = load_legacy(em, address, area, rfbm, bv);
 	for (unsigned i = 2; !st && i < 63; i++) {
 		unsigned at = regmap__xstate.offset[i], n = regmap__xstate.length[i];
 

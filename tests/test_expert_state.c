@@ -16,7 +16,7 @@
 
 /* ---- What only the CPU knows: the same at plain memory, and again here ---------------------- */
 
-enum { FCW = 0, FTW = 4, FDP = 16, MXCSR = 24, ST0 = 32 };
+enum { FCW = 0, FSW = 2, FTW = 4, FDP = 16, MXCSR = 24, ST0 = 32 };
 
 static struct t_try plain;
 
@@ -25,14 +25,29 @@ static uint64_t moved(uint64_t value, uint64_t to)
 	return value - T_PLAIN < T_PG ? value - T_PLAIN + to : value;
 }
 
-/* FDP holds 57 bits, with their sign. */
+/* Some CPUs' FDP holds 57 bits, with their sign; some (AMD's) show it only while an exception is pending. */
+static uint64_t held_by_fdp(uint64_t address)
+{
+	static _Alignas(16) uint8_t own[512], image[512];
+
+	__asm__ volatile("fxsave64 %0" : "=m"(own));
+	memcpy(image, own, sizeof image);
+	image[FCW] &= (uint8_t)~4;
+	image[FSW] |= 0x84;
+	memcpy(image + FDP, &address, 8);
+	__asm__ volatile("fxrstor64 %1\n\tfxsave64 %0\n\tfxrstor64 %2"
+	                 : "=m"(image)
+	                 : "m"(image), "m"(own));
+	memcpy(&address, image + FDP, 8);
+	return address;
+}
+
 static void move_fdp(uint8_t *image, uint64_t to)
 {
 	uint64_t fdp;
 
 	memcpy(&fdp, image + FDP, 8);
-	fdp = moved(fdp, to);
-	fdp = (uint64_t)((int64_t)(fdp << 7) >> 7);
+	fdp = held_by_fdp(moved(fdp, to));
 	memcpy(image + FDP, &fdp, 8);
 }
 
@@ -82,7 +97,7 @@ static void with_double(uint64_t at)
 	t_put64(at + 0x80, 0);
 }
 
-/* FIP is the site, FDP the guest address (where this CPU keeps them). */
+/* FIP is the site, FDP the guest address (where this CPU keeps them: newer ones of Intel's do in exceptions). */
 EACH(x87_remembers_the_guest_pointers)
 {
 	uint64_t fdp;
@@ -111,9 +126,11 @@ static void forget_pointers(uint64_t guest, unsigned length)
 
 EACH(fnstenv)
 {
-	uint32_t fdp = (uint32_t)at + 0x40;
+	uint32_t fdp;
 
 	twin(at, x87_env, with_double);
+	memcpy(&fdp, plain.want_memory[0] + 0x80 + 20, 4);
+	fdp = (uint32_t)moved(fdp, at);
 	t_want(at + 0x80 + 20, &fdp, 4);
 	forget_pointers(at + 0x80 + 12, 16);
 	t_done(x87_env);
@@ -379,6 +396,70 @@ EACH(xrstor)
 	AREA(xrstor_area, 0x5, with_image);
 }
 
+/* ---- How far areas reach: memory ends somewhere in them, or behind ---------------------------- */
+
+/* What an area's header says when it is restored. */
+static struct {
+	unsigned room;
+	uint64_t present, layout;
+} area;
+
+static void at_the_end(uint64_t at)
+{
+	static const uint8_t nothing[T_PG];
+	uint64_t begin = at + T_PG - area.room;
+
+	with_area(at);
+	IN(RDI) = begin;
+	t_put(at, nothing, T_PG);
+	t_put64(begin + MXCSR, 0x1f80);
+	t_put64(begin + 512, area.present);
+	t_put64(begin + 520, area.layout);
+}
+
+static void as_far_as_silicon(const char *code)
+{
+	for (area.room = 576; area.room <= 2816; area.room += 64) {
+		static uint8_t page[T_PG];
+
+		t_start();
+		at_the_end(T_PLAIN2);
+		t_run_at(code);
+		plain = t_try;
+		memcpy(page, t_bytes(T_PLAIN2), T_PG);
+		t_start();
+		t_where = T_HIGH;
+		at_the_end(T_HIGH);
+		t_run_at(code);
+		assert_int_equal(t_try.out.end, plain.out.end);
+		if (plain.out.end == T_END_FAULT)
+			assert_int_equal(t_try.out.signo, plain.out.signo);
+		assert_memory_equal(t_bytes(T_HIGH), page, T_PG);
+	}
+}
+
+static void test_expert_state_areas_reach_as_far_as_on_silicon(void **state)
+{
+	static const uint32_t features[] = {0xe7, 0x7, 0x3, 0xe4, 0x43};
+	static const uint64_t compacted = 1ULL << 63;
+	uint64_t in_use = t_layout.opmask ? 0xe7 : 7;
+
+	(void)state;
+	if (!has_xsave(1))
+		skip();
+	for (unsigned i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+		wanted_features = features[i];
+		area.present = area.layout = 0;
+		as_far_as_silicon(xsave_area);
+		as_far_as_silicon(xsaveopt_area);
+		as_far_as_silicon(xsavec_area);
+		area.present = features[i] & in_use;
+		as_far_as_silicon(xrstor_area);
+		area.layout = compacted | area.present;
+		as_far_as_silicon(xrstor_area);
+	}
+}
+
 /* What the area's header says to be in its initial state becomes so. */
 static void with_empty_header(uint64_t at)
 {
@@ -480,6 +561,7 @@ int main(void)
 		T(xsaveopt),
 		T(xsavec),
 		T(xrstor),
+		T(state_areas_reach_as_far_as_on_silicon),
 		T(xrstor_looks_at_the_header),
 		T(state_areas_are_aligned),
 		T(state_area_leaves_its_window),

@@ -102,8 +102,9 @@ struct xstate {
 	uint32_t size;       /* bytes of an image that holds xcr0 */
 	uint32_t offset[64]; /* of each component in a standard image; 0: none */
 	uint32_t length[64];
-	bool fsgsbase; /* RDFSBASE and kin work in user mode */
-	bool lahf;     /* LAHF and SAHF, which the first processors with 64 bits lacked */
+	uint64_t aligned; /* bit per component: begins at a multiple of 64 in a compacted image */
+	bool fsgsbase;    /* RDFSBASE and kin work in user mode */
+	bool lahf;        /* LAHF and SAHF, which the first processors with 64 bits lacked */
 };
 
 extern struct xstate regmap__xstate;

@@ -8,7 +8,13 @@
 
 #include "sigsafe.h"
 
-enum { OSXSAVE = 1 << 27, LAHF = 1 << 0, HWCAP2_FSGSBASE_BIT = 1 << 1, FCW_INIT = 0x37f };
+enum {
+	OSXSAVE = 1 << 27,
+	ALIGNED = 1 << 1,
+	LAHF = 1 << 0,
+	HWCAP2_FSGSBASE_BIT = 1 << 1,
+	FCW_INIT = 0x37f
+};
 
 struct xstate regmap__xstate;
 
@@ -32,6 +38,8 @@ static void enumerate_components(struct xstate *x)
 		__cpuid_count(0xd, i, a, b, c, d);
 		x->length[i] = a;
 		x->offset[i] = b;
+		if (c & ALIGNED)
+			x->aligned |= 1ull << i;
 	}
 }
 
