@@ -82,6 +82,9 @@ static void fill_memory(struct plan *p, const struct em_decoded *d, const ZydisD
 	p->size = (uint16_t)(op->size / 8);
 	if (is_far_load(d->insn.mnemonic) && p->size == 10 && regmap__em_is_amd())
 		p->size = 6; /* REX.W does nothing to a far pointer there */
+	if (d->insn.mnemonic == ZYDIS_MNEMONIC_MOVSXD && d->insn.operand_width == 16 &&
+	    !regmap__em_is_amd())
+		p->size = 2; /* Intel's CPUs read what they need */
 	if (op->actions & ZYDIS_OPERAND_ACTION_MASK_READ)
 		p->access |= EM_READ;
 	if (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)

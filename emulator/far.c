@@ -63,9 +63,10 @@ enum em_status regmap__em_footprint_far(const struct plan *p, const struct cpu *
 	if (p->variant == FAR_CALL)
 		regmap__em_range(f, cpu->gpr[CPU_RSP] - 2 * w, 2 * w, EM_WRITE);
 	if (p->variant == FAR_RETURN)
-		regmap__em_range(f, cpu->gpr[CPU_RSP], 2 * w, EM_READ);
+		regmap__em_range(f, cpu->gpr[CPU_RSP], w + regmap__em_selector_width(w), EM_READ);
 	if (p->variant == INTERRUPT_RETURN)
-		regmap__em_range(f, cpu->gpr[CPU_RSP], 5 * w, EM_READ);
+		regmap__em_range(f, cpu->gpr[CPU_RSP], 4 * w + regmap__em_selector_width(w),
+		                 EM_READ);
 	return EM_OK;
 }
 
@@ -133,25 +134,30 @@ static enum em_status branch(struct em *em)
 	return st ? st : regmap__em_write(em, em->gpr[CPU_RSP], &back, w);
 }
 
+enum word { POP_RIP, POP_CS, POP_FLAGS, POP_RSP, POP_SS, POP_WORDS };
+
 static enum em_status pop_words(struct em *em, uint64_t *word, unsigned count)
 {
 	unsigned w = em->plan->stack_width;
 	enum em_status st = EM_OK;
 
 	for (unsigned i = 0; !st && i < count; i++) {
+		bool selector = i == POP_CS || i == POP_SS;
+
 		word[i] = 0;
-		st = regmap__em_read(em, em->gpr[CPU_RSP] + i * w, &word[i], w);
+		st = regmap__em_read(em, em->gpr[CPU_RSP] + i * w, &word[i],
+		                     selector ? regmap__em_selector_width(w) : w);
 	}
 	return st;
 }
 
 static enum em_status far_return(struct em *em)
 {
-	uint64_t word[2];
-	enum em_status st = pop_words(em, word, 2);
+	uint64_t word[POP_CS + 1];
+	enum em_status st = pop_words(em, word, POP_CS + 1);
 
 	if (!st)
-		st = enter_segment(em, word[1], word[0]);
+		st = enter_segment(em, word[POP_CS] & 0xffff, word[POP_RIP]);
 	em->gpr[CPU_RSP] += 2 * em->plan->stack_width + (uint64_t)em->plan->imm;
 	return st;
 }
@@ -159,17 +165,17 @@ static enum em_status far_return(struct em *em)
 /* In 64-bit mode IRET always takes RSP and SS as well. */
 static enum em_status interrupt_return(struct em *em)
 {
-	uint64_t word[5], mask = CPU_USER_FLAGS;
-	enum em_status st = pop_words(em, word, 5);
+	uint64_t word[POP_WORDS], mask = CPU_USER_FLAGS;
+	enum em_status st = pop_words(em, word, POP_WORDS);
 
 	if (!st)
-		st = enter_segment(em, word[1] & 0xffff, word[0]);
-	if (!st && (word[4] & 0xffff) != USER_SS)
-		st = bad_selector(em, word[4]);
+		st = enter_segment(em, word[POP_CS] & 0xffff, word[POP_RIP]);
+	if (!st && (word[POP_SS] & 0xffff) != USER_SS)
+		st = bad_selector(em, word[POP_SS]);
 	if (em->plan->width == 2)
 		mask &= 0xffff;
-	em->rflags = (em->rflags & ~mask) | (word[2] & mask);
-	em->gpr[CPU_RSP] = word[3];
+	em->rflags = (em->rflags & ~mask) | (word[POP_FLAGS] & mask);
+	em->gpr[CPU_RSP] = word[POP_RSP];
 	return st;
 }
 

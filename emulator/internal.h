@@ -38,6 +38,8 @@ struct em_family {
 bool regmap__em_gpr(ZydisRegister reg, struct em_reg *out);
 unsigned regmap__em_log2(unsigned bytes);
 bool regmap__em_is_amd(void);
+/* Bytes that are read of a selector on the stack, in a word of so many: Intel's CPUs leave the rest alone. */
+unsigned regmap__em_selector_width(unsigned word);
 
 /* Planners: false leaves the plan for the next one to try. */
 bool regmap__em_plan_integer(struct plan *p, const struct em_decoded *d);

@@ -163,6 +163,11 @@ enum em_status regmap__em_execute_push(struct em *em)
 	return st ? st : push(em, value, width);
 }
 
+static unsigned popped_bytes(const struct plan *p)
+{
+	return p->variant == SEGMENT ? regmap__em_selector_width(p->stack_width) : p->stack_width;
+}
+
 /* POP computes the address of its destination after it has incremented RSP. */
 static uint64_t pop_address(const struct plan *p, const struct cpu *cpu)
 {
@@ -176,7 +181,7 @@ static uint64_t pop_address(const struct plan *p, const struct cpu *cpu)
 enum em_status regmap__em_footprint_pop(const struct plan *p, const struct cpu *cpu,
                                         struct em_footprint *f)
 {
-	regmap__em_range(f, cpu->gpr[CPU_RSP], p->stack_width, EM_READ);
+	regmap__em_range(f, cpu->gpr[CPU_RSP], popped_bytes(p), EM_READ);
 	if (p->has_mem)
 		regmap__em_range(f, pop_address(p, cpu), p->size, EM_WRITE);
 	return EM_OK;
@@ -223,12 +228,12 @@ enum em_status regmap__em_execute_pop(struct em *em)
 {
 	const struct plan *p = em->plan;
 	uint64_t rsp = em->gpr[CPU_RSP], value = 0;
-	enum em_status st = regmap__em_probe(em, rsp, p->stack_width, EM_READ);
+	enum em_status st = regmap__em_probe(em, rsp, popped_bytes(p), EM_READ);
 
 	if (!st && p->has_mem)
 		st = probe_operand(em, pop_address(p, em->cpu), EM_WRITE);
 	if (!st)
-		st = regmap__em_read(em, rsp, &value, p->stack_width);
+		st = regmap__em_read(em, rsp, &value, popped_bytes(p));
 	if (st)
 		return st;
 	em->gpr[CPU_RSP] = rsp + p->stack_width;

@@ -204,6 +204,18 @@ static bool finished(const struct em *em)
 	return em->plan->rep == 0xf3 ? !zero : zero;
 }
 
+/*
+ * What is seen between two iterations. Intel's CPUs give the flags of comparisons at the end only (SDM
+ * vol. 2, REP), AMD's those of the iteration before.
+ */
+static void commit_iteration(struct em *em)
+{
+	em->rip = em->cpu->rip;
+	if (!regmap__em_is_amd())
+		em->rflags = em->cpu->rflags;
+	regmap__em_commit(em);
+}
+
 /* Bulk: as many iterations as lie in host memory at both ends, by the CPU's own instruction. */
 
 static bool backwards(const struct em *em)
@@ -363,8 +375,7 @@ static enum em_status repeat(struct em *em)
 			return st;
 		if (finished(em))
 			break;
-		em->rip = em->cpu->rip;
-		regmap__em_commit(em);
+		commit_iteration(em);
 		/* A store to the register page may have changed anything, RCX and RIP too. */
 		if (em->cpu->rip != em->rip)
 			return EM_RETRY;

@@ -166,14 +166,12 @@ enum em_status regmap__em_footprint_scatter(const struct plan *p, const struct c
 	return footprint(p, cpu, f);
 }
 
-/* With AC set, Intel's CPUs check alignment (SDM vol. 2, type E12), AMD's don't (measured). */
+/* AC doesn't matter, whatever SDM vol. 2 says (type E12): neither AMD's CPUs nor Intel's look (measured). */
 static enum em_status probe_element(struct em *em, uint64_t address)
 {
 	const struct plan *p = em->plan;
 
-	if (em->cpu->rflags & CPU_AC && regmap__em_is_amd())
-		return em->bus->ops->probe(em->bus, address, p->width, p->access, em->fault);
-	return regmap__em_probe(em, address, p->width, p->access);
+	return em->bus->ops->probe(em->bus, address, p->width, p->access, em->fault);
 }
 
 static enum em_status access_element(struct em *em, unsigned i)

@@ -22,6 +22,11 @@ bool regmap__em_is_amd(void)
 	return amd;
 }
 
+unsigned regmap__em_selector_width(unsigned word)
+{
+	return regmap__em_is_amd() ? word : 2;
+}
+
 unsigned regmap__em_log2(unsigned bytes)
 {
 	return bytes ? 31 - (unsigned)__builtin_clz(bytes) : 0;

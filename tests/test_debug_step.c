@@ -213,12 +213,20 @@ static bool same_number(const struct step *a, const struct step *b)
 	return a->number == b->number || !(b->flags & TF) || getenv("REGMAP_NATIVE");
 }
 
+/* Between two iterations Intel's CPUs set RF, which is not done here: docs/limits.md. */
+static uint64_t flags_wanted(const struct step *should)
+{
+	uint8_t first = *(const uint8_t *)should->rip;
+
+	return first == 0xf2 || first == 0xf3 ? should->flags & ~(uint64_t)RF : should->flags;
+}
+
 static void compare(const struct routine *r, const struct log *is, const struct log *should)
 {
 	for (unsigned i = 0; i < should->count && i < is->count; i++) {
 		const struct step *a = &is->step[i], *b = &should->step[i];
 
-		if (a->rip != b->rip || a->address != b->address || a->flags != b->flags ||
+		if (a->rip != b->rip || a->address != b->address || a->flags != flags_wanted(b) ||
 		    a->code != b->code || a->rcx != b->rcx || !same_number(a, b))
 			fail_msg(
 				"%s, step %u: at +%lx (%lx), code %d, trap %d, flags %lx, rcx %lx;\n"

@@ -447,13 +447,14 @@ static bool same_outcome(const struct t_case *c, const struct t_outcome *a,
 }
 
 /*
- * ENTER has written its frame when it looks at the final RSP, and the kernel writes in pieces; the
- * library does nothing until it knows that all will do.
+ * ENTER has written its frame when it looks at the final RSP, the kernel writes in pieces, and so do Intel's
+ * CPUs for FBSTP; the library does nothing until it knows that all will do.
  */
 static bool is_half_done(const struct t_case *c, const struct t_outcome *o)
 {
 	return o->end == T_END_FAULT &&
-	       (c->i.insn.mnemonic == ZYDIS_MNEMONIC_ENTER || t_is_emulated_by_kernel(&c->i));
+	       (c->i.insn.mnemonic == ZYDIS_MNEMONIC_ENTER ||
+	        c->i.insn.mnemonic == ZYDIS_MNEMONIC_FBSTP || t_is_emulated_by_kernel(&c->i));
 }
 
 /*

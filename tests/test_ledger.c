@@ -557,6 +557,13 @@ static bool is_far(const struct t_insn *i)
 	       i->insn.mnemonic == ZYDIS_MNEMONIC_IRETD || i->insn.mnemonic == ZYDIS_MNEMONIC_IRETQ;
 }
 
+static bool pops_selector(const struct t_insn *i)
+{
+	return i->insn.mnemonic == ZYDIS_MNEMONIC_POP &&
+	       i->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       ZydisRegisterGetClass(i->op[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
+}
+
 /* PUSH, POP, CALL, RET: the source is read first. */
 static bool expect_stack(struct entry *e, const ZydisDecodedOperand *stack)
 {
@@ -570,6 +577,8 @@ static bool expect_stack(struct entry *e, const ZydisDecodedOperand *stack)
 		will_access(&e->expected, e->c.address, size, false);
 		will_access(&e->expected, rsp - width, width, true);
 	} else {
+		if (pops_selector(i) && !t_is_amd())
+			width = 2;
 		will_access(&e->expected, rsp, width, false);
 		will_access(&e->expected, e->c.address, size, true);
 	}

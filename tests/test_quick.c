@@ -1170,7 +1170,7 @@ static void test_quick_knows_wide_registers_by_address(void **state)
 }
 
 /* Next to the sum, the address of the last instruction: the same site tells both. */
-static double x87_add(uint64_t at, uint32_t env[7])
+static __attribute__((noinline)) double x87_add(uint64_t at, uint32_t env[7])
 {
 	double sum = 1;
 

@@ -36,7 +36,7 @@ static bool has_bmi1(void)
 	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & bit_BMI;
 }
 
-static bool is_amd(void)
+bool t_is_amd(void)
 {
 	unsigned a, b = 0, c, d;
 
@@ -55,7 +55,7 @@ static const ZydisDecoder *decoder(void)
 	ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_KNC, ZYAN_FALSE);
 	ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_LZCNT, !!(extended_ecx() & bit_LZCNT));
 	ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_TZCNT, has_bmi1());
-	ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_AMD_BRANCHES, is_amd());
+	ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_AMD_BRANCHES, t_is_amd());
 	ready = true;
 	return &d;
 }

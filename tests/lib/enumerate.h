@@ -40,6 +40,8 @@ struct t_counts {
 	size_t mnemonics, operand_forms, encodings;
 };
 
+/* CPUs by AMD, or Hygon: in some corners all others are different. */
+bool t_is_amd(void);
 /* Decode as this CPU would. */
 bool t_decode(const uint8_t *bytes, size_t length, struct t_insn *to);
 /* Is this an unprivileged instruction with a memory operand? Then its keys. */
