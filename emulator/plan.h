@@ -77,6 +77,7 @@ struct em_native {
 	uint8_t base;        /* the register that holds the operand's address */
 	uint8_t rsp;         /* the register that stands in for RSP, or EM_NO_REG */
 	uint8_t fop_modrm;   /* for the x87 opcode register */
+	bool shows;          /* an x87 instruction whose address every signal frame shows */
 	uint8_t load, save;  /* XSTATE_* that go in and come out */
 	bool plain;          /* no general register but @base, no flags */
 	uint8_t move;        /* enum em_move */
@@ -141,6 +142,12 @@ struct plan {
 static inline bool plan_needs_alignment(const struct plan *p)
 {
 	return p->align > 1 || p->access & EM_LOCKED;
+}
+
+/* Executed elsewhere, as in a slot, it would leave another address to be seen. */
+static inline bool plan_shows_address(const struct plan *p)
+{
+	return p->kind == EM_NATIVE && p->native.shows;
 }
 
 /* Kinds whose only access is that of their explicit operand, at one address that registers give. */

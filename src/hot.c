@@ -143,13 +143,13 @@ static void finish(struct slot_frame *f, uint64_t rsp)
 		f->target = f->cell->next;
 }
 
-/* Not a byte of it in a window: the instruction itself does it best. */
+/* Not a byte of it in a window: the instruction itself does it best, unless it shows where it is. */
 static bool is_ordinary(const struct plan *p, const struct cpu_regs *regs, uint64_t rip)
 {
 	struct table_hit hit;
 	uint64_t address;
 
-	if (!operand_of(p, regs, rip, &address))
+	if (plan_shows_address(p) || !operand_of(p, regs, rip, &address))
 		return false;
 	regmap__table_find(address, &hit);
 	return !hit.window && p->size && hit.last - address >= p->size - 1u;

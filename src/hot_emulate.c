@@ -11,6 +11,7 @@
 #include "bus.h"
 #include "chain.h"
 #include "../emulator/emulator.h"
+#include "../emulator/plan.h"
 #include "lane.h"
 #include "window.h"
 #include "view.h"
@@ -86,7 +87,8 @@ __attribute__((noinline)) static bool meets_window(const struct plan *plan, cons
 }
 
 /*
- * What can't be done is the fault path's business, and what failed it has only to say. Flags that
+ * What can't be done is the fault path's business, and what failed it has only to say: not so an
+ * instruction on memory that isn't ours, which does that itself. Flags that
  * only an interrupt's return can set as they are wanted are, too.
  */
 void regmap__hot_emulate(struct slot_frame *f, uint8_t *image)
@@ -96,9 +98,11 @@ void regmap__hot_emulate(struct slot_frame *f, uint8_t *image)
 	enum em_status status;
 	struct em_fault fault;
 	struct cpu cpu;
+	bool ours;
 
 	load(&cpu, f, image);
-	if (!meets_window(f->cell->plan, &cpu)) {
+	ours = meets_window(f->cell->plan, &cpu);
+	if (!ours && !plan_shows_address(f->cell->plan)) {
 		f->target = f->cell->original;
 		return;
 	}
@@ -111,7 +115,7 @@ void regmap__hot_emulate(struct slot_frame *f, uint8_t *image)
 		return;
 	}
 	f->target = f->cell->original;
-	if (status == EM_FAULT && is_access_fault(&fault) && ram_has_moved(moves))
+	if (!ours || (status == EM_FAULT && is_access_fault(&fault) && ram_has_moved(moves)))
 		return;
 	if (status == EM_DENIED || status == EM_FAULT)
 		regmap__hot_fail(f, status, &fault);

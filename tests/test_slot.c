@@ -732,12 +732,12 @@ static void test_slot_limits(void **unused)
 		unsigned length, bytes;
 		bool read, write;
 	} of[] = {
-		{"\x8a\x03", 2, 1, true, false},      /* mov al, [rbx] */
-		{"\x66\x89\x03", 3, 2, false, true},  /* mov [rbx], ax */
-		{"\x01\x03", 2, 4, true, true},       /* add [rbx], eax */
-		{"\x48\x8b\x03", 3, 8, true, false},  /* mov rax, [rbx] */
-		{"\xdb\x2b", 2, 16, true, false},     /* fld tbyte [rbx]: 10, counted as 16 */
-		{"\x0f\x11\x03", 3, 16, false, true}, /* movups [rbx], xmm0 */
+		{"\x8a\x03", 2, 1, true, false},     /* mov al, [rbx] */
+		{"\x66\x89\x03", 3, 2, false, true}, /* mov [rbx], ax */
+		{"\x01\x03", 2, 4, true, true},      /* add [rbx], eax */
+		{"\x48\x8b\x03", 3, 8, true, false}, /* mov rax, [rbx] */
+		{"\xdb\x2b", 2, 16, true, false},    /* fld tbyte [rbx]: 10, counted as 16; AMD's */
+		{"\x0f\x11\x03", 3, 16, false, true},        /* movups [rbx], xmm0 */
 		{"\xf0\x48\x0f\xc7\x0b", 5, 16, true, true}, /* lock cmpxchg16b [rbx] */
 	};
 
@@ -751,6 +751,10 @@ static void test_slot_limits(void **unused)
 			k++;
 		given(of[i].code, of[i].length);
 		assert_true(lay());
+		if (of[i].code[0] == '\xdb' && !regmap__em_is_amd()) {
+			assert_int_equal(s.map.access, 0xffff);
+			continue;
+		}
 		assert_int_not_equal(s.map.access, 0xffff);
 		set_view(view->start, 0);
 		expect_call();

@@ -140,6 +140,13 @@ static bool is_branch_of_64_bits(const struct plan *p)
 	return (p->kind != EM_CALL && p->kind != EM_JUMP) || p->size == 8;
 }
 
+/* On Intel's CPUs OF, which is undefined, is left alone where a register is rotated, and memory's is not. */
+static bool rotates_by_constant(const struct em_decoded *d)
+{
+	return (d->insn.mnemonic == ZYDIS_MNEMONIC_ROL || d->insn.mnemonic == ZYDIS_MNEMONIC_ROR) &&
+	       (d->insn.opcode == 0xc0 || d->insn.opcode == 0xc1);
+}
+
 static bool is_allowed(const struct plan *p, const struct em_decoded *d, const struct place *place)
 {
 	unsigned row = rows[p->mnemonic];
@@ -153,7 +160,8 @@ static bool is_allowed(const struct plan *p, const struct em_decoded *d, const s
 	case EM_JUMP: break;
 	default: return false;
 	}
-	if (!is_whole_vector(d) || names_segment(d) || !is_branch_of_64_bits(p))
+	if (!is_whole_vector(d) || names_segment(d) || !is_branch_of_64_bits(p) ||
+	    (rotates_by_constant(d) && !regmap__em_is_amd()))
 		return false;
 	if (p->access & EM_WRITE)
 		return row & STORE && leaves_the_rest(p, d, place);
