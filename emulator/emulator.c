@@ -62,12 +62,7 @@ static void begin(struct em *em)
 	em->rip = em->cpu->rip + em->plan->length;
 	em->bus->cpu = em->cpu;
 	em->bus->next = em->rip;
-	em->legacy_kept = false;
-}
-
-static bool is_canonical(uint64_t address)
-{
-	return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+	em->legacy_kept = em->named = false;
 }
 
 static bool is_in_stack_segment(const struct plan *p, const struct cpu *cpu, uint64_t address)
@@ -90,7 +85,7 @@ __attribute__((noinline)) static void name_exception(const struct plan *p, const
 	if (trap->number != 13 || trap->signo != SIGSEGV || regmap__em_footprint(p, cpu, &f))
 		return;
 	for (unsigned i = 0; i < f.count; i++) {
-		if (is_canonical(f.range[i].address))
+		if (em_is_canonical(f.range[i].address))
 			continue;
 		if (is_in_stack_segment(p, cpu, f.range[i].address)) {
 			trap->signo = SIGBUS;
@@ -118,7 +113,7 @@ enum em_status regmap__em_execute(const struct plan *plan, struct cpu *cpu, stru
 		regmap__em_commit(&em);
 		return st;
 	}
-	if (st == EM_FAULT)
+	if (st == EM_FAULT && !em.named)
 		name_exception(plan, cpu, &fault->trap);
 	regmap__em_restore_legacy(&em);
 	if (bus->ops->abandon)

@@ -70,23 +70,17 @@ enum em_status regmap__em_footprint_far(const struct plan *p, const struct cpu *
 	return EM_OK;
 }
 
-static enum em_status probe(struct em *em)
+static enum em_status probe(struct em *em, const struct em_footprint *f, unsigned i)
 {
-	struct em_footprint f = {0};
-	enum em_status st = EM_OK;
+	bool pointer = em->plan->has_mem && i == 0;
+	enum em_status st = regmap__em_probe(em, f->range[i].address,
+	                                     pointer ? em->plan->width : em->plan->stack_width,
+	                                     f->range[i].access);
 
-	regmap__em_footprint_far(em->plan, em->cpu, &f);
-	for (unsigned i = 0; !st && i < f.count; i++) {
-		bool pointer = em->plan->has_mem && i == 0;
-
-		st = regmap__em_probe(em, f.range[i].address,
-		                      pointer ? em->plan->width : em->plan->stack_width,
-		                      f.range[i].access);
-		if (!st)
-			st = em->bus->ops->probe(em->bus, f.range[i].address, f.range[i].length,
-			                         f.range[i].access, em->fault);
-	}
-	return st;
+	if (st)
+		return st;
+	return em->bus->ops->probe(em->bus, f->range[i].address, f->range[i].length,
+	                           f->range[i].access, em->fault);
 }
 
 static enum em_status bad_selector(struct em *em, uint64_t selector)
@@ -94,6 +88,7 @@ static enum em_status bad_selector(struct em *em, uint64_t selector)
 	enum em_status st = regmap__em_protection_fault(em);
 
 	em->fault->trap.error = selector & 0xfffc;
+	em->named = true;
 	return st;
 }
 
@@ -119,16 +114,28 @@ static enum em_status read_pointer(struct em *em, uint64_t *selector, uint64_t *
 	return st;
 }
 
-static enum em_status branch(struct em *em)
+/* The selector is looked at before the stack, where there may be no place for the way back. */
+static enum em_status branch(struct em *em, const struct em_footprint *f)
 {
 	uint64_t selector, rip, back = em->rip, cs = em->cpu->cs;
+	bool calls = em->plan->variant == FAR_CALL;
+	enum em_status st = probe(em, f, 0), can_push = EM_OK;
 	unsigned w = em->plan->stack_width;
-	enum em_status st = read_pointer(em, &selector, &rip);
+	struct em_fault fault;
 
+	if (!st && calls)
+		can_push = probe(em, f, 1);
+	fault = *em->fault;
+	if (!st)
+		st = read_pointer(em, &selector, &rip);
 	if (!st)
 		st = enter_segment(em, selector, rip);
-	if (st || em->plan->variant == FAR_JUMP)
+	if (st || !calls)
 		return st;
+	if (can_push) {
+		*em->fault = fault;
+		return can_push;
+	}
 	em->gpr[CPU_RSP] -= 2 * w;
 	st = regmap__em_write(em, em->gpr[CPU_RSP] + w, &cs, w);
 	return st ? st : regmap__em_write(em, em->gpr[CPU_RSP], &back, w);
@@ -136,26 +143,24 @@ static enum em_status branch(struct em *em)
 
 enum word { POP_RIP, POP_CS, POP_FLAGS, POP_RSP, POP_SS, POP_WORDS };
 
-static enum em_status pop_words(struct em *em, uint64_t *word, unsigned count)
+static enum em_status pop_word(struct em *em, uint64_t *word, unsigned i)
 {
 	unsigned w = em->plan->stack_width;
-	enum em_status st = EM_OK;
+	bool selector = i == POP_CS || i == POP_SS;
 
-	for (unsigned i = 0; !st && i < count; i++) {
-		bool selector = i == POP_CS || i == POP_SS;
-
-		word[i] = 0;
-		st = regmap__em_read(em, em->gpr[CPU_RSP] + i * w, &word[i],
-		                     selector ? regmap__em_selector_width(w) : w);
-	}
-	return st;
+	word[i] = 0;
+	return regmap__em_read(em, em->gpr[CPU_RSP] + i * w, &word[i],
+	                       selector ? regmap__em_selector_width(w) : w);
 }
 
 static enum em_status far_return(struct em *em)
 {
+	bool selector_first = !regmap__em_is_amd();
 	uint64_t word[POP_CS + 1];
-	enum em_status st = pop_words(em, word, POP_CS + 1);
+	enum em_status st = pop_word(em, word, selector_first);
 
+	if (!st)
+		st = pop_word(em, word, !selector_first);
 	if (!st)
 		st = enter_segment(em, word[POP_CS] & 0xffff, word[POP_RIP]);
 	em->gpr[CPU_RSP] += 2 * em->plan->stack_width + (uint64_t)em->plan->imm;
@@ -166,8 +171,10 @@ static enum em_status far_return(struct em *em)
 static enum em_status interrupt_return(struct em *em)
 {
 	uint64_t word[POP_WORDS], mask = CPU_USER_FLAGS;
-	enum em_status st = pop_words(em, word, POP_WORDS);
+	enum em_status st = EM_OK;
 
+	for (unsigned i = 0; !st && i < POP_WORDS; i++)
+		st = pop_word(em, word, i);
 	if (!st)
 		st = enter_segment(em, word[POP_CS] & 0xffff, word[POP_RIP]);
 	if (!st && (word[POP_SS] & 0xffff) != USER_SS)
@@ -181,11 +188,18 @@ static enum em_status interrupt_return(struct em *em)
 
 enum em_status regmap__em_execute_far(struct em *em)
 {
-	enum em_status st = probe(em);
+	struct em_footprint f = {0};
+	enum em_status st = EM_OK;
 
+	regmap__em_footprint_far(em->plan, em->cpu, &f);
+	if (em->plan->variant == FAR_CALL || em->plan->variant == FAR_JUMP)
+		return branch(em, &f);
+	if (em->plan->variant == FAR_RETURN && !regmap__em_is_amd())
+		st = em->bus->ops->probe(em->bus, em->gpr[CPU_RSP] + em->plan->stack_width, 2,
+		                         EM_READ, em->fault);
+	if (!st)
+		st = probe(em, &f, 0);
 	if (st)
 		return st;
-	if (em->plan->variant == FAR_RETURN)
-		return far_return(em);
-	return em->plan->variant == INTERRUPT_RETURN ? interrupt_return(em) : branch(em);
+	return em->plan->variant == FAR_RETURN ? far_return(em) : interrupt_return(em);
 }

@@ -27,7 +27,13 @@ struct em {
 	               8 * 16]; /* x87 and MXCSR, before a store that may yet be refused */
 	uint64_t legacy_bv;
 	bool legacy_kept;
+	bool named; /* #GP is what it is, wherever its addresses lie */
 };
+
+static inline bool em_is_canonical(uint64_t address)
+{
+	return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
 
 struct em_family {
 	enum em_status (*footprint)(const struct plan *, const struct cpu *, struct em_footprint *);

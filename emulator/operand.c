@@ -75,7 +75,7 @@ enum em_status regmap__em_unimplemented(struct em *em, const char *reason)
 	return EM_UNIMPLEMENTED;
 }
 
-/* SDM vol. 3, 6.15, vector 17. */
+/* SDM vol. 3, 6.15, vector 17: behind the protection of addresses that aren't canonical, before a page fault. */
 static enum em_status check_alignment(struct em *em, uint64_t address, size_t length)
 {
 	if (!(em->cpu->rflags & CPU_AC) || !(address & (length - 1)))
@@ -85,9 +85,12 @@ static enum em_status check_alignment(struct em *em, uint64_t address, size_t le
 
 enum em_status regmap__em_probe(struct em *em, uint64_t address, size_t length, unsigned access)
 {
-	enum em_status st = check_alignment(em, address, length);
+	bool canonical = em_is_canonical(address);
+	enum em_status st = canonical ? check_alignment(em, address, length) : EM_OK;
 
-	return st ? st : em->bus->ops->probe(em->bus, address, length, access, em->fault);
+	if (!st)
+		st = em->bus->ops->probe(em->bus, address, length, access, em->fault);
+	return st || canonical ? st : check_alignment(em, address, length);
 }
 
 enum em_status regmap__em_read(struct em *em, uint64_t address, void *to, size_t length)

@@ -446,15 +446,20 @@ static bool same_outcome(const struct t_case *c, const struct t_outcome *a,
 	       a->number == b->number && (a->address == b->address || same_page(a, b));
 }
 
+static bool stores_ten_bytes(const struct t_insn *i)
+{
+	return i->insn.mnemonic == ZYDIS_MNEMONIC_FBSTP ||
+	       (i->insn.mnemonic == ZYDIS_MNEMONIC_FSTP && i->op[i->mem].size == 80);
+}
+
 /*
  * ENTER has written its frame when it looks at the final RSP, the kernel writes in pieces, and so do Intel's
- * CPUs for FBSTP; the library does nothing until it knows that all will do.
+ * CPUs where ten bytes are stored, if seldom; the library does nothing until it knows that all will do.
  */
 static bool is_half_done(const struct t_case *c, const struct t_outcome *o)
 {
-	return o->end == T_END_FAULT &&
-	       (c->i.insn.mnemonic == ZYDIS_MNEMONIC_ENTER ||
-	        c->i.insn.mnemonic == ZYDIS_MNEMONIC_FBSTP || t_is_emulated_by_kernel(&c->i));
+	return o->end == T_END_FAULT && (c->i.insn.mnemonic == ZYDIS_MNEMONIC_ENTER ||
+	                                 stores_ten_bytes(&c->i) || t_is_emulated_by_kernel(&c->i));
 }
 
 /*

@@ -770,9 +770,11 @@ static void prepare_branch(struct making *m)
 	if (i->mem >= 0) {
 		poke64(m, m->c->address, T_LANDING, bytes < 8 ? bytes : 8);
 		if (far) {
-			poke64(m, m->c->address + 4, USER_CS, 2);
-			if (bytes > 8)
-				poke64(m, m->c->address + (chance(m->d, 50) ? 8 : 4), USER_CS, 2);
+			/* USER_CS, or one that is no code segment */
+			unsigned at = bytes > 8 && !t_is_amd() ? 8 : 4;
+
+			poke64(m, m->c->address + at,
+			       chance(m->d, 75) ? USER_CS : next(m->d) | 0x40, 2);
 		}
 	}
 	if (i->insn.meta.category != ZYDIS_CATEGORY_RET)
