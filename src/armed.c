@@ -46,7 +46,7 @@ struct section {
 	const void *abort;
 };
 
-/* Armed; and not, until the kernel comes by again. */
+/* Armed; and not, until the kernel comes by again, or it may be looked once more. */
 static const struct section armed = {0, 0, regmap__armed_nowhere + 1, 1, regmap__armed_nowhere};
 static const struct section waiting = {0, 0, regmap__armed_nowhere + 1, 1, regmap__armed_nowhere};
 
@@ -123,9 +123,12 @@ static bool is_traced(void)
 void regmap__armed_renew(void)
 {
 	struct lane *lane;
-	uint64_t time;
+	uint64_t time, section;
 
-	if (!atomic_load_explicit(&wanted, memory_order_relaxed) || get_section())
+	if (!atomic_load_explicit(&wanted, memory_order_relaxed))
+		return;
+	section = get_section();
+	if (section && section != (uintptr_t)&waiting)
 		return;
 	lane = regmap__lane_take();
 	if (!lane)

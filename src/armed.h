@@ -18,7 +18,7 @@ int32_t regmap__armed_offset(void);
 void regmap__armed_want(void);
 /* The lower half of the pointer while a thread is armed. */
 uint32_t regmap__armed_value(void);
-/* The calling thread, if it has been disarmed, unless somebody traces the process. */
+/* The calling thread, if it has been disarmed, unless somebody traces the process, or it was done just before. */
 void regmap__armed_renew(void);
 /*
  * All other threads are no longer, once this returns, nor are they again until as many have called

@@ -353,7 +353,7 @@ static void set_range(struct fragment_request *request, const struct mapping *m)
 		request->last = m->end - 1;
 }
 
-enum { WORTHWHILE = 2, MOST = 1 << 15 };
+enum { MOST = 1 << 15 };
 
 void regmap__fragment_make(const struct patch_text *text, uint64_t site, uint64_t address,
                            const struct mapping *mapping)
@@ -376,7 +376,7 @@ void regmap__fragment_make(const struct patch_text *text, uint64_t site, uint64_
 	begin_reading(text);
 	set_range(&request, mapping);
 	view = regmap__view_for(address, false);
-	if (view && regmap__fragment_find(&request, &map) >= WORTHWHILE)
+	if (view && regmap__fragment_find(&request, &map))
 		generate(text, &request, &map, view);
 }
 

@@ -621,7 +621,7 @@ static bool lay(void)
 	const uint8_t *code;
 
 	plan_count = 0;
-	if (regmap__fragment_find(&request, &f.map) < 2)
+	if (!regmap__fragment_find(&request, &f.map))
 		return false;
 	code = regmap__fragment_generate(&request, &f.map);
 	if (!code)
@@ -944,6 +944,18 @@ static void test_fragment_entries(void **unused)
 /* A thread that isn't armed stays out: by the call part where C is to look, else by the slot itself. */
 static void test_fragment_stays_out(void **unused)
 {
+	static const struct {
+		uint32_t armed, magic;
+		uint8_t waits, then; /* then: what is left */
+		bool calls;
+	} of[] = {
+		{0, MAGIC, 2, 2, true},
+		{ARMED + 1, MAGIC, 2, 1, false},
+		{ARMED + 1, MAGIC, 1, 0, true},
+		{ARMED + 1, MAGIC, 0, 255, false},
+		{ARMED + 1, MAGIC + 1, 1, 1, true}, /* another's storage */
+		{0, MAGIC + 1, 1, 1, true},
+	};
 	struct t_regs r;
 	struct t_outcome out;
 	static uint8_t got[T_IMAGE_MAX];
@@ -951,15 +963,19 @@ static void test_fragment_stays_out(void **unused)
 	(void)unused;
 	t_machine_catch();
 	draw_case(7);
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
 		fill_memories();
 		r = in;
 		r.rip = SLOT_AT;
-		own_tls.armed = i ? ARMED + 1 : 0;
+		own_tls.armed = of[i].armed;
+		own_tls.tls.magic = of[i].magic;
+		own_tls.tls.waits = of[i].waits;
 		t_code[f.map.access[0].plan->length] = 0xcc;
 		t_run(&r, image, &out, got);
+		own_tls.tls.magic = MAGIC;
+		assert_int_equal(own_tls.tls.waits, of[i].then);
 		assert_int_equal(out.end, T_END_DONE);
-		if (!i) {
+		if (of[i].calls) {
 			assert_int_equal(out.regs.rip, CALLED_AT);
 			out.regs.rip = CODE_AT;
 			out.regs.gpr[T_RSP] += 128 + 8;
@@ -970,6 +986,40 @@ static void test_fragment_stays_out(void **unused)
 		}
 		assert_int_equal(lane.busy, 0);
 	}
+}
+
+/* One access is worthwhile where it comes again: @code begins with it. */
+static bool finds(const char *code, size_t length)
+{
+	struct fragment_request request = {.head = CODE_AT,
+	                                   .first = CODE_AT,
+	                                   .last = CODE_AT + PAGE - 1,
+	                                   .read = read_code,
+	                                   .is_hot = is_hot,
+	                                   .keep = keep};
+
+	memset(t_code, 0xcc, PAGE);
+	memcpy(t_code, code, length);
+	plan_count = 0;
+	return regmap__fragment_find(&request, &f.map);
+}
+
+#define FINDS(code) finds(code, sizeof(code) - 1)
+
+static void test_fragment_is_worthwhile(void **unused)
+{
+	(void)unused;
+	/* mov (%rdi), %rax; sub $1, %esi; jnz */
+	assert_true(FINDS("\x48\x8b\x07\x83\xee\x01\x75\xf8\xc3"));
+	assert_int_equal(f.map.accesses, 1);
+	/* into the middle, behind it: the loop is another's */
+	assert_false(FINDS("\x48\x8b\x07\x83\xee\x01\x75\xfb\xc3"));
+	/* forwards */
+	assert_false(FINDS("\x48\x8b\x07\x83\xee\x01\x75\x01\xc3\xc3"));
+	assert_false(FINDS("\x48\x8b\x07\xc3"));
+	/* two of them */
+	assert_true(FINDS("\x48\x8b\x07\x48\x8b\x0e\xc3"));
+	assert_int_equal(f.map.accesses, 2);
 }
 
 static void *map(uint64_t where, size_t size, int rights, int fd)
@@ -1014,6 +1064,7 @@ int main(void)
 		cmocka_unit_test(test_fragment_misses),
 		cmocka_unit_test(test_fragment_entries),
 		cmocka_unit_test(test_fragment_stays_out),
+		cmocka_unit_test(test_fragment_is_worthwhile),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -104,11 +104,11 @@ struct fragment_request {
 /* Can there be any, on this processor? */
 bool regmap__fragment_works(void);
 /*
- * Which instructions it takes in; how many accesses. 0 or 1: it isn't worthwhile. The plans that map->access leads
+ * Which instructions it takes in. False: it isn't worthwhile. The plans that map->access leads
  * to may change until it is generated. What map leads to stays until the next one is looked for: for one
  * thread at a time.
  */
-unsigned regmap__fragment_find(const struct fragment_request *request, struct fragment_map *map);
+bool regmap__fragment_find(const struct fragment_request *request, struct fragment_map *map);
 /* Of the one found: the code, at most FRAGMENT_CODE_MOST bytes; NULL: no. request->code and ->data count now. */
 const uint8_t *regmap__fragment_generate(const struct fragment_request *request,
                                          struct fragment_map *map);

@@ -292,7 +292,28 @@ static void join(struct found *f)
 	}
 }
 
-unsigned regmap__fragment_find(const struct fragment_request *request, struct fragment_map *map)
+/* Does a jump backwards in it go round the instruction? */
+static bool is_in_loop(struct found *f, const struct found_insn *insn)
+{
+	for (unsigned i = 0; i < f->count; i++) {
+		const struct found_insn *from = &f->insn[i];
+		const struct found_insn *to = from->kind == FRAGMENT_BRANCH ?
+		                                      regmap__found_at(f, from->target) :
+		                                      NULL;
+
+		if (to && to->at <= insn->at && insn->at <= from->at)
+			return true;
+	}
+	return false;
+}
+
+/* The way in and out takes about as long as two accesses by slots do. */
+static bool is_worthwhile(struct found *f, const struct found_insn *head)
+{
+	return f->accesses > 1 || is_in_loop(f, head);
+}
+
+bool regmap__fragment_find(const struct fragment_request *request, struct fragment_map *map)
 {
 	struct found *f = &regmap__found;
 	struct found_insn *head;
@@ -306,13 +327,13 @@ unsigned regmap__fragment_find(const struct fragment_request *request, struct fr
 	while (queue.first < queue.count)
 		walk(f, queue.at[queue.first++]);
 	head = regmap__found_at(f, (int32_t)(request->head - f->first));
-	if (!head || head->kind != FRAGMENT_ACCESS)
-		return 0;
+	if (!head || head->kind != FRAGMENT_ACCESS || !is_worthwhile(f, head))
+		return false;
 	head->label = true;
 	head->ways = 1; /* nobody is going to take it */
 	join(f);
 	map->first = f->first;
 	map->accesses = (uint16_t)f->accesses;
 	map->access = f->access;
-	return f->accesses;
+	return true;
 }

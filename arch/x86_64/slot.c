@@ -570,6 +570,7 @@ static void emit_way_in(struct making *m)
 {
 	const struct slot_way_in *in = &m->request->way_in;
 	struct slot_jump plain = {.count = 0}, other = {.count = 0}, late = {.count = 0};
+	struct slot_jump ask = {.count = 0};
 	unsigned open;
 
 	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
@@ -584,7 +585,13 @@ static void emit_way_in(struct making *m)
 	stay_out(m, &late, open);
 	regmap__emit_land(&m->e, &other);
 	regmap__emit_tls_compare(&m->e, in->armed, 0);
+	regmap__emit_jump_if(&m->e, SLOT_IF_EQUAL, &ask);
+	regmap__emit_tls_compare(&m->e, tls_at(m, offsetof(struct lane_tls, magic)),
+	                         m->request->magic);
 	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, &plain);
+	regmap__emit_tls_decrement(&m->e, tls_at(m, offsetof(struct lane_tls, waits)));
+	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, &plain);
+	regmap__emit_land(&m->e, &ask);
 	give_flags_back(m);
 	regmap__emit_jump_on(&m->e, &m->into_call);
 	regmap__emit_state(&m->e, open, ~0u);

@@ -75,6 +75,7 @@ enum { FRAGMENT_REGISTERS = 2 };
 struct lane_tls {
 	uint32_t magic;
 	uint8_t second_looks; /* counts: see fragment.h */
+	uint8_t waits;        /* counts how often a way in was not taken: slot_way_in */
 	struct lane *lane;
 	uint64_t target; /* of a CALL or JMP through memory, on the way out of a slot */
 	/* What the program has in the registers that a fragment borrows, and its flags, as AX has them. */
@@ -122,7 +123,7 @@ struct slot_dead {
 /*
  * Into a fragment, with its two registers and the flags kept in struct lane_tls and the lane busy. It is
  * taken only while the 32 bits at @armed, from the FS base, have the @value: a thread with another FS base
- * hasn't. Where they are 0, C is asked.
+ * hasn't. Where they are 0, C is asked, and once in 256 times where they are something else.
  */
 struct slot_way_in {
 	uint64_t to; /* 0: there is none */
