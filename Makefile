@@ -639,10 +639,12 @@ bench-compare: $(if $(NEW),,$(BENCH_BIN))
 	$(Q)scripts/bench-compare $(COMPARE_ARGS) '$(BASE)' '$(or $(NEW),$(B)/bench/new.json)'
 
 ## plots: docs/performance/*.svg and the tables of docs/performance.md, from JSON=FILE (docs/performance/bench.json)
+# Those of another machine's, too, in docs/performance/xeon.md.
 JSON ?= docs/performance/bench.json
 PLOTS ?= docs/performance
 plots: $(patsubst bench/plots/%.gp,plot/%,$(sort $(wildcard bench/plots/*.gp)))
 	$(Q)scripts/bench-figures '$(JSON)' '$(PLOTS).md'
+	$(Q)scripts/bench-figures docs/performance/xeon.json docs/performance/xeon.md
 plot/%: bench/plots/%.gp
 	@mkdir -p '$(PLOTS)'
 	$(call tell,PLOT,$(PLOTS)/$*.svg)
