@@ -795,12 +795,15 @@ const char *__asan_default_options(void)
 
 int main(int argc, char **argv)
 {
+	size_t count = 0;
+
 	if (argc > 2)
 		return be_child(argv[1], (unsigned)strtoul(argv[2], NULL, 10));
 	if (t_mode_is("tsan"))
 		return 77;
-	for (unsigned i = 0; i < MASKS; i++)
-		tests[i] = (struct CMUnitTest){masks[i].name, test_masked, NULL, NULL,
-		                               (void *)&masks[i]};
-	return cmocka_run_group_tests_name("crypto", tests, NULL, NULL);
+	/* which instructions it is, is nothing to a sanitizer: every second one will do */
+	for (unsigned i = 0; i < MASKS; i += t_mode_is("asan") ? 2 : 1)
+		tests[count++] = (struct CMUnitTest){masks[i].name, test_masked, NULL, NULL,
+		                                     (void *)&masks[i]};
+	return _cmocka_run_group_tests("crypto", tests, count, NULL, NULL);
 }

@@ -876,7 +876,7 @@ static void print_counts(const char *what, const uint8_t *chosen)
 /* Under ThreadSanitizer every fault takes ten times as long. */
 static unsigned cases(void)
 {
-	return setting("T_CASES", t_mode_is("tsan") ? 2 : CASES);
+	return setting("T_CASES", t_mode_is("tsan") ? 2 : t_mode_is("asan") ? CASES / 2 : CASES);
 }
 
 static void test_differential_simple(void **unused)
