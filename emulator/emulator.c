@@ -121,6 +121,16 @@ enum em_status regmap__em_execute(const struct plan *plan, struct cpu *cpu, stru
 	return st;
 }
 
+bool regmap__em_delays_step(const struct plan *plan)
+{
+	struct em_decoded d;
+
+	return plan->mnemonic == ZYDIS_MNEMONIC_MOV &&
+	       !regmap__em_decode(&d, plan->bytes, plan->length) &&
+	       d.op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       d.op[0].reg.value == ZYDIS_REGISTER_SS;
+}
+
 static unsigned tiers_in_use;
 
 unsigned regmap__em_tiers(void)

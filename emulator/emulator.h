@@ -56,6 +56,8 @@ enum em_status regmap__em_footprint(const struct plan *plan, const struct cpu *c
  */
 enum em_status regmap__em_execute(const struct plan *plan, struct cpu *cpu, struct bus *bus,
                                   uint64_t budget, struct em_fault *fault);
+/* A single step over it ends behind the instruction that follows: MOV to SS (SDM vol. 2). */
+bool regmap__em_delays_step(const struct plan *plan);
 
 /*
  * The short way for the commonest case, straight on the interrupted registers: a compiled operation

@@ -413,6 +413,8 @@ OWN_FRAME static void single_step(struct trap *t)
 static void carry_out(struct trap *t)
 {
 	bool step = t->cpu.rflags & CPU_TF;
+	bool steps_on = step &&
+	                regmap__em_delays_step(t->plan); /* FS may be another one behind it */
 	unsigned moves = atomic_load_explicit(&regmap__ram_moves, memory_order_acquire);
 	enum em_status status = execute(t, step ? 1 : STRING_BUDGET);
 
@@ -423,9 +425,9 @@ static void carry_out(struct trap *t)
 		return;
 	}
 	regmap__context_store(&t->cpu, t->uc, true);
-	if (step)
+	if (step && !steps_on)
 		single_step(t);
-	else if (!t->patched)
+	else if (!t->patched && !step)
 		regmap__patch_heat(t->rip, t->plan, (uintptr_t)t->info->si_addr);
 	regmap__context_store_segments(&t->cpu); /* the last act: see context.h */
 }

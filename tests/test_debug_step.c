@@ -169,6 +169,18 @@ ROUTINE(neighbours, TRAP_ON "mov $39, %eax\n"
                             "nop\n"
                             "mov %edx, (%rdi)\n" TRAP_OFF NO_LABELS(neighbours));
 
+/* MOV to SS: the step over it ends behind the next one, be that an access or not. */
+ROUTINE(shadows, TRAP_ON "mov %ss, %eax\n"
+                         "mov %eax, (%rdi)\n"
+                         "mov (%rdi), %ss\n"
+                         "nop\n"
+                         "nop\n"
+                         "mov (%rdi), %ss\n"
+                         "mov (%rdi), %edx\n"
+                         "mov (%rdi), %ds\n"
+                         "nop\n"
+                         "mov %ss, 8(%rdi)\n" TRAP_OFF NO_LABELS(shadows));
+
 struct routine {
 	const char *name;
 	void (*run)(uint64_t at);
@@ -181,8 +193,8 @@ struct routine {
 #name, name, name##_a, name##_b, stack \
 	}
 static const struct routine routines[] = {
-	R(integers, false), R(vectors, false), R(strings, false),
-	R(stack, true),     R(flags, true),    R(neighbours, false),
+	R(integers, false), R(vectors, false),    R(strings, false), R(stack, true),
+	R(flags, true),     R(neighbours, false), R(shadows, false),
 };
 
 static void fill(uint8_t *at, const struct routine *r)
@@ -244,7 +256,7 @@ static struct log native, traced;
 
 static void like_memory(const struct routine *r, uint64_t at, uint8_t *bytes)
 {
-	if (r->run == vectors && getenv("REGMAP_NATIVE"))
+	if ((r->run == vectors || r->run == shadows) && getenv("REGMAP_NATIVE"))
 		return;
 	fill(memory, r);
 	trace(r, (uintptr_t)memory, &native);
