@@ -288,6 +288,8 @@ static void run_one(uint64_t *state)
 	make_image(image, state);
 	at = put_code(code, length, state);
 	regs.rip = (uintptr_t)at;
+	if (!known) /* to Zydis: the CPU may go on, and round in circles */
+		regs.rflags |= T_TF;
 	memcpy(shared->code, code, sizeof(code));
 	shared->runs++;
 	t_run(&regs, image, &out, left);
