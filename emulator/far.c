@@ -143,7 +143,7 @@ static enum em_status branch(struct em *em, const struct em_footprint *f)
 
 enum word { POP_RIP, POP_CS, POP_FLAGS, POP_RSP, POP_SS, POP_WORDS };
 
-static enum em_status pop_word(struct em *em, uint64_t *word, unsigned i)
+static enum em_status pop_word(struct em *em, uint64_t *word, enum word i)
 {
 	unsigned w = em->plan->stack_width;
 	bool selector = i == POP_CS || i == POP_SS;
@@ -155,12 +155,12 @@ static enum em_status pop_word(struct em *em, uint64_t *word, unsigned i)
 
 static enum em_status far_return(struct em *em)
 {
-	bool selector_first = !regmap__em_is_amd();
+	enum word first = regmap__em_is_amd() ? POP_RIP : POP_CS;
 	uint64_t word[POP_CS + 1];
-	enum em_status st = pop_word(em, word, selector_first);
+	enum em_status st = pop_word(em, word, first);
 
 	if (!st)
-		st = pop_word(em, word, !selector_first);
+		st = pop_word(em, word, first == POP_RIP ? POP_CS : POP_RIP);
 	if (!st)
 		st = enter_segment(em, word[POP_CS] & 0xffff, word[POP_RIP]);
 	em->gpr[CPU_RSP] += 2 * em->plan->stack_width + (uint64_t)em->plan->imm;
@@ -173,7 +173,7 @@ static enum em_status interrupt_return(struct em *em)
 	uint64_t word[POP_WORDS], mask = CPU_USER_FLAGS;
 	enum em_status st = EM_OK;
 
-	for (unsigned i = 0; !st && i < POP_WORDS; i++)
+	for (enum word i = POP_RIP; !st && i < POP_WORDS; i++)
 		st = pop_word(em, word, i);
 	if (!st)
 		st = enter_segment(em, word[POP_CS] & 0xffff, word[POP_RIP]);

@@ -44,6 +44,11 @@ struct em_family {
 bool regmap__em_gpr(ZydisRegister reg, struct em_reg *out);
 unsigned regmap__em_log2(unsigned bytes);
 bool regmap__em_is_amd(void);
+/*
+ * An x87 instruction remembers its own address and its operand's. They show where an exception is
+ * pending, and on Intel's processors always.
+ */
+bool regmap__em_is_x87(const struct em_decoded *d);
 /* Bytes that are read of a selector on the stack, in a word of so many: Intel's CPUs leave the rest alone. */
 unsigned regmap__em_selector_width(unsigned word);
 

@@ -53,8 +53,7 @@ static unsigned components(const struct em_decoded *d)
 {
 	unsigned c = 0;
 
-	if (d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU ||
-	    d->insn.meta.isa_ext == ZYDIS_ISA_EXT_X87)
+	if (regmap__em_is_x87(d))
 		c |= XSTATE_X87;
 	if (uses_mxcsr(&d->insn))
 		c |= XSTATE_SSE;
@@ -242,19 +241,11 @@ static bool reaches_out(const struct em_decoded *d)
 	}
 }
 
-/* AMD's CPUs show it while an exception is pending. FISTTP belongs to SSE3. */
-static bool shows_address(const struct em_decoded *d)
-{
-	return (d->insn.meta.isa_ext == ZYDIS_ISA_EXT_X87 ||
-	        d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU) &&
-	       !regmap__em_is_amd();
-}
-
 bool regmap__em_plan_native(struct plan *p, const struct em_decoded *d)
 {
 	if (reaches_out(d) || d->mem < 0 || p->size == 0 || p->size > STORE_MAX || !fill(p, d))
 		return false;
-	p->native.shows = shows_address(d);
+	p->native.shows = regmap__em_is_x87(d) && !regmap__em_is_amd();
 	p->kind = EM_NATIVE;
 	return true;
 }

@@ -88,11 +88,13 @@ static uint64_t requested(const struct cpu *cpu)
 	return edx_eax & regmap__xstate.xcr0;
 }
 
-/* Where component i lies in a compacted area: behind the ones before it. */
-static unsigned compacted_offset(uint64_t xcomp_bv, unsigned i)
+/* Where component i lies: at its standard offset, or in a compacted area behind the ones before it. */
+static unsigned offset_of(uint64_t xcomp_bv, unsigned i)
 {
 	unsigned at = XSAVE_LEGACY;
 
+	if (!(xcomp_bv & compacted))
+		return regmap__xstate.offset[i];
 	for (unsigned k = 2; k <= i; k++) {
 		if (!(xcomp_bv >> k & 1))
 			continue;
@@ -105,20 +107,20 @@ static unsigned compacted_offset(uint64_t xcomp_bv, unsigned i)
 	return at;
 }
 
-/* Behind the last component of those asked for. @xcomp_bv: 0 in the standard format. */
+/* Behind the last component of those asked for that the area has room for. */
 static unsigned end_of(uint64_t rfbm, uint64_t xcomp_bv)
 {
-	const struct xstate *x = &regmap__xstate;
+	uint64_t there = xcomp_bv & compacted ? rfbm & xcomp_bv : rfbm;
 	unsigned end = XSAVE_LEGACY;
 
 	for (unsigned i = 2; i < 63; i++) {
-		unsigned at;
+		unsigned last;
 
-		if (!(rfbm >> i & 1) || (xcomp_bv && !(xcomp_bv >> i & 1)))
+		if (!(there >> i & 1))
 			continue;
-		at = xcomp_bv ? compacted_offset(xcomp_bv, i) : x->offset[i];
-		if (at + x->length[i] > end)
-			end = at + x->length[i];
+		last = offset_of(xcomp_bv, i) + regmap__xstate.length[i];
+		if (last > end)
+			end = last;
 	}
 	return end;
 }
@@ -180,20 +182,18 @@ static enum em_status load_area(struct em *em, uint64_t address, uint8_t *area)
 	memcpy(&bv, area + XSAVE_HEADER, sizeof bv);
 	memcpy(&comp, area + XCOMP_BV, sizeof comp);
 	if (comp & compacted && bv & ~comp)
-		return EM_OK;     /* no such area: the CPU says #GP and reads no more of it */
-	if (!regmap__em_is_amd()) /* Intel's look at all that is asked for (measured) */
-		st = em->bus->ops->probe(em->bus, address,
-		                         end_of(rfbm, comp & compacted ? comp : 0), EM_READ,
-		                         em->fault);
+		return EM_OK; /* no such area: the CPU says #GP and reads no more of it */
+	/* Intel's look at all that is asked for (measured) */
+	if (!regmap__em_is_amd())
+		st = em->bus->ops->probe(em->bus, address, end_of(rfbm, comp), EM_READ, em->fault);
 	if (!st)
 		st = load_legacy(em, address, area, rfbm, bv);
 	for (unsigned i = 2; !st && i < 63; i++) {
-		unsigned at = regmap__xstate.offset[i], n = regmap__xstate.length[i];
+		unsigned at, n = regmap__xstate.length[i];
 
-		if (!(rfbm & bv) || !((rfbm & bv) >> i & 1))
+		if (!((rfbm & bv) >> i & 1))
 			continue;
-		if (comp & compacted)
-			at = compacted_offset(comp, i);
+		at = offset_of(comp, i);
 		if (at + n <= AREA_MAX)
 			st = load(em, address, area, at, n);
 	}
@@ -211,12 +211,11 @@ static bool wants_pkru(const struct em *em)
 
 static uint8_t *pkru_in(const struct em *em, uint8_t *area)
 {
-	uint64_t comp;
+	uint64_t comp = 0;
 
-	memcpy(&comp, area + XCOMP_BV, sizeof comp);
-	if (em->plan->variant == XSAVEC || (em->plan->variant == XRSTOR && comp & compacted))
-		return area + compacted_offset(comp, PKRU);
-	return area + regmap__xstate.offset[PKRU];
+	if (em->plan->variant == XSAVEC || em->plan->variant == XRSTOR)
+		memcpy(&comp, area + XCOMP_BV, sizeof comp);
+	return area + offset_of(comp, PKRU);
 }
 
 static void save_pkru(struct em *em, uint8_t *area)

@@ -22,6 +22,12 @@ bool regmap__em_is_amd(void)
 	return amd;
 }
 
+bool regmap__em_is_x87(const struct em_decoded *d)
+{
+	return d->insn.meta.isa_ext == ZYDIS_ISA_EXT_X87 ||
+	       d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU; /* FISTTP belongs to SSE3 */
+}
+
 unsigned regmap__em_selector_width(unsigned word)
 {
 	return regmap__em_is_amd() ? word : 2;

@@ -87,9 +87,9 @@ __attribute__((noinline)) static bool meets_window(const struct plan *plan, cons
 }
 
 /*
- * What can't be done is the fault path's business, and what failed it has only to say: not so an
- * instruction on memory that isn't ours, which does that itself. Flags that
- * only an interrupt's return can set as they are wanted are, too.
+ * What can't be done is the fault path's business, and what failed it has only to say. Flags that
+ * only an interrupt's return can set as they are wanted are, too. On memory that isn't ours, the instruction
+ * itself says what is wrong.
  */
 void regmap__hot_emulate(struct slot_frame *f, uint8_t *image)
 {

@@ -413,8 +413,8 @@ OWN_FRAME static void single_step(struct trap *t)
 static void carry_out(struct trap *t)
 {
 	bool step = t->cpu.rflags & CPU_TF;
-	bool steps_on = step &&
-	                regmap__em_delays_step(t->plan); /* FS may be another one behind it */
+	/* asked before it is carried out: FS may be another one then */
+	bool step_ends_here = step && !regmap__em_delays_step(t->plan);
 	unsigned moves = atomic_load_explicit(&regmap__ram_moves, memory_order_acquire);
 	enum em_status status = execute(t, step ? 1 : STRING_BUDGET);
 
@@ -425,9 +425,9 @@ static void carry_out(struct trap *t)
 		return;
 	}
 	regmap__context_store(&t->cpu, t->uc, true);
-	if (step && !steps_on)
+	if (step_ends_here)
 		single_step(t);
-	else if (!t->patched && !step)
+	else if (!step && !t->patched)
 		regmap__patch_heat(t->rip, t->plan, (uintptr_t)t->info->si_addr);
 	regmap__context_store_segments(&t->cpu); /* the last act: see context.h */
 }

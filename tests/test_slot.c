@@ -751,7 +751,7 @@ static void test_slot_limits(void **unused)
 			k++;
 		given(of[i].code, of[i].length);
 		assert_true(lay());
-		if (of[i].code[0] == '\xdb' && !regmap__em_is_amd()) {
+		if (of[i].code[0] == '\xdb' && !t_is_amd()) {
 			assert_int_equal(s.map.access, 0xffff);
 			continue;
 		}

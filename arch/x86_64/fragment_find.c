@@ -64,7 +64,7 @@ static unsigned writes_of(const struct em_decoded *d)
 
 static bool is_x87(const struct em_decoded *d)
 {
-	return regmap__slot_is_x87(d) || d->insn.meta.isa_ext == ZYDIS_ISA_EXT_MMX;
+	return regmap__em_is_x87(d) || d->insn.meta.isa_ext == ZYDIS_ISA_EXT_MMX;
 }
 
 /* Memory besides the one operand that it shows. */
@@ -296,11 +296,11 @@ static void join(struct found *f)
 static bool is_in_loop(struct found *f, const struct found_insn *insn)
 {
 	for (unsigned i = 0; i < f->count; i++) {
-		const struct found_insn *from = &f->insn[i];
-		const struct found_insn *to = from->kind == FRAGMENT_BRANCH ?
-		                                      regmap__found_at(f, from->target) :
-		                                      NULL;
+		const struct found_insn *from = &f->insn[i], *to;
 
+		if (from->kind != FRAGMENT_BRANCH)
+			continue;
+		to = regmap__found_at(f, from->target);
 		if (to && to->at <= insn->at && insn->at <= from->at)
 			return true;
 	}

@@ -90,7 +90,7 @@ static bool has_inline(struct making *m)
 		return no(m, "it has to do with a segment register");
 	if (!is_indirect(p) && writes_rsp(&m->d))
 		return no(m, "it writes RSP");
-	if (regmap__slot_is_x87(&m->d) && !regmap__em_is_amd())
+	if (regmap__em_is_x87(&m->d) && !regmap__em_is_amd())
 		return no(m, "the x87 remembers the address of its last instruction");
 	if (p->mem.segment != EM_SEG_NONE && !regmap__xstate.fsgsbase)
 		return no(m, "the segment's base can't be read");
@@ -225,7 +225,7 @@ static bool prepare(struct making *m)
 		return false;
 	m->needs_flags = kept || regmap__slot_flags_read(&m->d);
 	m->pushes_flags = m->request->pushed_flags || !regmap__xstate.lahf;
-	m->is_x87 = regmap__slot_is_x87(&m->d);
+	m->is_x87 = regmap__em_is_x87(&m->d);
 	if (!choose_registers(m))
 		return false;
 	base = m->reg[SLOT_BASE];
@@ -398,17 +398,29 @@ static void check_x87(struct making *m, struct slot_jump *miss)
 	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, miss);
 }
 
+static int32_t tls_at(const struct making *m, size_t member)
+{
+	return m->request->tls + (int32_t)member;
+}
+
 static int32_t lane_at(const struct making *m)
 {
-	return m->request->tls + (int32_t)offsetof(struct lane_tls, lane);
+	return tls_at(m, offsetof(struct lane_tls, lane));
+}
+
+/* Is what lies there this library's? */
+static void compare_magic(struct making *m, struct slot_jump *miss)
+{
+	regmap__emit_tls_compare(&m->e, tls_at(m, offsetof(struct lane_tls, magic)),
+	                         m->request->magic);
+	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, miss);
 }
 
 static void enter_lane(struct making *m, struct slot_jump *miss)
 {
 	unsigned temp = m->reg[SLOT_TEMP];
 
-	regmap__emit_tls_compare(&m->e, m->request->tls, m->request->magic);
-	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, miss);
+	compare_magic(m, miss);
 	regmap__emit_tls_load(&m->e, temp, lane_at(m));
 	regmap__emit_store_imm(&m->e, temp, offsetof(struct lane, busy), 1);
 	regmap__emit_state(&m->e, SLOT_BUSY, 0);
@@ -503,7 +515,7 @@ static void push_next(struct making *m)
 /* The registers are the program's again before it counts: until then nothing has happened. */
 static void leave_indirectly(struct making *m)
 {
-	int32_t target = m->request->tls + (int32_t)offsetof(struct lane_tls, target);
+	int32_t target = tls_at(m, offsetof(struct lane_tls, target));
 
 	regmap__emit_tls_store(&m->e, m->reg[SLOT_BASE], target);
 	leave_lane(m, m->request->count);
@@ -524,11 +536,6 @@ static void leave_behind(struct making *m)
 static bool has_way_in(const struct making *m)
 {
 	return m->request->way_in.to && m->moves && !m->pushes_flags && !m->request->count;
-}
-
-static int32_t tls_at(const struct making *m, size_t member)
-{
-	return m->request->tls + (int32_t)member;
 }
 
 /*
@@ -586,9 +593,7 @@ static void emit_way_in(struct making *m)
 	regmap__emit_land(&m->e, &other);
 	regmap__emit_tls_compare(&m->e, in->armed, 0);
 	regmap__emit_jump_if(&m->e, SLOT_IF_EQUAL, &ask);
-	regmap__emit_tls_compare(&m->e, tls_at(m, offsetof(struct lane_tls, magic)),
-	                         m->request->magic);
-	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, &plain);
+	compare_magic(m, &plain);
 	regmap__emit_tls_decrement(&m->e, tls_at(m, offsetof(struct lane_tls, waits)));
 	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, &plain);
 	regmap__emit_land(&m->e, &ask);

@@ -84,12 +84,6 @@ bool regmap__slot_is_push(const struct em_decoded *d)
 	       (is_gpr(d, 0) || d->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE);
 }
 
-bool regmap__slot_is_x87(const struct em_decoded *d)
-{
-	return d->insn.meta.isa_ext == ZYDIS_ISA_EXT_X87 ||
-	       d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU; /* FISTTP belongs to SSE3 */
-}
-
 bool regmap__slot_checks_alignment(const struct em_decoded *d)
 {
 	return d->insn.meta.isa_ext == ZYDIS_ISA_EXT_SHA ||

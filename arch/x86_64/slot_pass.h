@@ -15,11 +15,6 @@ bool regmap__slot_is_register_jump(const struct em_decoded *d);
 bool regmap__slot_is_push(const struct em_decoded *d);
 /* It does the same wherever it lies, but for operands relative to RIP, and goes on behind itself. */
 bool regmap__slot_is_ordinary(const struct em_decoded *d);
-/*
- * An x87 instruction remembers its own address and its operand's. They show where an exception is
- * pending, and on Intel's processors always.
- */
-bool regmap__slot_is_x87(const struct em_decoded *d);
 /* Some processors check its operand's alignment where plan->align doesn't tell. */
 bool regmap__slot_checks_alignment(const struct em_decoded *d);
 
