@@ -257,7 +257,7 @@ $(foreach o,$(UNKNOWN),$(B)/obj/$(o).o $(B)/pic/$(o).o): MODE_CFLAGS_tsan :=
 
 # What slots call before the vector state is saved. Sanitizers don't know of that: there it is saved
 # always.
-GENERAL := src/hot src/armed src/hot_signal src/quick src/access src/pin src/gate src/table src/view src/lane src/fork src/maplock \
+GENERAL := src/hot src/move src/armed src/hot_signal src/quick src/access src/pin src/gate src/table src/view src/lane src/fork src/maplock \
 	src/backing_alias src/backing_readable \
 	src/backing_device src/backing_host src/backing_ram src/backing_registers src/symbols src/maps \
 	describe/find device/mmio device/place device/tally device/trace device/witness device/registers device/registers_slow device/registers_width device/registers_rules arch/x86_64/context \
@@ -609,7 +609,7 @@ sanitize: | $(READY)
 	$(Q)$(MAKE) MODE=asan check
 
 ## check-threads: the tests that have threads in them, or are about what threads share, and run soon
-THREADED := test_threads test_api test_bus test_code test_chain test_trap test_report \
+THREADED := test_threads test_move test_api test_bus test_code test_chain test_trap test_report \
 	test_registers test_device_registers test_device_registers_rules \
 	$(basename $(notdir $(wildcard tests/test_expert_*.c)))
 check-threads: $(addprefix run/tests/,$(THREADED))

@@ -167,6 +167,17 @@ static bool is_move(ZydisMnemonic m)
 	}
 }
 
+/* XCHG does both, and XLAT's index is no register. */
+static uint8_t straight(const struct plan *p)
+{
+	unsigned both = p->access & (EM_READ | EM_WRITE);
+	bool ordinary = p->size <= 8 && p->mem.segment == EM_SEG_NONE && !p->mem.index8;
+
+	if (!p->compiled.move || p->compiled.b.high || !ordinary || both == (EM_READ | EM_WRITE))
+		return 0;
+	return (uint8_t)both;
+}
+
 bool regmap__em_plan_integer(struct plan *p, const struct em_decoded *d)
 {
 	const struct row *row = &rows[d->insn.mnemonic];
@@ -194,6 +205,7 @@ bool regmap__em_plan_integer(struct plan *p, const struct em_decoded *d)
 	c->move = is_move(d->insn.mnemonic);
 	c->divides = d->insn.mnemonic == ZYDIS_MNEMONIC_DIV ||
 	             d->insn.mnemonic == ZYDIS_MNEMONIC_IDIV;
+	c->straight = straight(p);
 	p->width = (uint8_t)p->size;
 	p->kind = is_bit(d->insn.mnemonic) && !c->b_imm ? EM_BIT : EM_COMPILED;
 	if (is_bit(d->insn.mnemonic) && c->b_imm)

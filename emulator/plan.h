@@ -63,6 +63,8 @@ struct em_compiled {
 	bool flags;         /* the status flags are written */
 	bool divides;       /* the operand's value may make it fault */
 	bool move;          /* slot B is all that it knows, no flags either: regmap__alu_move() */
+	/* Of a move that does nothing but load or store, in a register's low bytes: which of the two. */
+	uint8_t straight; /* enum em_access, or 0 */
 };
 
 enum em_out { EM_OUT_A = 1, EM_OUT_B = 2, EM_OUT_C = 4, EM_OUT_D = 8 };

@@ -5,6 +5,7 @@
 
 #include "../arch/x86_64/syscall.h"
 #include "atomics.h"
+#include "lane.h"
 #include "sigsafe.h"
 
 enum { SPINS = 64, YIELDS = 64, SLEEPS = SPINS + YIELDS };
@@ -273,6 +274,7 @@ static bool await_stores(struct pin *pin, const struct regmap_window *window)
 	uint64_t waits = what(window, FOR_STORES);
 	bool over;
 
+	regmap__lane_slots_settle();
 	announce(pin->slot, waits);
 	over = await_all(pin->slot, waits) || get(&pin->slot->turns) & IMPATIENT;
 	announce(pin->slot, 0);
@@ -320,6 +322,7 @@ bool regmap__drain_announce(struct pin *pin, const struct regmap_window *window)
 
 void regmap__drain(struct pin *pin, const struct regmap_window *window)
 {
+	regmap__lane_slots_settle();
 	await_all(pin->slot, what(window, FOR_ALL));
 	regmap__pin_drop(pin);
 }

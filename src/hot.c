@@ -132,6 +132,9 @@ static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
 	if (!fits(v, p, address))
 		return false;
 	give_view(cell, v, lane);
+	if (cell->way)
+		atomic_store_explicit(&cell->way, cell->start + SLOT_TO_INLINE,
+		                      memory_order_release);
 	f->target = cell->start;
 	return true;
 }
@@ -215,13 +218,13 @@ __attribute__((always_inline)) static inline enum quick go_straight(struct slot_
 	bool viewless = __atomic_load_n(&f->cell->spare, __ATOMIC_RELAXED) & NOTE_VIEWLESS;
 	uint64_t rsp = f->gpr[CPU_RSP];
 	struct quick_failure failure;
-	struct lane *lane;
 	enum quick result;
+	struct lane *lane = lane_own();
 
-	if (!viewless && look_at(f->cell->view) == &regmap__slot_no_view)
+	if (!lane || lane->failed)
 		return QUICK_NO;
-	lane = lane_own();
-	if (!lane || lane->failed || (!viewless && !is_scattered(f->cell, lane)))
+	if (!viewless &&
+	    (look_at(f->cell->view) == &regmap__slot_no_view || !is_scattered(f->cell, lane)))
 		return QUICK_NO;
 	result = regmap__quick_slot(f, lane, general_only, &failure);
 	if (result == QUICK_DONE)
@@ -240,6 +243,7 @@ __attribute__((noinline)) static int enter(struct slot_frame *f)
 	if (!fork_is_settled()) /* what there is to do then, uses what it likes */
 		return SLOT_VECTOR;
 	regmap__armed_renew();
+	regmap__lane_take(); /* the straight way is for those who have one */
 	if (regmap__hot_has_failed(f->rip, &regs))
 		return take_original(f);
 	if (can_go_inline(f, &regs))

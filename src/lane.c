@@ -95,6 +95,25 @@ static bool provide_block(unsigned b)
 	return get(&block[b]);
 }
 
+unsigned regmap__lane_slots_used(void)
+{
+	unsigned n = atomic_load(&top);
+
+	return n < PIN_LANES ? n : PIN_LANES;
+}
+
+/* For good: to whoever has claimed the lane first. */
+static struct lane *with_slot(unsigned i)
+{
+	struct lane *lane = lane_at(i);
+
+	if (i < PIN_LANES) {
+		set(&regmap__lane_slots[i].latest, PIN_OF_LANES + i);
+		lane->pin = &regmap__lane_slots[i];
+	}
+	return lane;
+}
+
 /* The key is there before the bound covers it: who waits looks at the bound after a membarrier. */
 static struct lane *claim_new(uint64_t me)
 {
@@ -108,8 +127,21 @@ static struct lane *claim_new(uint64_t me)
 			nobody = 1;
 		atomic_compare_exchange_strong(&top, &i, i + 1);
 		if (!nobody)
-			return lane_at(i);
+			return with_slot(i);
 	}
+}
+
+/* What the slot of a thread that has ended was at, is over. */
+static void take_slot_over(struct lane *lane, uint64_t me)
+{
+	struct slot *slot = lane->pin;
+
+	if (!slot)
+		return;
+	set(&slot->window, 0);
+	set(&slot->nonce, 0);
+	set(&slot->tid, (uint32_t)get(&lane->tid));
+	set(&slot->key, me);
 }
 
 __attribute__((noinline)) static struct lane *take(void)
@@ -128,6 +160,7 @@ __attribute__((noinline)) static struct lane *take(void)
 		return NULL;
 	set(&lane->tid, regmap__thread_id());
 	set(&lane->busy, 0);
+	take_slot_over(lane, me);
 	lane->error = &errno;
 	tls.lane = lane;
 	tls.magic = LANE_MAGIC;
@@ -173,6 +206,12 @@ static void synchronize(void)
 {
 	if (membarrier(EXPEDITED) && !membarrier(REGISTER_EXPEDITED))
 		membarrier(EXPEDITED);
+}
+
+void regmap__lane_slots_settle(void)
+{
+	if (regmap__lane_slots_used())
+		synchronize();
 }
 
 bool regmap__lanes_await(bool patient)

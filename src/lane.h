@@ -48,6 +48,13 @@ void regmap__lane_leave(void);
  * where @patient is false. AS-Safe.
  */
 bool regmap__lanes_await(bool patient);
+/* So many of regmap__lane_slots (pin.h) have been given to lanes. AS-Safe. */
+unsigned regmap__lane_slots_used(void);
+/*
+ * Who claims one of those stores what it pins without a fence. So who looks for what is pinned calls this
+ * first, behind the store that those who pin look for. AS-Safe.
+ */
+void regmap__lane_slots_settle(void);
 /* In a new child: the lanes of threads that it doesn't have are free. AS-Safe. */
 void regmap__lanes_forget_others(void);
 

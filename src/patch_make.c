@@ -10,6 +10,7 @@
 #include "patch_pun.h"
 #include "patch_own.h"
 #include "patch_share.h"
+#include "table.h"
 
 #include "sigsafe.h"
 
@@ -158,6 +159,19 @@ static size_t generate_slot(const struct slot_request *request, const struct pat
 	return regmap__slot_generate(&alone, code, map, room->cell, why);
 }
 
+/* Of the site that is being patched: the access that it is for. */
+static bool meets_device;
+
+static bool is_device(uint64_t address)
+{
+	struct table_hit hit;
+
+	if (!address)
+		return false;
+	regmap__table_find(address, &hit);
+	return hit.window && window_ops(hit.window) == &regmap__backing_device;
+}
+
 static enum patch_why generate(const struct patch_text *text, struct patch *p)
 {
 	uint8_t code[SLOT_CODE_MOST];
@@ -177,7 +191,8 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p)
 	request.view = room.view;
 	request.other = room.other;
 	regmap__patch_request(&request);
-	if (!p->passes)
+	request.chooses = meets_device;
+	if (!p->passes && !meets_device)
 		regmap__fragment_join(text, p->plan, &request, p);
 	memset(&map, 0, sizeof(map));
 	length = generate_slot(&request, &room, code, &map, &why);
@@ -284,8 +299,10 @@ static enum patch_why make(const struct patch_text *text, struct patch_site *sit
 
 	if (why == WHY_NONE && !in_place)
 		regmap__fragment_make(text, site->rip, address, &looked_at);
+	meets_device = is_device(address);
 	if (why == WHY_NONE)
 		why = regmap__patch_version(text, site, plan, false, in_place, &p);
+	meets_device = false;
 	return why == WHY_NONE ? apply(text, p) : why;
 }
 

@@ -21,11 +21,12 @@
 #include "sigsafe.h"
 
 /* A further block of slots is added, for good, when all are taken. */
-enum { SLOTS = 1024, BLOCKS = 64 };
+enum { SLOTS = 1024, BLOCKS = PIN_OF_LANES / SLOTS };
 
 _Static_assert(sizeof(struct slot) == 64, "a cache line");
 
 struct slot regmap__home_slots[SLOTS];
+struct slot regmap__lane_slots[PIN_LANES];
 static struct slot *_Atomic block[BLOCKS] = {regmap__home_slots};
 static _Atomic unsigned top = PIN_HOMES; /* no slot from here on was ever claimed */
 /* How far from home its threads' claims ever went, beyond home itself. */
@@ -108,11 +109,6 @@ static struct slot *add_block(unsigned b)
 	return none;
 }
 
-unsigned regmap__slot_top(void)
-{
-	return atomic_load(&top);
-}
-
 /* After the caller's own seq_cst store: whoever doesn't see that shows here. */
 unsigned regmap__slot_next(unsigned i)
 {
@@ -122,11 +118,17 @@ unsigned regmap__slot_next(unsigned i)
 		if (used)
 			return i + (unsigned)__builtin_ctzll(used);
 	}
-	return i;
+	if (i < atomic_load(&top))
+		return i;
+	if (i < PIN_OF_LANES)
+		i = PIN_OF_LANES;
+	return i - PIN_OF_LANES < regmap__lane_slots_used() ? i : NO_SLOT;
 }
 
 struct slot *regmap__slot_at(unsigned i)
 {
+	if (i >= PIN_OF_LANES)
+		return &regmap__lane_slots[i - PIN_OF_LANES];
 	return &get(&block[i / SLOTS])[i % SLOTS];
 }
 
@@ -165,6 +167,22 @@ static unsigned nth_slot(uint64_t key, unsigned n)
 	return n / SLOTS * SLOTS + (pin_home_of(key) + n) % SLOTS;
 }
 
+/* All that a thread may have claimed, from 0 on; NULL behind the last. */
+static struct slot *own_slot(uint64_t key, unsigned n)
+{
+	unsigned reached = get(&reach[pin_home_of(key)]);
+	const struct lane *lane;
+
+	if (n <= reached)
+		return regmap__slot_at(nth_slot(key, n));
+	if (n > reached + 1 || !regmap__lane_slots_used() || !regmap__tls_works())
+		return NULL;
+	lane = lane_own();
+	return lane ? lane->pin : NULL;
+}
+
+#define FOR_OWN_SLOTS(key, slot) for (unsigned n_ = 0; (slot = own_slot(key, n_)) != NULL; n_++)
+
 static unsigned claim_any(uint64_t key)
 {
 	for (unsigned round = 0;; regmap__back_off(round++)) {
@@ -193,12 +211,16 @@ void regmap__pin_take(struct pin *pin)
 	pin_fill(pin, regmap__slot_at(i), i);
 }
 
+/* What belongs to a lane, stays its thread's. */
 static void release(struct slot *slot)
 {
+	bool of_lane = slot_of_nonce(get(&slot->latest)) >= PIN_OF_LANES;
+
 	set(&slot->window, 0);
 	set(&slot->waits, 0);
 	set(&slot->nonce, 0);
-	set(&slot->key, 0);
+	if (!of_lane)
+		set(&slot->key, 0);
 }
 
 /*
@@ -351,14 +373,26 @@ static bool is_below(struct jump *j, uint64_t address, uint64_t sp)
 	return on_one_stack(&j->signal_stack, address, sp);
 }
 
+/* Of an access whose callback this one is made in, the frame lies above. */
+void regmap__pin_recover_lane(struct slot *slot, uint64_t sp)
+{
+	struct jump jump = {.key = get(&slot->key)};
+	uint64_t frame = (uintptr_t)get(&slot->copy);
+
+	if (get(&slot->nonce) && frame < sp && is_below(&jump, frame, sp))
+		release(slot);
+}
+
 /*
  * What lies below the stack pointer is gone. So is a signal handler's frame, wherever it lies, whose
  * interrupted code is gone or goes on elsewhere; and all that lies below that.
  */
 static void drop_below(struct jump *j, uint64_t sp)
 {
-	for (unsigned n = 0; n <= get(&reach[pin_home_of(j->key)]); n++) {
-		struct slot *slot = regmap__slot_at(nth_slot(j->key, n));
+	struct slot *slot;
+
+	FOR_OWN_SLOTS(j->key, slot)
+	{
 		uint64_t nonce = get(&slot->nonce), origin = get(&slot->origin);
 		uint64_t frame = (uintptr_t)get(&slot->copy);
 		bool gone, cut;
@@ -390,9 +424,10 @@ uint64_t regmap__current_site(void)
 {
 	uint64_t key = regmap__thread_key(), here = (uintptr_t)__builtin_frame_address(0);
 	uint64_t closest = UINT64_MAX, site = 0;
+	const struct slot *slot;
 
-	for (unsigned n = 0; n <= get(&reach[pin_home_of(key)]); n++) {
-		const struct slot *slot = regmap__slot_at(nth_slot(key, n));
+	FOR_OWN_SLOTS(key, slot)
+	{
 		uint64_t nonce = get(&slot->nonce), distance = (uintptr_t)get(&slot->copy) - here;
 
 		if (get(&slot->key) != key || !nonce || distance >= closest ||
@@ -419,9 +454,10 @@ static bool is_left(struct jump *j, const struct slot *slot, uint64_t sp)
 static struct pin *find_holding(uint64_t sp)
 {
 	struct jump jump = {.key = regmap__thread_key()};
+	const struct slot *slot;
 
-	for (unsigned n = 0; n <= get(&reach[pin_home_of(jump.key)]); n++) {
-		const struct slot *slot = regmap__slot_at(nth_slot(jump.key, n));
+	FOR_OWN_SLOTS(jump.key, slot)
+	{
 		uint64_t nonce = get(&slot->nonce);
 
 		if (get(&slot->key) == jump.key && nonce && !regmap__slot_is_lost(slot, nonce) &&

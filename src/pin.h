@@ -9,9 +9,15 @@
  * claim has a nonce, and the frame that holds the pin keeps a copy: a slot whose frame shows another
  * number (or is unmapped) has lost its owner. A live frame never changes its copy, so a live pin is
  * never mistaken; a dead one is noticed when its stack is used again or its thread has ended.
+ *
+ * Who pins, and then looks whether the window is still there, makes a fence in between; so does who looks for
+ * pins. Accesses out of patched sites leave it to the others: their threads have a slot each (lane.h), which they
+ * claim and fill by plain stores, and who looks for pins has the kernel make the fence on all processors.
  */
 #ifndef SRC_PIN_H
 #define SRC_PIN_H
+
+#include <limits.h>
 
 #include "../arch/x86_64/thread.h"
 #include "table.h"
@@ -23,7 +29,7 @@ struct slot {
 	_Atomic uint64_t window;           /* and PIN_STORES; 0: none */
 	_Atomic uint64_t nonce;            /* of the claim; 0: free, or not complete yet */
 	_Atomic uint64_t *_Atomic copy;    /* where the holder's frame keeps the nonce */
-	_Atomic uint64_t claims;
+	_Atomic uint64_t latest; /* nonce of the latest claim; before any: which slot it is, or 0 */
 	_Atomic uint64_t origin; /* the program's RSP at the access; 0: unknown */
 	_Atomic uint64_t waits;  /* what its owner waits for, see gate.h; 0: nothing */
 	_Atomic uint32_t turns;  /* counts changes of that */
@@ -40,6 +46,19 @@ struct pin {
 	_Atomic bool holds;       /* signals that are sent have to wait */
 	_Atomic uint64_t blocked; /* of those, what opens again when it is dropped or left */
 };
+
+/*
+ * A nonce counts the claims of a slot, and says which one that is. Behind all others there are those of
+ * lanes (lane.h): the first so many lanes have one each, which nobody else ever claims.
+ */
+enum { PIN_INDEX_BITS = 17, PIN_OF_LANES = 1 << 16, PIN_LANES = 1024 };
+#define PIN_CLAIM (1ull << PIN_INDEX_BITS)
+extern struct slot regmap__lane_slots[PIN_LANES];
+
+static inline unsigned slot_of_nonce(uint64_t nonce)
+{
+	return nonce & (PIN_CLAIM - 1);
+}
 
 /*
  * Threads start looking at one of the first so many slots, so that a drain has few to look at; the
@@ -64,16 +83,16 @@ static inline void pin_note_use(unsigned i)
 /* The slot is claimed by now, by a thread whose handlers see nonce 0 and leave it alone. */
 static inline void pin_fill(struct pin *pin, struct slot *slot, unsigned i)
 {
-	uint64_t claims = atomic_load_explicit(&slot->claims, memory_order_acquire) + 1;
-	uint64_t nonce = claims << 16 | i;
+	uint64_t latest = atomic_load_explicit(&slot->latest, memory_order_acquire);
+	uint64_t nonce = (latest & ~(PIN_CLAIM - 1)) + PIN_CLAIM + i;
 
-	if (__builtin_expect(claims == 1, 0))
+	if (__builtin_expect(!latest, 0))
 		pin_note_use(i);
 	atomic_store_explicit(&slot->window, 0, memory_order_release);
 	atomic_store_explicit(&slot->waits, 0, memory_order_release);
 	atomic_store_explicit(&slot->origin, 0, memory_order_release);
 	atomic_store_explicit(&slot->tid, 0, memory_order_release);
-	atomic_store_explicit(&slot->claims, claims, memory_order_release);
+	atomic_store_explicit(&slot->latest, nonce, memory_order_release);
 	atomic_store_explicit(&pin->site, 0, memory_order_relaxed);
 	atomic_store_explicit(&pin->holds, false, memory_order_relaxed);
 	atomic_store_explicit(&pin->blocked, 0, memory_order_relaxed);
@@ -109,6 +128,52 @@ static inline void pin_release_home(struct pin *pin)
 	atomic_store_explicit(&slot->key, 0, memory_order_release);
 	atomic_store_explicit(&pin->nonce, 0, memory_order_release);
 }
+
+/*
+ * Claim the slot of the thread's own lane, by plain stores; false: an access that is under way has it.
+ * A handler that comes before it is claimed may claim it and let it go: that shows, and it begins anew.
+ */
+static inline bool pin_take_lane(struct pin *pin, struct slot *slot, uint64_t sp, uint64_t site)
+{
+	uint64_t nonce;
+
+	atomic_store_explicit(&pin->site, site, memory_order_relaxed);
+	atomic_store_explicit(&pin->holds, false, memory_order_relaxed);
+	atomic_store_explicit(&pin->blocked, 0, memory_order_relaxed);
+	do {
+		if (atomic_load_explicit(&slot->nonce, memory_order_acquire))
+			return false;
+		nonce = atomic_load_explicit(&slot->latest, memory_order_acquire) + PIN_CLAIM;
+		atomic_store_explicit(&slot->latest, nonce, memory_order_release);
+		atomic_store_explicit(&slot->origin, sp, memory_order_release);
+		atomic_store_explicit(&slot->copy, &pin->nonce, memory_order_release);
+		atomic_store_explicit(&pin->nonce, nonce, memory_order_release);
+		atomic_store_explicit(&slot->nonce, nonce, memory_order_release);
+		if (__builtin_expect(atomic_load_explicit(&slot->latest, memory_order_acquire) ==
+		                             nonce,
+		                     1)) {
+			pin->slot = slot;
+			return true;
+		}
+		atomic_store_explicit(&slot->nonce, 0, memory_order_release);
+	} while (true);
+}
+
+/* As pin_release_home(). */
+static inline void pin_release_lane(struct pin *pin)
+{
+	struct slot *slot = pin->slot;
+
+	pin->slot = NULL;
+	atomic_store_explicit(&slot->window, 0, memory_order_release);
+	atomic_store_explicit(&slot->nonce, 0, memory_order_release);
+}
+
+/*
+ * A claim of it has failed, for an access at the program's stack pointer @sp: if the frame that has it is
+ * gone, by a jump that nobody saw, the next claim won't. AS-Safe.
+ */
+void regmap__pin_recover_lane(struct slot *slot, uint64_t sp);
 
 uint32_t regmap__thread_id(void);
 
@@ -171,18 +236,12 @@ void regmap__pin_jump(uint64_t sp);
 /* In a new child: the slots of threads that it doesn't have are free. */
 void regmap__pin_forget_others(void);
 
-/* All slots that were ever claimed are among the first regmap__slot_top(). */
-unsigned regmap__slot_top(void);
-/* The first of them at @i or behind it; or top or more. */
+/* All slots that were ever claimed, perhaps others: the first one at @i or behind it, or NO_SLOT. */
+#define NO_SLOT UINT_MAX
 unsigned regmap__slot_next(unsigned i);
 #define FOR_EACH_SLOT(i) \
-	for (unsigned i = regmap__slot_next(0); i < regmap__slot_top(); \
-	     i = regmap__slot_next(i + 1))
+	for (unsigned i = regmap__slot_next(0); i != NO_SLOT; i = regmap__slot_next(i + 1))
 struct slot *regmap__slot_at(unsigned i);
-static inline unsigned slot_of_nonce(uint64_t nonce)
-{
-	return nonce & 0xffff;
-}
 /* Is the claim of that nonce (not 0) one whose frame is gone? */
 bool regmap__slot_is_lost(const struct slot *slot, uint64_t nonce);
 /* Has the thread that made the claim ended? System calls: for those who have waited long. */

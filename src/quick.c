@@ -13,6 +13,7 @@
 #include "fork.h"
 #include "gate.h"
 #include "lane.h"
+#include "move.h"
 #include "sigsafe.h"
 
 enum { RIGHTS = EM_READ | EM_WRITE };
@@ -264,10 +265,10 @@ static enum quick on_device(const struct quick_access *q, struct access *at, uns
 
 /*
  * Where a thread's last access was, as a rule the next one is. This belongs to who has claimed the
- * home slot of the same number, and holds for one version of the table. The kernel wipes it in a
- * child: so what is valid was written by this process, and fork.h need not be asked. A child may be born
- * at any instruction here, in a signal handler: so the word that says what is valid is looked at when all
- * the rest has been read, or written.
+ * home slot of the same number, or that of a lane, and holds for one version of the table. The kernel wipes
+ * it in a child: so what is valid was written by this process, and fork.h need not be asked. A child may be
+ * born at any instruction here, in a signal handler: so the word that says what is valid is looked at when
+ * all the rest has been read, or written.
  */
 struct found {
 	uint64_t first, last; /* it holds for these addresses */
@@ -294,13 +295,25 @@ _Static_assert(sizeof(struct hint) == 64, "a cache line");
 static struct hint *hints; /* NULL: the kernel can't do that */
 enum { HINT_BITS = 3, HINT_PAGE_SHIFT = 12 };
 
+enum { HINT_OWNERS = PIN_HOMES + PIN_LANES };
+
 /* One of a few, by the page, so that a thread that goes to and fro keeps them. */
-static inline struct hint *hint_of(const struct slot *home, uint64_t address)
+static inline struct hint *hint_by(uint64_t owner, uint64_t address)
 {
 	uint64_t page = address >> HINT_PAGE_SHIFT;
 	uint64_t which = (page ^ page >> HINT_BITS) & ((1u << HINT_BITS) - 1);
 
-	return &hints[((uint64_t)(home - regmap__home_slots) << HINT_BITS) + which];
+	return &hints[(owner << HINT_BITS) + which];
+}
+
+static inline struct hint *hint_of(const struct slot *home, uint64_t address)
+{
+	return hint_by((uint64_t)(home - regmap__home_slots), address);
+}
+
+static inline struct hint *hint_of_lane(const struct slot *slot, uint64_t address)
+{
+	return hint_by(PIN_HOMES + (uint64_t)(slot - regmap__lane_slots), address);
 }
 
 /*
@@ -355,7 +368,8 @@ static inline bool recall_from(const struct memo *m, uint64_t address, uint64_t 
 	f->window = (struct regmap_window *)(window & ~(uint64_t)RIGHTS);
 	f->rights = window & RIGHTS;
 	f->delta = get(&m->delta);
-	return address >= f->first && address <= f->last && get(&m->seal) == seal_of(f, version);
+	return address >= f->first && address <= f->last &&
+	       atomic_load_explicit(&m->seal, memory_order_acquire) == seal_of(f, version);
 }
 
 static inline bool recall(uint64_t address, uint64_t version, struct found *f)
@@ -373,7 +387,7 @@ static void remember(uint64_t address, uint64_t version, const struct found *f)
 	set(&m->last, f->last);
 	set(&m->window, (uintptr_t)f->window | f->rights);
 	set(&m->delta, f->delta);
-	set(&m->seal, seal_of(f, version));
+	atomic_store_explicit(&m->seal, seal_of(f, version), memory_order_release);
 }
 
 #undef get
@@ -381,7 +395,7 @@ static void remember(uint64_t address, uint64_t version, const struct found *f)
 
 void regmap__quick_init(void)
 {
-	const size_t bytes = ((size_t)PIN_HOMES << HINT_BITS) * sizeof(struct hint) +
+	const size_t bytes = ((size_t)HINT_OWNERS << HINT_BITS) * sizeof(struct hint) +
 	                     sizeof(*memos);
 	uint8_t *p;
 
@@ -677,21 +691,35 @@ static inline bool is_simple(const struct plan *p, uint64_t flags)
 	       !(flags & CPU_AC);
 }
 
-/* One register in or out, not both (XCHG is neither a load nor a store), one piece. */
+/* One piece. */
 static inline bool is_device_move(const struct plan *p, const struct access *at)
 {
-	return p->compiled.move && (p->access & (EM_READ | EM_WRITE)) != (EM_READ | EM_WRITE) &&
-	       !p->compiled.b.high && !(at->address & (p->size - 1u));
+	return p->compiled.straight && !(at->address & (p->size - 1u));
+}
+
+/*
+ * A thread that has a lane claims that one's slot (pin.h) first, without a fence; in the callback of an
+ * access that has it, its home slot.
+ */
+enum claimed { BY_LANE, BY_HOME };
+
+__attribute__((always_inline)) static inline void release(struct access *at, enum claimed claimed)
+{
+	if (claimed == BY_LANE)
+		pin_release_lane(&at->pin);
+	else
+		pin_release_home(&at->pin);
 }
 
 /* Unless a jump out of the callback, of another frame's, has dropped it. */
-static inline void end_device(struct access *at)
+__attribute__((always_inline)) static inline void end_device(struct access *at,
+                                                             enum claimed claimed)
 {
 	struct slot *slot = at->pin.slot;
 	uint64_t nonce = atomic_load_explicit(&at->pin.nonce, memory_order_relaxed);
 
 	if (nonce && atomic_load_explicit(&slot->nonce, memory_order_relaxed) == nonce)
-		pin_release_home(&at->pin);
+		release(at, claimed);
 	else
 		regmap__access_end(at);
 }
@@ -751,14 +779,16 @@ __attribute__((noinline, cold)) static enum quick move_failed(const struct plan 
 }
 
 /* @guest: where the program accesses it. */
-static enum quick call_device(const struct plan *p, uint64_t gpr[16], uint64_t *flags,
-                              struct access *at, uint64_t guest, int *error,
-                              struct quick_failure *failure)
+__attribute__((always_inline)) static inline enum quick call_device(
+	struct slot_frame *frame, const struct lane *lane, struct access *at, uint64_t guest,
+	enum claimed claimed, struct quick_failure *failure)
 {
+	const struct plan *p = frame->cell->plan;
+	uint64_t *gpr = frame->gpr, *flags = &frame->flags;
 	const struct regmap_device_ops *ops = at->window->device.ops;
 	uint64_t offset = at->address - window_start(at->window), value = 0;
 	void *ctx = at->window->device.ctx;
-	int saved = *error, err;
+	int *error = lane->error, saved = *error, err;
 
 	if (p->access & EM_WRITE) {
 		if (!ops->write)
@@ -772,54 +802,119 @@ static enum quick call_device(const struct plan *p, uint64_t gpr[16], uint64_t *
 	put_back(error, saved);
 	if (__builtin_expect(err != 0, 0))
 		return move_failed(p, at, guest, err, failure);
-	end_device(at);
+	end_device(at, claimed);
 	if (!(p->access & EM_WRITE))
 		put_loaded(p, gpr, flags, value);
 	return QUICK_DONE;
 }
 
-__attribute__((noinline)) static enum quick on_memory(const struct plan *p, uint64_t gpr[16],
-                                                      uint64_t *flags, struct access *at,
-                                                      void *host)
+__attribute__((noinline)) static bool on_memory(struct slot_frame *frame, const struct access *at,
+                                                const struct found *f)
 {
-	const struct cpu_regs regs = regmap__em_regs(gpr, flags);
-	bool done;
+	const struct cpu_regs regs = regmap__em_regs(frame->gpr, &frame->flags);
+	const struct plan *p = frame->cell->plan;
+	void *host = f->rights ? (void *)(uintptr_t)(at->address + f->delta) :
+	                         host_of(at, p, at->address + f->delta);
 
-	if (!host)
-		host = host_of(at, p, at->address);
-	done = host && em_quick(p, &regs, host);
-	pin_release_home(&at->pin);
-	return done ? QUICK_DONE : QUICK_NO;
+	return host && em_quick(p, &regs, host);
 }
 
-enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane, bool general_only,
+/* Whoever looks for what is pinned has the kernel make the fence that is not here. */
+static inline bool begin_by_lane(const struct slot_frame *frame, struct slot *slot,
+                                 struct access *at, uint64_t *version, struct found *f)
+{
+	const struct plan *p = frame->cell->plan;
+
+	if (!pin_take_lane(&at->pin, slot, frame->gpr[CPU_RSP], frame->rip))
+		return false;
+	if (find(hint_of_lane(slot, at->address), at->address, p->size, version, f)) {
+		at->window = f->window;
+		at->pin.stores = p->access & EM_WRITE ? PIN_STORES : 0;
+		atomic_store_explicit(&slot->window, (uintptr_t)f->window | at->pin.stores,
+		                      memory_order_release);
+		atomic_signal_fence(memory_order_seq_cst);
+		if (is_open(f, *version, p->access))
+			return true;
+	}
+	pin_release_lane(&at->pin);
+	return false;
+}
+
+static inline bool begin_by_home(const struct slot_frame *frame, const struct lane *lane,
+                                 struct access *at, struct found *f)
+{
+	const struct plan *p = frame->cell->plan;
+	uint64_t version;
+
+	if (!begin_by(atomic_load(&lane->key), at->address, p->size, p->access, at, &version, f))
+		return false;
+	regmap__pin_note_origin_of(&at->pin, frame->gpr[CPU_RSP], frame->rip, (uint32_t)lane->tid);
+	return true;
+}
+
+/* What has begun. */
+__attribute__((always_inline)) static inline enum quick access_from_slot(
+	struct slot_frame *frame, const struct lane *lane, struct access *at, const struct found *f,
+	bool general_only, enum claimed claimed, struct quick_failure *failure)
+{
+	uint64_t guest = at->address;
+	bool done;
+
+	if (f->rights || window_ops(at->window) != &regmap__backing_device) {
+		done = on_memory(frame, at, f);
+		release(at, claimed);
+		return done ? QUICK_DONE : QUICK_NO;
+	}
+	at->address += f->delta;
+	if (!is_device_move(frame->cell->plan, at))
+		return QUICK_NO;
+	if (general_only != is_general(at->window))
+		return general_only ? QUICK_VECTOR : QUICK_NO;
+	return call_device(frame, lane, at, guest, claimed, failure);
+}
+
+/* In a callback, as a rule. */
+OWN_FRAME static enum quick nested(struct slot_frame *frame, const struct lane *lane,
+                                   uint64_t guest, bool general_only, struct quick_failure *failure)
+{
+	struct access at __attribute__((cleanup(end)));
+	struct found f;
+
+	at.pin.slot = NULL;
+	at.address = guest;
+	if (lane->pin)
+		regmap__pin_recover_lane(lane->pin, frame->gpr[CPU_RSP]);
+	if (!begin_by_home(frame, lane, &at, &f))
+		return QUICK_NO;
+	return access_from_slot(frame, lane, &at, &f, general_only, BY_HOME, failure);
+}
+
+enum quick regmap__quick_slot(struct slot_frame *frame, struct lane *lane, bool general_only,
                               struct quick_failure *failure)
 {
 	struct access at __attribute__((cleanup(end)));
 	const struct plan *p = frame->cell->plan;
-	uint64_t *gpr = frame->gpr;
+	struct slot *slot = lane->pin;
 	uint64_t version, guest;
 	struct found f;
 
 	at.pin.slot = NULL;
 	if (!is_simple(p, frame->flags))
 		return QUICK_NO;
-	guest = at.address = address_in(p, gpr, frame->rip);
+	guest = at.address = address_in(p, frame->gpr, frame->rip);
 	if (guest < PAGE_0_END)
 		return QUICK_NO;
-	if (!begin_by(atomic_load(&lane->key), guest, p->size, p->access, &at, &version, &f))
+	if (!slot || !hints || atomic_load_explicit(&slot->nonce, memory_order_relaxed))
+		return nested(frame, lane, guest, general_only, failure);
+	if (!begin_by_lane(frame, slot, &at, &version, &f))
 		return QUICK_NO;
-	if (f.rights)
-		return on_memory(p, gpr, &frame->flags, &at, (void *)(uintptr_t)(guest + f.delta));
-	at.address += f.delta;
-	if (window_ops(at.window) != &regmap__backing_device)
-		return on_memory(p, gpr, &frame->flags, &at, NULL);
-	if (!is_device_move(p, &at))
-		return QUICK_NO;
-	if (general_only != is_general(at.window))
-		return general_only ? QUICK_VECTOR : QUICK_NO;
-	regmap__pin_note_origin_of(&at.pin, gpr[CPU_RSP], frame->rip, (uint32_t)lane->tid);
-	return call_device(p, gpr, &frame->flags, &at, guest, lane->error, failure);
+	if (window_ops(at.window) != &regmap__backing_device) {
+		if (frame->cell->way == frame->cell->start + SLOT_TO_CALL)
+			return QUICK_NO; /* it may have a view, and the slot begin with a look at that */
+	} else if (p->compiled.straight && !f.delta) {
+		regmap__move_note(frame->cell, lane, f.window, f.first, f.last, version);
+	}
+	return access_from_slot(frame, lane, &at, &f, general_only, BY_LANE, failure);
 }
 
 /* --- all together --- */
@@ -857,7 +952,7 @@ static inline enum quick move_on_device(const struct quick_access *q, struct acc
 		put_back(at->error_number, saved);
 	if (__builtin_expect(err != 0, 0))
 		return move_failed(p, at, q->address, err, q->failure);
-	end_device(at);
+	end_device(at, BY_HOME);
 	return write || em_quick_move(p, q->regs, &value) ? QUICK_DONE : QUICK_NO;
 }
 
@@ -1164,7 +1259,7 @@ enum quick regmap__quick_string(const struct plan *plan, const struct cpu_regs *
 	if (second.pin.slot)
 		note_origin(&second, sp, rip);
 	done = em_quick_string_run(plan, regs, &s, from.host, to.host);
-	end_device(&first);
+	end_device(&first, BY_HOME);
 	if (done)
 		return QUICK_DONE;
 	return regs->value[regs->at[CPU_RCX]] == s.count ? QUICK_NO : QUICK_PART;

@@ -52,7 +52,7 @@ enum quick regmap__quick_at(const struct plan *plan, const struct cpu_regs *regs
  */
 struct lane;
 struct slot_frame;
-enum quick regmap__quick_slot(struct slot_frame *frame, const struct lane *lane, bool general_only,
+enum quick regmap__quick_slot(struct slot_frame *frame, struct lane *lane, bool general_only,
                               struct quick_failure *failure);
 /*
  * Of vector instructions those with an operand in host memory, in a device, or in one vector register

@@ -55,7 +55,7 @@ static const char *only;
 
 struct variant {
 	struct slot_dead dead;
-	bool pushed, count;
+	bool pushed, count, chooses;
 };
 
 static struct {
@@ -91,6 +91,7 @@ static bool lay_at(uint64_t site, bool inline_access)
 		.count = s.variant.count,
 		.inline_access = inline_access,
 		.pushed_flags = s.variant.pushed,
+		.chooses = s.variant.chooses,
 	};
 	size_t length;
 
@@ -101,6 +102,8 @@ static bool lay_at(uint64_t site, bool inline_access)
 	if (!length)
 		return false;
 	*cell->view = view;
+	if (cell->way)
+		cell->way = SLOT_AT + SLOT_TO_INLINE;
 	assert_int_equal(length, s.map.length);
 	memset(writable, 0xcc, SLOT_CODE_MOST);
 	memcpy(writable, code, length);
@@ -356,7 +359,7 @@ static bool runs(void)
 
 static struct variant variant_of(unsigned n, uint64_t chance)
 {
-	struct variant v = {.count = n & 1};
+	struct variant v = {.count = n & 1, .chooses = n % 3 == 2};
 
 	if (n == 1)
 		v.pushed = true;
@@ -524,6 +527,10 @@ static void step_form(const struct t_form *form, size_t number)
 		step_through(SLOT_AT, s.c.in.gpr[T_RSP]);
 		show_everything(false);
 		step_through(SLOT_AT, s.c.in.gpr[T_RSP]);
+		if (cell->way) {
+			cell->way = SLOT_AT + SLOT_TO_CALL;
+			step_through(SLOT_AT, s.c.in.gpr[T_RSP]);
+		}
 		figures.cases++;
 	}
 	show_everything(true);
@@ -1002,6 +1009,24 @@ static void test_slot_dead_flags(void **unused)
 	assert_int_equal(dead_flags("", 0), 0);
 }
 
+/* A slot that chooses, by what its cell says. */
+static void test_slot_chooses(void **unused)
+{
+	(void)unused;
+	begin();
+	given("\x8b\x03", 2); /* mov (%rbx), %eax */
+	s.variant.chooses = true;
+	assert_true(lay());
+	assert_int_equal(cell->start, SLOT_AT);
+	s.c.in.gpr[T_RBX] = T_WINDOW;
+	expect_inline();
+	cell->way = SLOT_AT + SLOT_TO_CALL;
+	expect_call();
+	s.variant.chooses = false;
+	assert_true(lay());
+	assert_int_equal(cell->way, 0);
+}
+
 /* --- how many have what --- */
 
 static void test_slot_coverage(void **unused)
@@ -1084,6 +1109,7 @@ int main(void)
 		cmocka_unit_test(test_slot_rolls_call),
 		cmocka_unit_test(test_slot_far),
 		cmocka_unit_test(test_slot_dead_flags),
+		cmocka_unit_test(test_slot_chooses),
 		cmocka_unit_test(test_slot_coverage),
 	};
 

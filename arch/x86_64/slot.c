@@ -607,6 +607,16 @@ static void emit_way_in(struct making *m)
 	m->map->plain = (uint16_t)m->e.at;
 }
 
+/* jmp *way(%rip); lea -128(%rsp), %rsp; jmp to the call part */
+static void emit_choice(struct making *m)
+{
+	regmap__emit_rip(&m->e, false, 0xff, 4, m->request->cell + offsetof(struct slot_cell, way));
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
+	regmap__emit_state(&m->e, SLOT_MOVED, 0);
+	regmap__emit_jump_on(&m->e, &m->into_call);
+	regmap__emit_state(&m->e, 0, SLOT_MOVED);
+}
+
 static void emit_inline(struct making *m)
 {
 	struct slot_jump busy = {.count = 0}, idle = {.count = 0}, outside = {.count = 0};
@@ -763,6 +773,9 @@ static void fill_cell(const struct making *m, struct slot_cell *cell)
 		atomic_store_explicit(cell->other, &regmap__slot_no_view, memory_order_relaxed);
 	}
 	cell->start = m->request->code;
+	cell->way = m->request->chooses && m->map->access != NO_OFFSET ?
+	                    m->request->code + SLOT_TO_CALL :
+	                    0;
 	cell->original = m->request->code + m->map->original;
 	cell->site = m->request->site;
 	cell->next = m->request->site + m->plan->length;
@@ -798,7 +811,9 @@ static bool generate(struct making *m, const struct slot_request *request, uint8
 	if (!request->passes && prepare(m)) {
 		memcpy(map->scratch, m->reg, sizeof map->scratch);
 		map->scratches = SLOT_SCRATCHES;
-		if (has_way_in(m))
+		if (request->chooses)
+			emit_choice(m);
+		else if (has_way_in(m))
 			emit_way_in(m);
 		emit_inline(m);
 	}

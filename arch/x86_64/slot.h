@@ -5,7 +5,8 @@
  * A *site* is an instruction of the program's that accesses windows. When it is patched, a jump
  * stands in its place that leads to its *slot*: code of ours that does the same and jumps back.
  *
- *   way in        where the site belongs to a fragment (fragment.h), to the code of that
+ *   way in        where the site belongs to a fragment (fragment.h), to the code of that; or a jump to
+ *                 where its cell says, the inline or the call part, where the site was met on a device
  *   inline part   the access itself on the window's host memory, by way of a *view*; no C
  *   call part     lea -128(%rsp), %rsp; call *entry(%rip); lea 128(%rsp), %rsp; jmp next
  *                 (behind an inline part that has moved RSP already, without the first of these)
@@ -55,6 +56,7 @@ static inline unsigned view_class(size_t size)
 }
 
 /* One per thread that runs inline parts. Found by thread-local storage, in memory that is never freed. */
+struct slot;
 struct lane {
 	_Alignas(64) _Atomic uint64_t
 		busy;           /* 1 from before a view is looked at until after the access */
@@ -65,6 +67,8 @@ struct lane {
 	uint64_t miss;   /* counts, so that cells change but seldom */
 	uint64_t failed; /* an access has, and the fault path has not said so yet */
 	uint64_t looked; /* when it was last looked whether the process is traced: armed.h */
+	struct slot *
+		pin; /* its own, for accesses out of slots (pin.h); NULL: there are so many lanes */
 };
 
 /*
@@ -101,7 +105,11 @@ struct slot_cell {
 	const struct plan *plan; /* of the instruction, with its bytes */
 	uint64_t spare;
 	const struct view *_Atomic own_other; /* where other may be */
+	_Atomic uint64_t move;                /* C's: see move.h */
+	_Atomic uint64_t way; /* where a slot that chooses goes first; 0: it doesn't */
 };
+/* From the slot's start to where it chooses between: the way to the call part, and the inline part. */
+enum { SLOT_TO_CALL = 6, SLOT_TO_INLINE = SLOT_TO_CALL + 10 };
 
 /* What regmap__slot_call() lays on the stack, below the red zone, for C. */
 struct slot_frame {
@@ -145,6 +153,7 @@ struct slot_request {
 	bool passes;        /* nothing but the instruction, moved: regmap__slot_can_pass() */
 	bool pushed_flags;  /* keep flags as processors without LAHF must: for tests */
 	bool shares_views;  /* they are a fragment's, and stay as they are */
+	bool chooses;       /* by cell->way: the call part, to begin with */
 	struct slot_way_in way_in;
 };
 
@@ -171,8 +180,8 @@ struct slot_map {
 
 /*
  * Make a slot's code into @to. Returns its length, or 0: this instruction can't have a slot, and *why
- * (a static string) says why. Fills in cell->start, ->original, ->site and ->next, and makes both views
- * none. AS-Safe.
+ * (a static string) says why. Fills in cell->start, ->original, ->site, ->next and ->way, and makes both
+ * views none. AS-Safe.
  */
 size_t regmap__slot_generate(const struct slot_request *request, uint8_t to[SLOT_CODE_MOST],
                              struct slot_map *map, struct slot_cell *cell, const char **why);

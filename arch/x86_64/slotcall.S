@@ -10,6 +10,7 @@
  * slotroll.c gives the program's registers back, as they were or as they will be.
  */
 #include "slotcall.h"
+#include "slotmove.h"
 
 	.text
 
@@ -190,7 +191,15 @@ regmap__slot_call:
 #ifdef REGMAP_SLOT_SAVES_ALL
 	jmp	8f	/* sanitizers' code may use any register */
 #endif
-	mov	%rbx, %rdi
+	cmpq	$0, SLOT_CELL_MOVE(%rax)
+	je	1f
+	mov	$MOVE_GENERAL, %edi
+	call	regmap__slot_move
+	label	moved
+	test	%eax, %eax
+	jz	2f
+	label	not_moved
+1:	mov	%rbx, %rdi
 	call	regmap__slot_enter
 	label	decided
 	test	%eax, %eax
@@ -342,10 +351,22 @@ regmap__slot_call:
 	cmp	$0x37f, %rax
 	je	1f
 	fninit
-1:	mov	%rbx, %rdi
+1:
+#ifndef REGMAP_SLOT_SAVES_ALL
+	mov	SLOT_CELL(%rbx), %rax
+	cmpq	$0, SLOT_CELL_MOVE(%rax)
+	je	1f
+	xor	%edi, %edi
+	call	regmap__slot_move
+	test	%eax, %eax
+	jz	.Lcalled
+1:
+#endif
+	mov	%rbx, %rdi
 	xor	%esi, %esi
 	mov	%r13d, %edx
 	call	regmap__slot_enter_saved
+.Lcalled:
 	mov	%eax, %r13d
 	test	$XSTATE_X87, %r15b
 	jnz	7f

@@ -67,7 +67,8 @@ extern const uint8_t regmap__slot_entered_24[], regmap__slot_entered_32[],
 	regmap__slot_exiting_ret[], regmap__slot_undecided[], regmap__slot_saved[],
 	regmap__slot_restored[], regmap__slot_special[], regmap__slot_noted[],
 	regmap__slot_saved_some[], regmap__slot_restored_some[], regmap__slot_restoring_x87[],
-	regmap__slot_undecided_all[], regmap__slot_leaving_status[], regmap__slot_leaving_all[];
+	regmap__slot_undecided_all[], regmap__slot_leaving_status[], regmap__slot_leaving_all[],
+	regmap__slot_moved[], regmap__slot_not_moved[];
 
 /* How to find the program's state from each label on, up to the next. */
 enum how {
@@ -96,6 +97,8 @@ static const struct stage {
 	{regmap__slot_entered_32, IN_REGISTERS, 32},
 	{regmap__slot_entered_160, IN_REGISTERS, 160},
 	{regmap__slot_framed, IN_FRAME, 0},
+	{regmap__slot_moved, DECIDED, RAX},
+	{regmap__slot_not_moved, IN_FRAME, 0},
 	{regmap__slot_decided, DECIDED, RAX},
 	{regmap__slot_over, OVER, 0},
 	{regmap__slot_leaving, LEAVING, 0},

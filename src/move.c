@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+#include "move.h"
+
+#include "../emulator/internal.h"
+#include "atomics.h"
+#include "bus.h"
+#include "device.h"
+#include "fork.h"
+#include "hot.h"
+#include "lane.h"
+#include "patch.h"
+#include "pin.h"
+#include "sigsafe.h"
+
+enum { ALWAYS_ZERO = offsetof(struct slot_frame, target) / 8 }; /* until somebody sets it */
+enum { AT_RIP = offsetof(struct slot_frame, rip) / 8 };
+
+#define AGREES(type, member, offset) \
+	_Static_assert(offsetof(struct type, member) == (offset), "as slotmove.S has it")
+AGREES(move, base, MOVE_BASE);
+AGREES(move, index, MOVE_INDEX);
+AGREES(move, shift, MOVE_SHIFT);
+AGREES(move, reg, MOVE_REG);
+AGREES(move, disp, MOVE_DISP);
+AGREES(move, size, MOVE_SIZE);
+AGREES(move, align, MOVE_ALIGN);
+AGREES(move, how, MOVE_HOW);
+AGREES(move, turn, MOVE_TURN);
+AGREES(move, version, MOVE_VERSION);
+AGREES(move, first, MOVE_FIRST);
+AGREES(move, span, MOVE_SPAN);
+AGREES(move, window, MOVE_WINDOW);
+AGREES(move, call, MOVE_CALL);
+AGREES(move, ctx, MOVE_CTX);
+AGREES(slot_cell, move, SLOT_CELL_MOVE);
+AGREES(slot_cell, plan, SLOT_CELL_PLAN);
+AGREES(plan, imm, SLOT_PLAN_IMM);
+AGREES(lane_tls, magic, 0);
+AGREES(lane_tls, lane, MOVE_LANE);
+AGREES(lane, error, MOVE_LANE_ERROR);
+AGREES(lane, failed, MOVE_LANE_FAILED);
+AGREES(lane, pin, MOVE_LANE_PIN);
+AGREES(slot, window, MOVE_SLOT_WINDOW);
+AGREES(slot, nonce, MOVE_SLOT_NONCE);
+AGREES(slot, copy, MOVE_SLOT_COPY);
+AGREES(slot, latest, MOVE_SLOT_LATEST);
+AGREES(slot, origin, MOVE_SLOT_ORIGIN);
+AGREES(pin, slot, 0);
+AGREES(pin, nonce, MOVE_PIN_NONCE);
+AGREES(pin, site, MOVE_PIN_SITE);
+AGREES(pin, holds, MOVE_PIN_HOLDS);
+AGREES(pin, blocked, MOVE_PIN_BLOCKED);
+AGREES(regmap_window, start, MOVE_WINDOW_START);
+AGREES(regmap_window, lock, MOVE_WINDOW_LOCK);
+AGREES(regmap_window, flags, MOVE_WINDOW_FLAGS);
+AGREES(table_head, version, MOVE_TABLE_VERSION);
+_Static_assert(sizeof(struct move) == 64, "a cache line");
+_Static_assert(sizeof(struct pin) <= 48, "slotmove.S has so much room");
+_Static_assert(PIN_STORES == MOVE_WRITES, "added to the window");
+_Static_assert(PIN_CLAIM == MOVE_CLAIM && LANE_MAGIC == MOVE_LANE_MAGIC, "as slotmove.S has it");
+_Static_assert(REGMAP_GENERAL == MOVE_GENERAL, "as slotmove.S has it");
+_Static_assert(FORK_SETTLED == MOVE_FORK_SETTLED, "as slotmove.S has it");
+
+static struct pool moves = {.size = sizeof(struct move)};
+
+/* --- sites --- */
+
+/* No extension of the sign, and the bytes as they are. */
+static bool is_plain(const struct plan *p, bool writes)
+{
+	const struct em_compiled *c = &p->compiled;
+	unsigned k = (unsigned)__builtin_ctz(p->size);
+
+	return c->op == (writes ? regmap__alu_mov_m : regmap__alu_mov_r)[k];
+}
+
+static bool describe(struct move *m, const struct plan *p)
+{
+	const struct em_compiled *c = &p->compiled;
+	int64_t disp = p->mem.disp + (p->mem.base == EM_RIP ? p->length : 0);
+	bool writes = c->straight == EM_WRITE;
+
+	if (!is_plain(p, writes) || p->mem.address32 || disp != (int32_t)disp ||
+	    (!writes && c->b.gpr == CPU_RSP))
+		return false;
+	m->base = p->mem.base == EM_RIP ? AT_RIP : p->mem.base;
+	m->index = p->mem.index;
+	if (p->mem.base == EM_NO_REG)
+		m->base = ALWAYS_ZERO;
+	if (p->mem.index == EM_NO_REG)
+		m->index = ALWAYS_ZERO;
+	m->shift = p->mem.shift;
+	m->reg = c->b.gpr;
+	m->disp = (int32_t)disp;
+	m->size = (uint8_t)p->size;
+	m->align = (uint8_t)(p->size - 1);
+	m->how = writes ? MOVE_WRITES : 0;
+	if (writes && c->b_imm)
+		m->how |= MOVE_CONSTANT;
+	if (!writes && p->size < 4)
+		m->how |= MOVE_MERGES;
+	return true;
+}
+
+/* Of sites that can't be described. */
+static struct move unfit = {.version = UINT64_MAX};
+
+static struct move *make(const struct plan *p)
+{
+	struct move m = {.turn = 0}, *made;
+	uint32_t number;
+
+	if (!describe(&m, p))
+		return &unfit;
+	number = regmap__pool_take(&moves);
+	if (!number)
+		return &unfit;
+	made = regmap__pool_at(&moves, number);
+	describe(made, p);
+	return made;
+}
+
+/* One that somebody left in the middle of writing it is replaced. NULL: it is being written. */
+static struct move *provide(struct slot_cell *cell)
+{
+	struct move *m = (struct move *)get(&cell->move);
+	uint32_t turn;
+
+	if (!m || (m != &unfit && get(&m->turn) & 1))
+		m = make(cell->plan);
+	if (m == &unfit)
+		set(&cell->move, (uintptr_t)m);
+	turn = get(&m->turn);
+	return m != &unfit && !(turn & 1) &&
+	                       atomic_compare_exchange_strong(&m->turn, &turn, turn + 1) ?
+	               m :
+	               NULL;
+}
+
+/* A site that goes from device to device had better not write each time to what all threads read. */
+static bool is_time(const struct slot_cell *cell, struct lane *lane, uint64_t version)
+{
+	const struct move *m = (const struct move *)get(&cell->move);
+	enum { SELDOM = 64 };
+
+	return !m || (m != &unfit && (get(&m->version) != version || ++lane->miss % SELDOM == 0));
+}
+
+void regmap__move_note(struct slot_cell *cell, struct lane *lane, struct regmap_window *window,
+                       uint64_t first, uint64_t last, uint64_t version)
+{
+	const struct plan *p = cell->plan;
+	bool writes = p->compiled.straight == EM_WRITE;
+	const struct regmap_device_ops *ops = window->device.ops;
+	struct move *m;
+
+	if (last - first < p->size - 1u || !(writes ? !!ops->write : !!ops->read) ||
+	    !is_time(cell, lane, version) || !(m = provide(cell)))
+		return;
+	set(&m->version, version);
+	set(&m->first, first);
+	set(&m->span, last - first - (p->size - 1u));
+	set(&m->window, (uintptr_t)window);
+	set(&m->call, writes ? (uintptr_t)ops->write : (uintptr_t)ops->read);
+	set(&m->ctx, (uintptr_t)window->device.ctx);
+	set(&m->turn, get(&m->turn) + 1);
+	set(&cell->move, (uintptr_t)m);
+}
+
+/* --- failures --- */
+
+static uint64_t word(const struct slot_frame *frame, unsigned i)
+{
+	return ((const uint64_t *)frame)[i];
+}
+
+/* For regmap__slot_move(): the callback has returned @err. The registers are as they were. */
+void regmap__move_failed(struct slot_frame *frame, struct pin *pin, const struct move *m,
+                         struct regmap_window *window, int err);
+void regmap__move_failed(struct slot_frame *frame, struct pin *pin, const struct move *m,
+                         struct regmap_window *window, int err)
+{
+	struct access at = {.window = window, .length = m->size};
+	enum em_status status;
+	struct em_fault fault;
+
+	at.address = word(frame, m->base) + (word(frame, m->index) << m->shift) + (uint64_t)m->disp;
+	status = regmap__window_bus_error(&fault, &at, at.address,
+	                                  m->how & MOVE_WRITES ? EM_WRITE : EM_READ,
+	                                  device_error(err));
+	regmap__hot_fail(frame, status, &fault);
+	frame->target = frame->cell->original;
+	regmap__pin_drop(pin);
+}
