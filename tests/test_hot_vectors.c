@@ -173,19 +173,19 @@ static void fill(uint8_t *at, size_t bytes)
 		at[n] = (uint8_t)(next_number() >> 24);
 }
 
-enum { STACKS = 5 };
+enum { STACKS = 7 };
 
-/* @stack: 0 an empty one, 1 a full one, 2 MMX registers, 3 empty with other rules, 4 with flags set. */
+/*
+ * @stack: 0 an empty one, 1 a full one, 2 MMX registers, 3 empty with other rules, 4 with flags set, 5 as it
+ * began, 6 the same but for one bit.
+ */
 static void make_state(struct image *i, uint64_t components, unsigned stack, uint32_t mxcsr)
 {
 	static const struct {
 		uint16_t control, status;
 		uint8_t tags;
-	} x87[] = {{0x37f, 0, 0},
-	           {0x37f, 0x3800, 0xff},
-	           {0x37f, 0, 0xff},
-	           {0xf7f, 0x4500, 0},
-	           {0x37f, 0x3941, 0}};
+	} x87[] = {{0x37f, 0, 0},      {0x37f, 0x3800, 0xff}, {0x37f, 0, 0xff}, {0xf7f, 0x4500, 0},
+	           {0x37f, 0x3941, 0}, {0x37f, 0, 0},         {0x37f, 0, 0}};
 
 	memset(i, 0, sizeof(*i));
 	memcpy(i->byte + BV, &components, sizeof(components));
@@ -193,8 +193,11 @@ static void make_state(struct image *i, uint64_t components, unsigned stack, uin
 	memcpy(i->byte, &x87[stack].control, 2);
 	memcpy(i->byte + 2, &x87[stack].status, 2);
 	i->byte[4] = x87[stack].tags;
-	for (unsigned r = 0; r < 8; r++)
+	for (unsigned r = 0; r < 8 && stack < 5; r++)
 		fill(i->byte + ST + 16 * r, 10);
+	if (stack == 6)
+		i->byte[ST + 16 * (next_number() >> 20 & 7) + (next_number() >> 20) % 10] |=
+			(uint8_t)(1u << (next_number() >> 20 & 7));
 	fill(i->byte + XMM, LEGACY_END - XMM);
 	for (unsigned c = 2; c < 8; c++)
 		if (mask & components & 1u << c)

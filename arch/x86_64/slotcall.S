@@ -335,6 +335,22 @@ regmap__slot_call:
 1:	test	$XSTATE_X87, %al
 	jz	1f
 	fxsave64 SLOT_VECTORS_X87(%r12)
+	/*
+	 * Intel's processors have them in use after each signal, the kernel's frames being what they are. If they
+	 * are as they began, to the last bit, they may as well be in no use.
+	 */
+	cmpq	$0x37f, SLOT_VECTORS_X87(%r12)
+	jne	1f
+	mov	SLOT_VECTORS_X87+8(%r12), %rcx
+	.irp	at, 16, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 136, 144, 152
+	or	SLOT_VECTORS_X87+\at(%r12), %rcx
+	.endr
+	test	%rcx, %rcx
+	jnz	1f
+	mov	$XSTATE_X87, %eax
+	xor	%edx, %edx
+	xrstor64 regmap__slot_nothing(%rip)
+	and	$~XSTATE_X87, %r15d
 1:
 	label	saved_some
 	vzeroupper
@@ -498,5 +514,11 @@ regmap__slot_call:
 regmap__slot_call_end:
 	.cfi_endproc
 	.size	regmap__slot_call, . - regmap__slot_call
+
+	/* An XSAVE image of no component. */
+	.section .rodata
+	.p2align 6
+regmap__slot_nothing:
+	.zero	576
 
 	.section .note.GNU-stack, "", @progbits
