@@ -154,14 +154,13 @@ void regmap__move_note(struct slot_cell *cell, struct lane *lane, struct regmap_
 	const struct regmap_device_ops *ops = window->device.ops;
 	struct move *m;
 
-	if (last - first < p->size - 1u || !(writes ? !!ops->write : !!ops->read) ||
-	    !is_time(cell, lane, version) || !(m = provide(cell)))
+	if (last - first < p->size - 1u || !is_time(cell, lane, version) || !(m = provide(cell)))
 		return;
 	set(&m->version, version);
 	set(&m->first, first);
 	set(&m->span, last - first - (p->size - 1u));
 	set(&m->window, (uintptr_t)window);
-	set(&m->call, writes ? (uintptr_t)ops->write : (uintptr_t)ops->read);
+	set(&m->call, writes ? (uintptr_t)&ops->write : (uintptr_t)&ops->read);
 	set(&m->ctx, (uintptr_t)window->device.ctx);
 	set(&m->turn, get(&m->turn) + 1);
 	set(&cell->move, (uintptr_t)m);

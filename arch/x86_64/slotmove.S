@@ -116,6 +116,9 @@ regmap__slot_move:
 	xor	MOVE_WINDOW_FLAGS(%r10), %dil
 	test	$MOVE_GENERAL, %dil
 	jnz	.Lrelease
+	mov	(%r11), %r11
+	test	%r11, %r11
+	jz	.Lrelease
 
 	mov	%r8, %rdi
 	sub	MOVE_WINDOW_START(%r10), %rsi

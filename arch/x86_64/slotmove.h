@@ -67,7 +67,7 @@ struct move {
 	/* The device. Who writes makes the turn odd before, and even behind. */
 	_Atomic uint32_t turn;
 	_Atomic uint64_t version, first, span; /* the last address that will do is so far away */
-	_Atomic uint64_t window, call, ctx;
+	_Atomic uint64_t window, call, ctx;    /* call: where the callback's address is */
 };
 
 /* Called by regmap__slot_call(). Never from C. */
