@@ -372,6 +372,41 @@ static void test_move_reports_what_the_device_refuses(void **state)
 	sigaction(SIGBUS, &before, NULL);
 }
 
+/* An operation that there is none of refuses like one that says -EACCES. */
+static void test_move_refuses_what_the_device_does_not_do(void **state)
+{
+	static struct regmap_device_ops changing = {model_read, model_write};
+	struct sigaction act = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO}, before;
+	struct regmap_config c = {.size = sizeof(c),
+	                          .guest = COMES,
+	                          .length = SIZE,
+	                          .access = REGMAP_READ | REGMAP_WRITE,
+	                          .flags = REGMAP_GENERAL,
+	                          .backing = REGMAP_DEVICE,
+	                          .ops = &changing,
+	                          .ctx = &comes};
+	struct regmap_window *window;
+	struct file f;
+
+	(void)state;
+	sigaction(SIGBUS, &act, &before);
+	assert_int_equal(regmap_map(&c, &window), 0);
+	for (volatile unsigned n = 0; n < 8; n++) {
+		unsigned writes = comes.writes;
+		int signo;
+
+		changing.write = n % 4 == 3 ? NULL : model_write;
+		f = start_at(COMES, n);
+		signo = sigsetjmp(away, 1);
+		if (!signo)
+			store_4(&f);
+		assert_int_equal(signo, changing.write ? 0 : SIGBUS);
+		assert_int_equal(comes.writes, writes + (changing.write != NULL));
+	}
+	assert_int_equal(regmap_unmap(window), 0);
+	sigaction(SIGBUS, &before, NULL);
+}
+
 /* In the callback of one access, others: by the same site, and by another one. */
 static void access_inside(struct model *m)
 {
@@ -870,6 +905,7 @@ int main(void)
 		cmocka_unit_test(test_move_remembers_the_device),
 		cmocka_unit_test(test_move_keeps_errno),
 		cmocka_unit_test(test_move_reports_what_the_device_refuses),
+		cmocka_unit_test(test_move_refuses_what_the_device_does_not_do),
 		cmocka_unit_test(test_move_nests),
 		cmocka_unit_test(test_move_lets_a_callback_unmap_its_window),
 		cmocka_unit_test(test_move_is_left_by_longjmp),
