@@ -335,6 +335,7 @@ regmap__slot_call:
 1:	test	$XSTATE_X87, %al
 	jz	1f
 	fxsave64 SLOT_VECTORS_X87(%r12)
+#ifndef REGMAP_SLOT_SAVES_ALL	/* there XSAVE comes by here, too, and shows it */
 	/*
 	 * Intel's processors have them in use after each signal, the kernel's frames being what they are. If they
 	 * are as they began, to the last bit, they may as well be in no use.
@@ -351,6 +352,7 @@ regmap__slot_call:
 	xor	%edx, %edx
 	xrstor64 regmap__slot_nothing(%rip)
 	and	$~XSTATE_X87, %r15d
+#endif
 1:
 	label	saved_some
 	vzeroupper
