@@ -191,9 +191,7 @@ static int quickly(struct slot_frame *f, const struct cpu_regs *regs, bool gener
 	switch (regmap__quick(f->cell->plan, regs, f->rip, general_only, &failure)) {
 	case QUICK_DONE: finish(f, rsp); return SLOT_DONE;
 	case QUICK_VECTOR: return ask_for_vector(f, regs);
-	case QUICK_FAILED:
-		regmap__hot_fail(f, failure.status, &failure.fault);
-		return take_original(f);
+	case QUICK_FAILED: regmap__hot_fail(f, failure.status, &failure.fault); return SLOT_DONE;
 	default: return is_ordinary(f->cell->plan, regs, f->rip) ? take_original(f) : SLOT_EMULATE;
 	}
 }
@@ -232,7 +230,6 @@ __attribute__((always_inline)) static inline enum quick go_straight(struct slot_
 	if (result != QUICK_FAILED)
 		return result;
 	regmap__hot_fail(f, failure.status, &failure.fault);
-	take_original(f);
 	return QUICK_DONE;
 }
 

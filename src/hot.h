@@ -58,10 +58,10 @@ enum hot {
 enum hot regmap__hot_roll(int signo, siginfo_t *info, void *ucontext, const struct plan **plan);
 
 /*
- * An access that C was called for has failed: the fault path, which the original leads to, is to say
- * so without doing it again. One per thread.
+ * An access that C was called for has failed: the thread goes on at the original, and the fault path,
+ * which that leads to, is to say so without doing it again. One per thread.
  */
-void regmap__hot_fail(const struct slot_frame *frame, enum em_status status,
+void regmap__hot_fail(struct slot_frame *frame, enum em_status status,
                       const struct em_fault *fault);
 /*
  * Is that known of an access of @rip, with these registers? A signal on the way to the original leads

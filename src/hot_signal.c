@@ -42,13 +42,12 @@ static void note_failure(uint64_t failed)
 		lane->failed = failed;
 }
 
-void regmap__hot_fail(const struct slot_frame *frame, enum em_status status,
-                      const struct em_fault *fault)
+void regmap__hot_fail(struct slot_frame *frame, enum em_status status, const struct em_fault *fault)
 {
-	struct slot_frame *f = (struct slot_frame *)(uintptr_t)frame;
-	const struct cpu_regs regs = regmap__em_regs(f->gpr, &f->flags);
+	const struct cpu_regs regs = regmap__em_regs(frame->gpr, &frame->flags);
 	struct hot_failure *v;
 
+	frame->target = frame->cell->original;
 	if (!regmap__tls_works())
 		return;
 	v = verdict_of_thread();

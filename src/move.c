@@ -74,32 +74,39 @@ static bool is_plain(const struct plan *p, bool writes)
 	return c->op == (writes ? regmap__alu_mov_m : regmap__alu_mov_r)[k];
 }
 
-static bool describe(struct move *m, const struct plan *p)
+static int64_t displacement(const struct plan *p)
 {
-	const struct em_compiled *c = &p->compiled;
-	int64_t disp = p->mem.disp + (p->mem.base == EM_RIP ? p->length : 0);
-	bool writes = c->straight == EM_WRITE;
+	return p->mem.disp + (p->mem.base == EM_RIP ? p->length : 0);
+}
 
-	if (!is_plain(p, writes) || p->mem.address32 || disp != (int32_t)disp ||
-	    (!writes && c->b.gpr == CPU_RSP))
-		return false;
-	m->base = p->mem.base == EM_RIP ? AT_RIP : p->mem.base;
-	m->index = p->mem.index;
-	if (p->mem.base == EM_NO_REG)
-		m->base = ALWAYS_ZERO;
-	if (p->mem.index == EM_NO_REG)
-		m->index = ALWAYS_ZERO;
+static bool is_fit(const struct plan *p)
+{
+	bool writes = p->compiled.straight == EM_WRITE;
+
+	return is_plain(p, writes) && !p->mem.address32 &&
+	       displacement(p) == (int32_t)displacement(p) &&
+	       (writes || p->compiled.b.gpr != CPU_RSP);
+}
+
+static uint8_t how(const struct plan *p)
+{
+	if (p->compiled.straight != EM_WRITE)
+		return p->size < 4 ? MOVE_MERGES : 0;
+	return p->compiled.b_imm ? MOVE_WRITES | MOVE_CONSTANT : MOVE_WRITES;
+}
+
+static void describe(struct move *m, const struct plan *p)
+{
+	m->base = p->mem.base == EM_RIP    ? AT_RIP :
+	          p->mem.base == EM_NO_REG ? ALWAYS_ZERO :
+	                                     p->mem.base;
+	m->index = p->mem.index == EM_NO_REG ? ALWAYS_ZERO : p->mem.index;
 	m->shift = p->mem.shift;
-	m->reg = c->b.gpr;
-	m->disp = (int32_t)disp;
+	m->reg = p->compiled.b.gpr;
+	m->disp = (int32_t)displacement(p);
 	m->size = (uint8_t)p->size;
 	m->align = (uint8_t)(p->size - 1);
-	m->how = writes ? MOVE_WRITES : 0;
-	if (writes && c->b_imm)
-		m->how |= MOVE_CONSTANT;
-	if (!writes && p->size < 4)
-		m->how |= MOVE_MERGES;
-	return true;
+	m->how = how(p);
 }
 
 /* Of sites that can't be described. */
@@ -107,17 +114,14 @@ static struct move unfit = {.version = UINT64_MAX};
 
 static struct move *make(const struct plan *p)
 {
-	struct move m = {.turn = 0}, *made;
-	uint32_t number;
+	uint32_t number = is_fit(p) ? regmap__pool_take(&moves) : 0;
+	struct move *m;
 
-	if (!describe(&m, p))
-		return &unfit;
-	number = regmap__pool_take(&moves);
 	if (!number)
 		return &unfit;
-	made = regmap__pool_at(&moves, number);
-	describe(made, p);
-	return made;
+	m = regmap__pool_at(&moves, number);
+	describe(m, p);
+	return m;
 }
 
 /* One that somebody left in the middle of writing it is replaced. NULL: it is being written. */
@@ -126,15 +130,16 @@ static struct move *provide(struct slot_cell *cell)
 	struct move *m = (struct move *)get(&cell->move);
 	uint32_t turn;
 
-	if (!m || (m != &unfit && get(&m->turn) & 1))
+	if (!m || get(&m->turn) & 1)
 		m = make(cell->plan);
-	if (m == &unfit)
+	if (m == &unfit) {
 		set(&cell->move, (uintptr_t)m);
+		return NULL;
+	}
 	turn = get(&m->turn);
-	return m != &unfit && !(turn & 1) &&
-	                       atomic_compare_exchange_strong(&m->turn, &turn, turn + 1) ?
-	               m :
-	               NULL;
+	if (turn & 1 || !atomic_compare_exchange_strong(&m->turn, &turn, turn + 1))
+		return NULL;
+	return m;
 }
 
 /* A site that goes from device to device had better not write each time to what all threads read. */
@@ -173,9 +178,6 @@ static uint64_t word(const struct slot_frame *frame, unsigned i)
 	return ((const uint64_t *)frame)[i];
 }
 
-/* For regmap__slot_move(): the callback has returned @err. The registers are as they were. */
-void regmap__move_failed(struct slot_frame *frame, struct pin *pin, const struct move *m,
-                         struct regmap_window *window, int err);
 void regmap__move_failed(struct slot_frame *frame, struct pin *pin, const struct move *m,
                          struct regmap_window *window, int err)
 {
@@ -188,6 +190,5 @@ void regmap__move_failed(struct slot_frame *frame, struct pin *pin, const struct
 	                                  m->how & MOVE_WRITES ? EM_WRITE : EM_READ,
 	                                  device_error(err));
 	regmap__hot_fail(frame, status, &fault);
-	frame->target = frame->cell->original;
 	regmap__pin_drop(pin);
 }

@@ -14,4 +14,9 @@
 void regmap__move_note(struct slot_cell *cell, struct lane *lane, struct regmap_window *window,
                        uint64_t first, uint64_t last, uint64_t version);
 
+/* For regmap__slot_move(): the callback has returned @err. The registers are as they were. */
+struct pin;
+void regmap__move_failed(struct slot_frame *frame, struct pin *pin, const struct move *m,
+                         struct regmap_window *window, int err);
+
 #endif

@@ -293,9 +293,7 @@ struct hint {
 _Static_assert(sizeof(struct hint) == 64, "a cache line");
 #define BEING_WRITTEN UINT64_MAX
 static struct hint *hints; /* NULL: the kernel can't do that */
-enum { HINT_BITS = 3, HINT_PAGE_SHIFT = 12 };
-
-enum { HINT_OWNERS = PIN_HOMES + PIN_LANES };
+enum { HINT_BITS = 3, HINT_PAGE_SHIFT = 12, HINT_OWNERS = PIN_HOMES + PIN_LANES };
 
 /* One of a few, by the page, so that a thread that goes to and fro keeps them. */
 static inline struct hint *hint_by(uint64_t owner, uint64_t address)
@@ -573,23 +571,60 @@ static inline bool is_open(const struct found *f, uint64_t version, unsigned acc
 	       (!(access & EM_WRITE) || gate_is_open(f->window));
 }
 
+/*
+ * Out of a patched site, a thread that has a lane claims that one's slot (pin.h), without a fence; in the
+ * callback of an access that has it, and everywhere else, its home slot.
+ */
+enum claimed { BY_LANE, BY_HOME };
+
+__attribute__((always_inline)) static inline void release(struct access *at, enum claimed claimed)
+{
+	if (claimed == BY_LANE)
+		pin_release_lane(&at->pin);
+	else
+		pin_release_home(&at->pin);
+}
+
+/* It comes before the look whether all is as it was. Of a lane's slot, the fence is made by who looks for pins. */
+__attribute__((always_inline)) static inline void publish(struct access *at, enum claimed claimed)
+{
+	_Atomic uint64_t *window = &at->pin.slot->window;
+	uint64_t word = (uintptr_t)at->window | at->pin.stores;
+
+	if (claimed == BY_HOME) {
+		atomic_exchange(window, word);
+	} else {
+		atomic_store_explicit(window, word, memory_order_release);
+		atomic_signal_fence(memory_order_seq_cst);
+	}
+}
+
+/* With a slot claimed. False: it isn't any more. */
+__attribute__((always_inline)) static inline bool pin_found(struct access *at, struct hint *hint,
+                                                            uint64_t address, size_t size,
+                                                            unsigned access, uint64_t *version,
+                                                            struct found *f, enum claimed claimed)
+{
+	if (find(hint, address, size, version, f)) {
+		at->window = f->window;
+		at->pin.stores = access & EM_WRITE ? PIN_STORES : 0;
+		publish(at, claimed);
+		if (is_open(f, *version, access))
+			return true;
+	}
+	release(at, claimed);
+	return false;
+}
+
 /* regmap__access_begin() for the commonest case. False: nothing is pinned. */
 __attribute__((always_inline)) static inline bool begin_by(uint64_t key, uint64_t address,
                                                            size_t size, unsigned access,
                                                            struct access *at, uint64_t *version,
                                                            struct found *f)
 {
-	if (!hints || !pin_take_home(&at->pin, key))
-		return false;
-	if (find(hint_of(at->pin.slot, address), address, size, version, f)) {
-		at->window = f->window;
-		at->pin.stores = access & EM_WRITE ? PIN_STORES : 0;
-		atomic_exchange(&at->pin.slot->window, (uintptr_t)f->window | at->pin.stores);
-		if (is_open(f, *version, access))
-			return true;
-	}
-	pin_release_home(&at->pin);
-	return false;
+	return hints && pin_take_home(&at->pin, key) &&
+	       pin_found(at, hint_of(at->pin.slot, address), address, size, access, version, f,
+	                 BY_HOME);
 }
 
 /* Not through an alias. */
@@ -695,20 +730,6 @@ static inline bool is_simple(const struct plan *p, uint64_t flags)
 static inline bool is_device_move(const struct plan *p, const struct access *at)
 {
 	return p->compiled.straight && !(at->address & (p->size - 1u));
-}
-
-/*
- * A thread that has a lane claims that one's slot (pin.h) first, without a fence; in the callback of an
- * access that has it, its home slot.
- */
-enum claimed { BY_LANE, BY_HOME };
-
-__attribute__((always_inline)) static inline void release(struct access *at, enum claimed claimed)
-{
-	if (claimed == BY_LANE)
-		pin_release_lane(&at->pin);
-	else
-		pin_release_home(&at->pin);
 }
 
 /* Unless a jump out of the callback, of another frame's, has dropped it. */
@@ -819,25 +840,14 @@ __attribute__((noinline)) static bool on_memory(struct slot_frame *frame, const 
 	return host && em_quick(p, &regs, host);
 }
 
-/* Whoever looks for what is pinned has the kernel make the fence that is not here. */
 static inline bool begin_by_lane(const struct slot_frame *frame, struct slot *slot,
                                  struct access *at, uint64_t *version, struct found *f)
 {
 	const struct plan *p = frame->cell->plan;
 
-	if (!pin_take_lane(&at->pin, slot, frame->gpr[CPU_RSP], frame->rip))
-		return false;
-	if (find(hint_of_lane(slot, at->address), at->address, p->size, version, f)) {
-		at->window = f->window;
-		at->pin.stores = p->access & EM_WRITE ? PIN_STORES : 0;
-		atomic_store_explicit(&slot->window, (uintptr_t)f->window | at->pin.stores,
-		                      memory_order_release);
-		atomic_signal_fence(memory_order_seq_cst);
-		if (is_open(f, *version, p->access))
-			return true;
-	}
-	pin_release_lane(&at->pin);
-	return false;
+	return pin_take_lane(&at->pin, slot, frame->gpr[CPU_RSP], frame->rip) &&
+	       pin_found(at, hint_of_lane(slot, at->address), at->address, p->size, p->access,
+	                 version, f, BY_LANE);
 }
 
 static inline bool begin_by_home(const struct slot_frame *frame, const struct lane *lane,

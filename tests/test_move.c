@@ -79,24 +79,27 @@ static int model_write(void *ctx, uint64_t offset, unsigned width, uint64_t valu
 
 static const struct regmap_device_ops ops = {model_read, model_write};
 
-/*
- * A callback for general registers only: the test's own code is compiled for all of them, but the hooks that
- * a general device has here don't touch any other before they leave.
- */
-static struct regmap_window *lay_general(uint64_t guest, struct model *m)
+/* Said to be for general registers only: no form has to do with others. */
+static struct regmap_window *lay_as_general(uint64_t guest, unsigned access,
+                                            const struct regmap_device_ops *with, void *ctx)
 {
 	const struct regmap_config c = {.size = sizeof(c),
 	                                .guest = guest,
 	                                .length = SIZE,
-	                                .access = REGMAP_READ | REGMAP_WRITE,
+	                                .access = access,
 	                                .flags = REGMAP_GENERAL,
 	                                .backing = REGMAP_DEVICE,
-	                                .ops = &ops,
-	                                .ctx = m};
+	                                .ops = with,
+	                                .ctx = ctx};
 	struct regmap_window *window;
 
 	assert_int_equal(regmap_map(&c, &window), 0);
 	return window;
+}
+
+static struct regmap_window *lay_general(uint64_t guest, struct model *m)
+{
+	return lay_as_general(guest, REGMAP_READ | REGMAP_WRITE, &ops, m);
 }
 
 static void fill(uint8_t *bytes, unsigned seed)
@@ -166,11 +169,11 @@ FORM(load_odd, "movq 4(%rdi), %rax");
 static const struct form {
 	const char *name;
 	void (*run)(struct file *);
-	const uint8_t *site, *next;
+	const uint8_t *site;
 } forms[] = {
 #define F(name) \
 	{ \
-#name, name, name##_site, name##_next \
+#name, name, name##_site \
 	}
 	F(load_1),       F(load_1_new),     F(load_1_high),  F(load_2),       F(load_4),
 	F(load_4_new),   F(load_8),         F(load_base),    F(load_index),   F(load_r13),
@@ -180,6 +183,8 @@ static const struct form {
 	F(store_word),   F(store_constant), F(store_signed), F(store_odd),    F(load_odd),
 };
 enum { FORMS = sizeof(forms) / sizeof(forms[0]) };
+
+static const struct form a_load = F(load_4), a_store = F(store_4);
 
 /* All address registers lead to where; the others have numbers. */
 static struct file start_at(uint64_t where, unsigned seed)
@@ -208,12 +213,12 @@ static void try_form_at(const struct form *form, uint64_t guest, struct model *m
                         unsigned away)
 {
 	static uint8_t plain[SIZE] __attribute__((aligned(SIZE)));
-	bool absolute = form->run == load_no_base;
 	struct file is = start_at(guest + away, seed);
 	struct file wanted = start_at((uintptr_t)plain + away, seed);
 	unsigned accesses = m->reads + m->writes;
 
-	if (form->run == load_32 || absolute) /* there is nothing else at such addresses */
+	if (form->run == load_32 ||
+	    form->run == load_no_base) /* there is nothing else at such addresses */
 		return;
 	fill(plain, seed);
 	fill(m->byte, seed);
@@ -289,7 +294,7 @@ static void test_move_shares_its_site_with_memory(void **state)
 			assert_int_equal(f.gpr[0], *(uint32_t *)(memory + 0x40));
 		}
 		for (unsigned n = 0; n < 300; n++)
-			try_form(&forms[4], GENERAL, m, n);
+			try_form(&a_load, GENERAL, m, n);
 	}
 	patch = regmap__patch_of((uintptr_t)load_4_site);
 	assert_non_null(patch);
@@ -304,9 +309,9 @@ static void test_move_remembers_the_device(void **state)
 
 	(void)state;
 	for (unsigned n = 0; n < 3; n++)
-		try_form(&forms[20], GENERAL, &general, n);
+		try_form(&a_store, GENERAL, &general, n);
 	for (unsigned n = 0; n < 130; n++)
-		try_form(&forms[20], OTHER, &other, n);
+		try_form(&a_store, OTHER, &other, n);
 	assert_non_null(p);
 	m = (const struct move *)p->cell->move;
 	assert_non_null(m);
@@ -328,8 +333,8 @@ static void test_move_keeps_errno(void **state)
 	general.hook = any.hook = set_errno;
 	errno = ERANGE;
 	for (unsigned n = 0; n < TIMES; n++) {
-		try_form(&forms[4], GENERAL, &general, n);
-		try_form(&forms[4], ANY, &any, n);
+		try_form(&a_load, GENERAL, &general, n);
+		try_form(&a_load, ANY, &any, n);
 	}
 	assert_int_equal(errno, ERANGE);
 	general.hook = any.hook = NULL;
@@ -358,7 +363,7 @@ static void test_move_reports_what_the_device_refuses(void **state)
 		unsigned reads = m->reads;
 		int signo;
 
-		try_form(&forms[4], at, m, n);
+		try_form(&a_load, at, m, n);
 		m->error = -EIO;
 		f = start_at(at, n);
 		signo = sigsetjmp(away, 1);
@@ -377,20 +382,12 @@ static void test_move_refuses_what_the_device_does_not_do(void **state)
 {
 	static struct regmap_device_ops changing = {model_read, model_write};
 	struct sigaction act = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO}, before;
-	struct regmap_config c = {.size = sizeof(c),
-	                          .guest = COMES,
-	                          .length = SIZE,
-	                          .access = REGMAP_READ | REGMAP_WRITE,
-	                          .flags = REGMAP_GENERAL,
-	                          .backing = REGMAP_DEVICE,
-	                          .ops = &changing,
-	                          .ctx = &comes};
 	struct regmap_window *window;
 	struct file f;
 
 	(void)state;
 	sigaction(SIGBUS, &act, &before);
-	assert_int_equal(regmap_map(&c, &window), 0);
+	window = lay_as_general(COMES, REGMAP_READ | REGMAP_WRITE, &changing, &comes);
 	for (volatile unsigned n = 0; n < 8; n++) {
 		unsigned writes = comes.writes;
 		int signo;
@@ -425,8 +422,8 @@ static void test_move_nests(void **state)
 	(void)state;
 	any.hook = access_inside;
 	for (unsigned n = 0; n < 20; n++) {
-		try_form(&forms[4], ANY, &any, n);
-		try_form(&forms[4], OTHER, &other, n);
+		try_form(&a_load, ANY, &any, n);
+		try_form(&a_load, OTHER, &other, n);
 	}
 	any.hook = NULL;
 }
@@ -784,22 +781,6 @@ static int read_turn(void *ctx, uint64_t offset, unsigned width, uint64_t *value
 static const struct regmap_device_ops turn_ops = {read_turn, NULL};
 static atomic_uint turns[2];
 
-static struct regmap_window *lay_turn(unsigned which)
-{
-	const struct regmap_config c = {.size = sizeof(c),
-	                                .guest = COMES,
-	                                .length = SIZE,
-	                                .access = REGMAP_READ,
-	                                .flags = REGMAP_GENERAL,
-	                                .backing = REGMAP_DEVICE,
-	                                .ops = &turn_ops,
-	                                .ctx = &turns[which]};
-	struct regmap_window *window;
-
-	assert_int_equal(regmap_map(&c, &window), 0);
-	return window;
-}
-
 /* Between two of them there is nothing: then the program goes on behind the load. */
 static void on_gap(int signo, siginfo_t *info, void *context)
 {
@@ -838,7 +819,7 @@ static void test_move_follows_windows_that_come_and_go(void **state)
 		struct regmap_window *window;
 
 		atomic_store(&turns[rounds % 2], rounds % 1000);
-		window = lay_turn(rounds % 2);
+		window = lay_as_general(COMES, REGMAP_READ, &turn_ops, &turns[rounds % 2]);
 		if (rounds % 4 == 0)
 			sleep_ms(1);
 		assert_int_equal(regmap_unmap(window), 0);

@@ -55,20 +55,20 @@ static inline unsigned view_class(size_t size)
 	return k;
 }
 
-/* One per thread that runs inline parts. Found by thread-local storage, in memory that is never freed. */
 struct slot;
+
+/* One per thread that runs inline parts. Found by thread-local storage, in memory that is never freed. */
 struct lane {
 	_Alignas(64) _Atomic uint64_t
 		busy;           /* 1 from before a view is looked at until after the access */
 	_Atomic uint64_t count; /* accesses from slots, where they are counted */
 	_Atomic uint64_t key;   /* regmap__thread_key(); 0: free */
 	_Atomic uint64_t tid;
-	int *error;      /* the thread's errno */
-	uint64_t miss;   /* counts, so that cells change but seldom */
-	uint64_t failed; /* an access has, and the fault path has not said so yet */
-	uint64_t looked; /* when it was last looked whether the process is traced: armed.h */
-	struct slot *
-		pin; /* its own, for accesses out of slots (pin.h); NULL: there are so many lanes */
+	int *error;       /* the thread's errno */
+	uint64_t miss;    /* counts, so that cells change but seldom */
+	uint64_t failed;  /* an access has, and the fault path has not said so yet */
+	uint64_t looked;  /* when it was last looked whether the process is traced: armed.h */
+	struct slot *pin; /* its own, see pin.h; NULL: there are too many lanes */
 };
 
 /*
