@@ -407,13 +407,19 @@ void regmap__fragment_join(const struct patch_text *text, const struct plan *pla
 	};
 }
 
-void regmap__fragment_joined(const struct patch *patch)
+/* The first access is the head's. */
+void regmap__fragment_joined(struct patch *patch)
 {
 	const struct fragment *f = fragment_number(patch->fragment);
 	unsigned i;
 
-	if (f && find_access(f, patch->site, &i))
-		atomic_store(&f->map.more[i].miss, patch->slot + patch->map->plain);
+	if (!f || !find_access(f, patch->site, &i))
+		return;
+	atomic_store(&f->map.more[i].miss, patch->slot + patch->map->plain);
+	if (i || f->map.way_in == FRAGMENT_NO_ENTRY || !patch->map->plain)
+		return;
+	atomic_store(f->map.stays_out, patch->slot);
+	patch->entry = f->map.code + f->map.way_in;
 }
 
 bool regmap__fragment_is_current(const struct patch_text *text, const struct patch *patch)

@@ -25,8 +25,8 @@ void regmap__fragment_make(const struct patch_text *text, uint64_t site, uint64_
 /* Where a slot for the site belongs to one: what the request and the patch say of that. */
 void regmap__fragment_join(const struct patch_text *text, const struct plan *plan,
                            struct slot_request *request, struct patch *patch);
-/* The patch has a slot; misses lead there. */
-void regmap__fragment_joined(const struct patch *patch);
+/* The patch has a slot: misses lead there, and its jump may have a better place to lead to. */
+void regmap__fragment_joined(struct patch *patch);
 /* Does the code that the patch's slot leads into still do what the program's does? */
 bool regmap__fragment_is_current(const struct patch_text *text, const struct patch *patch);
 /* An instruction that has been taken for one that meets no window, does: out with all that have it. */

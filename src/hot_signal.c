@@ -230,10 +230,29 @@ static const struct plan *explain(struct roll *r, int offset)
 	return plan;
 }
 
+static bool is_ahead(const struct roll *r)
+{
+	return r->place.fragment &&
+	       regmap__fragment_is_ahead(r->place.fragment, (unsigned)r->place.offset);
+}
+
+/* The slot of the site that the way in is for. */
+static const struct slot_cell *cell_of_way_in(const struct roll *r, struct hot_place *place)
+{
+	return slots()->find(atomic_load(r->place.fragment->stays_out), place) ? place->cell : NULL;
+}
+
 static const struct plan *explain_fragment(struct roll *r)
 {
 	const struct plan *plan = r->of_fragment ? r->of_fragment->plan : NULL;
+	const struct slot_cell *cell;
+	struct hot_place place;
 
+	if (is_ahead(r) && (cell = cell_of_way_in(r, &place))) {
+		r->rip = cell->original;
+		r->result = HOT_PAST;
+		return NULL;
+	}
 	show_address(r, plan);
 	return plan;
 }
@@ -244,7 +263,13 @@ static const struct plan *explain_fragment(struct roll *r)
  */
 static void step_on(struct roll *r)
 {
-	if (r->place.fragment) {
+	const struct slot_cell *cell;
+	struct hot_place slot;
+
+	if (is_ahead(r) && (cell = cell_of_way_in(r, &slot))) {
+		roll_fragment(r);
+		r->rip = cell->start + slot.map->plain;
+	} else if (r->place.fragment) {
 		roll_fragment(r);
 	} else if (r->place.offset >= 0 && r->place.offset < r->place.map->plain) {
 		roll_slot(r);

@@ -43,6 +43,7 @@ static inline void regmap__patch_heat(uint64_t rip, const struct plan *plan, uin
 struct patch {
 	uint64_t site;
 	uint64_t slot;           /* 0: none, it becomes another instruction in place */
+	uint64_t entry;          /* where its jump leads: the slot, or a fragment's own way in */
 	struct slot_cell *cell;  /* in writable memory within reach of the slot */
 	const struct plan *plan; /* NULL: it never was made whole */
 	const struct slot_map *map;

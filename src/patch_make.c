@@ -205,7 +205,7 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p)
 		return WHY_KERNEL;
 	room.cell->entry = (const void *)regmap__slot_call;
 	room.cell->plan = p->plan;
-	p->slot = room.code;
+	p->slot = p->entry = room.code;
 	p->cell = room.cell;
 	regmap__room_keep(&room, length, p->number);
 	regmap__fragment_joined(p);

@@ -120,13 +120,13 @@ static uint64_t old_hop(const struct patch *p, const struct hop_wish *wish)
 
 static uint64_t new_hop(const struct patch_text *text, struct patch *p, struct hop_wish *wish)
 {
-	bool near = in_reach(wish->first + NEAR_HOP, p->slot) &&
-	            in_reach(wish->last + NEAR_HOP, p->slot);
+	bool near = in_reach(wish->first + NEAR_HOP, p->entry) &&
+	            in_reach(wish->last + NEAR_HOP, p->entry);
 	uint64_t hop;
 
 	wish->size = near ? NEAR_HOP : FAR_HOP;
 	hop = regmap__room_for_hop(text, wish, p->number);
-	if (!hop || !write_hop(text, hop, wish->size, p->slot))
+	if (!hop || !write_hop(text, hop, wish->size, p->entry))
 		return 0;
 	memmove(p->hop + 1, p->hop, sizeof(p->hop) - sizeof(p->hop[0]));
 	p->hop[0] = hop;
@@ -185,7 +185,7 @@ static enum patch_why jump_plainly(const struct patch_text *text, struct patch *
 	static const struct low any;
 
 	if (p->plan->length >= PATCH_JUMP_SIZE)
-		return put_jump(text, p, p->slot);
+		return put_jump(text, p, p->entry);
 	return jump_by_hop(text, p, &any);
 }
 
@@ -277,7 +277,7 @@ static enum patch_why jump_with(const struct patch_text *text, struct patch *p,
 {
 	enum patch_why why = low->count || p->plan->length < PATCH_JUMP_SIZE ?
 	                             jump_by_hop(text, p, low) :
-	                             put_jump(text, p, p->slot);
+	                             put_jump(text, p, p->entry);
 
 	if (why != WHY_ROOM || p->plan->length >= PATCH_JUMP_SIZE || depth == DEEPEST)
 		return why;

@@ -280,7 +280,8 @@ void regmap__room_keep(struct patch_room *room, size_t length, uint32_t owner)
 /* Their data lie where cells would. */
 static unsigned cells_for(unsigned accesses)
 {
-	return (unsigned)((accesses * FRAGMENT_DATA + sizeof(struct slot_cell) - 1) /
+	return (unsigned)((accesses * FRAGMENT_DATA + FRAGMENT_DATA_ONCE +
+	                   sizeof(struct slot_cell) - 1) /
 	                  sizeof(struct slot_cell));
 }
 

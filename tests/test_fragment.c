@@ -410,7 +410,7 @@ static void branch(unsigned depth)
 	byte(1);
 	byte(0x0f);
 	byte(0x8f); /* jg */
-	jump_back(from);
+	jump_back(pick(3) ? from : t_code);
 }
 
 static void block(unsigned depth)
@@ -634,7 +634,14 @@ static bool lay(void)
 		f.map.more[i].miss = MISS_AT + i;
 	}
 	lay_slot(&f.map.access[0], 0);
+	*f.map.stays_out = SLOT_AT;
 	return true;
+}
+
+/* The head's slot leads in, and mostly the fragment has a way in of its own. */
+static uint64_t way_in(bool own)
+{
+	return own && f.map.way_in != FRAGMENT_NO_ENTRY ? FRAGMENT_AT + f.map.way_in : SLOT_AT;
 }
 
 static void show(struct view *v, uint64_t start, uint64_t last, uint64_t delta)
@@ -648,7 +655,7 @@ static void show(struct view *v, uint64_t start, uint64_t last, uint64_t delta)
 
 /* --- comparing --- */
 
-static unsigned long cases, missed, polled, lending, swapped, rolled_back;
+static unsigned long cases, own_ways, missed, polled, lending, swapped, rolled_back;
 
 /* True: it was in code of ours, and isn't any more. */
 static bool roll(struct t_regs *r)
@@ -742,12 +749,13 @@ static void arm(void)
 	own_tls.tls.second_looks = (uint8_t)(1 + pick(4));
 }
 
-/* From the program's state number @now on, which memory and registers are in. */
-static void step_through(struct t_regs r, const uint8_t *vectors, unsigned now, unsigned disarm)
+/* From the program's state number @now on, which memory and registers are in, by a way in at @from. */
+static void step_through(struct t_regs r, const uint8_t *vectors, uint64_t from, unsigned now,
+                         unsigned disarm)
 {
 	struct t_outcome out;
 
-	r.rip = SLOT_AT;
+	r.rip = from;
 	arm();
 	memmove(scratch_image[0], vectors, T_IMAGE_MAX);
 	for (unsigned i = 0; i < MOST_STEPS; i++) {
@@ -775,7 +783,7 @@ static void step_through(struct t_regs r, const uint8_t *vectors, unsigned now, 
 static void run_through(unsigned disarm)
 {
 	fill_memories();
-	step_through(in, image, 0, disarm);
+	step_through(in, image, way_in(pick(2)), 0, disarm);
 }
 
 /* The program itself can't be executed: that is seen where a fragment is left. */
@@ -793,7 +801,7 @@ static void run_freely(void)
 	struct t_regs r = in;
 	struct t_outcome out;
 
-	r.rip = SLOT_AT;
+	r.rip = way_in(pick(2));
 	arm();
 	fill_memories();
 	hold_program(true);
@@ -853,15 +861,17 @@ static void test_fragment_programs(void **unused)
 		draw_case(n);
 		run_freely();
 		run_through(~0u);
-		run_through(pick(300));
+		run_through(pick(pick(4) ? 300 : 16));
 		lending += lends();
 		swapped += swaps();
+		own_ways += f.map.way_in != FRAGMENT_NO_ENTRY;
 		cases++;
 	}
-	printf("%lu programs, %lu rolled steps, %lu left at a poll, %lu that lend a third register, "
-	       "%lu whose views change places\n",
-	       cases, rolled_back, polled, lending, swapped);
+	printf("%lu programs, %lu with a way in of their own, %lu rolled steps, %lu left at a poll, "
+	       "%lu that lend a third register, %lu whose views change places\n",
+	       cases, own_ways, rolled_back, polled, lending, swapped);
 	assert_true(rolled_back > 100 * all);
+	assert_true(own_ways > all / 4 && own_ways < all);
 	assert_true(polled > all / 40);
 	assert_true(lending > all / 40);
 	assert_true(swapped > all / 10);
@@ -912,7 +922,7 @@ static void enter_at(const struct fragment_access *a, unsigned when)
 	r.rflags &= ~(uint64_t)T_TF;
 	memcpy(host, (void *)ARENA, PAGE);
 	lay_slot(a, (unsigned)(a - f.map.access));
-	step_through(r, scratch_image[when % 2], when, ~0u);
+	step_through(r, scratch_image[when % 2], SLOT_AT, when, ~0u);
 }
 
 static void test_fragment_entries(void **unused)
@@ -941,6 +951,21 @@ static void test_fragment_entries(void **unused)
 	assert_true(none < entered);
 }
 
+static void judge_stayed_out(struct t_outcome *out, bool calls)
+{
+	assert_int_equal(out->end, T_END_DONE);
+	if (calls) {
+		assert_int_equal(out->regs.rip, CALLED_AT);
+		out->regs.rip = CODE_AT;
+		out->regs.gpr[T_RSP] += 128 + 8;
+		find_state(&out->regs, 0, "the call", 0);
+	} else {
+		assert_int_equal(out->regs.rip, states[1].rip);
+		find_state(&out->regs, 1, "the slot", 0);
+	}
+	assert_int_equal(lane.busy, 0);
+}
+
 /* A thread that isn't armed stays out: by the call part where C is to look, else by the slot itself. */
 static void test_fragment_stays_out(void **unused)
 {
@@ -962,30 +987,22 @@ static void test_fragment_stays_out(void **unused)
 
 	(void)unused;
 	t_machine_catch();
-	draw_case(7);
-	for (unsigned i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
-		fill_memories();
-		r = in;
-		r.rip = SLOT_AT;
-		own_tls.armed = of[i].armed;
-		own_tls.tls.magic = of[i].magic;
-		own_tls.tls.waits = of[i].waits;
-		t_code[f.map.access[0].plan->length] = 0xcc;
-		t_run(&r, image, &out, got);
-		own_tls.tls.magic = MAGIC;
-		assert_int_equal(own_tls.tls.waits, of[i].then);
-		assert_int_equal(out.end, T_END_DONE);
-		if (of[i].calls) {
-			assert_int_equal(out.regs.rip, CALLED_AT);
-			out.regs.rip = CODE_AT;
-			out.regs.gpr[T_RSP] += 128 + 8;
-			find_state(&out.regs, 0, "the call", 0);
-		} else {
-			assert_int_equal(out.regs.rip, states[1].rip);
-			find_state(&out.regs, 1, "the slot", 0);
+	for (unsigned n = 7; f.map.way_in == FRAGMENT_NO_ENTRY || n == 7; n++)
+		draw_case(n);
+	for (unsigned i = 0; i < sizeof(of) / sizeof(of[0]); i++)
+		for (unsigned own = 0; own < 2; own++) {
+			fill_memories();
+			r = in;
+			r.rip = way_in(own);
+			own_tls.armed = of[i].armed;
+			own_tls.tls.magic = of[i].magic;
+			own_tls.tls.waits = of[i].waits;
+			t_code[f.map.access[0].plan->length] = 0xcc;
+			t_run(&r, image, &out, got);
+			own_tls.tls.magic = MAGIC;
+			assert_int_equal(own_tls.tls.waits, of[i].then);
+			judge_stayed_out(&out, of[i].calls);
 		}
-		assert_int_equal(lane.busy, 0);
-	}
 }
 
 /* One access is worthwhile where it comes again: @code begins with it. */

@@ -39,8 +39,8 @@ struct aside {
 	unsigned
 		found; /* where it goes on with a view, or (of one that is held) with the operand */
 	int32_t limit;
-	uint8_t state, lent;
-	uint16_t setter;
+	uint16_t state, setter;
+	uint8_t lent;
 	bool held;
 	struct em_mem mem; /* what is held */
 };
@@ -50,7 +50,8 @@ static struct fragment_making {
 	struct found *f;
 	struct fragment_map *map;
 	struct slot_emit e;
-	uint8_t state, lent; /* as in struct fragment_step */
+	uint16_t state; /* as in struct fragment_step */
+	uint8_t lent;   /* likewise */
 	int32_t guest;
 	struct origin flags;
 	/* What the second register holds: the host address of that operand, and of all up to @size. */
@@ -59,7 +60,8 @@ static struct fragment_making {
 		struct em_mem mem;
 		unsigned size, access;
 	} held;
-	uint8_t view; /* the first lent register: views, the lane */
+	struct slot_jump unarmed, late; /* on the way in */
+	uint8_t view;                   /* the first lent register: views, the lane */
 	uint8_t base; /* the second: addresses, or what an instruction lends that can't have them there */
 	unsigned joints, asides;
 	struct joint joint[JOINS];
@@ -87,14 +89,14 @@ static void mark(struct fragment_making *m)
 		m->e.full = true;
 		return;
 	}
-	*s = (struct fragment_step){(uint16_t)m->e.at, m->state, m->lent, m->flags.setter,
+	*s = (struct fragment_step){(uint16_t)m->e.at, m->state, m->flags.setter, m->lent,
 	                            m->guest};
 	m->map->steps++;
 }
 
 static void set_state(struct fragment_making *m, unsigned set, unsigned clear)
 {
-	m->state = (uint8_t)((m->state & ~clear) | set);
+	m->state = (uint16_t)((m->state & ~clear) | set);
 	mark(m);
 }
 
@@ -288,7 +290,7 @@ static void behind(struct fragment_making *m, const struct found_insn *insn,
 	if (m->held.valid && address_registers(&m->held.mem) & insn->writes)
 		m->held.valid = false;
 	if (use == NEW_FLAGS)
-		m->state &= (uint8_t) ~(FRAGMENT_KEPT | FRAGMENT_KNOWN);
+		m->state &= (uint16_t) ~(FRAGMENT_KEPT | FRAGMENT_KNOWN);
 	mark(m);
 	m->flags.has_kept &= use == NO_FLAGS || !writes_flags(d);
 	if (use != NO_FLAGS && writes_flags(d))
@@ -512,6 +514,72 @@ static void emit_poll(struct fragment_making *m, struct slot_jump *late)
 	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, late);
 }
 
+/* --- the way in that the head has --- */
+
+/* Its code goes on with that of the head, so nobody may come there otherwise: see regmap__fragment_find(). */
+static bool is_way_in(const struct fragment_making *m, const struct found_insn *insn)
+{
+	return m->f->first + insn->at == m->request->head && insn->ways == 1;
+}
+
+static struct slot_way_in way_in_of(const struct fragment_making *m)
+{
+	return (struct slot_way_in){.lent = {m->map->lent[0], m->map->lent[1]},
+	                            .armed = m->request->armed,
+	                            .value = m->request->value};
+}
+
+static void close_frame(struct fragment_making *m)
+{
+	regmap__emit_pop(&m->e, CPU_RAX);
+	set_state(m, 0, FRAGMENT_SAVED);
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_RED_ZONE, false);
+	set_state(m, 0, FRAGMENT_MOVED);
+}
+
+/* As a slot's is: slot.c has the reasons. */
+static void emit_way_in(struct fragment_making *m)
+{
+	struct slot_way_in in = way_in_of(m);
+
+	m->map->way_in = m->e.at;
+	set_state(m, FRAGMENT_AHEAD, 0);
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
+	set_state(m, FRAGMENT_MOVED, 0);
+	regmap__emit_push(&m->e, CPU_RAX);
+	set_state(m, FRAGMENT_SAVED, 0);
+	regmap__emit_lahf_seto(&m->e);
+	set_state(m, FRAGMENT_IN_AX, 0);
+	regmap__emit_tls_compare(&m->e, in.armed, in.value);
+	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, &m->unarmed);
+	regmap__emit_lend(&m->e, &in, m->request->tls);
+	set_state(m, FRAGMENT_KEPT, FRAGMENT_IN_AX);
+	regmap__emit_come_in(&m->e, &in, &m->late);
+	close_frame(m);
+	set_state(m, 0, FRAGMENT_AHEAD);
+}
+
+/* To its slot, which looks again and has more to say. All is as it was. */
+static void emit_stay_out(struct fragment_making *m)
+{
+	set_guest(m, (int32_t)(m->request->head - m->f->first));
+	m->state = FRAGMENT_AHEAD | FRAGMENT_MOVED | FRAGMENT_SAVED | FRAGMENT_KEPT;
+	mark(m);
+	regmap__emit_land(&m->e, &m->late);
+	regmap__emit_store_imm(&m->e, CPU_RAX, offsetof(struct lane, busy), 0);
+	regmap__emit_tls_load(&m->e, CPU_RAX, tls_at(m, offsetof(struct lane_tls, flags)));
+	set_state(m, FRAGMENT_IN_AX, FRAGMENT_KEPT);
+	regmap__emit_land(&m->e, &m->unarmed);
+	regmap__emit_overflow(&m->e);
+	set_state(m, FRAGMENT_IN_AH, FRAGMENT_IN_AX);
+	regmap__emit_sahf(&m->e);
+	set_state(m, 0, FRAGMENT_IN_AH);
+	close_frame(m);
+	regmap__emit_rip(&m->e, false, JUMPS, 4, (uintptr_t)m->map->stays_out);
+}
+
+/* --- all of an access --- */
+
 static void emit_access(struct fragment_making *m, const struct found_insn *insn,
                         const struct em_decoded *d)
 {
@@ -523,6 +591,8 @@ static void emit_access(struct fragment_making *m, const struct found_insn *insn
 	if (emit_held(m, insn, d))
 		return;
 	m->asides++;
+	if (is_way_in(m, insn))
+		emit_way_in(m);
 	put_flags_away(m);
 	hold(m, insn, a->plan);
 	base = choose_base(m, d, away(m, a->plan), &n);
@@ -755,7 +825,7 @@ static void emit_from(struct fragment_making *m, int32_t at)
 static void emit_loop(struct fragment_making *m, const struct found_insn *to)
 {
 	struct slot_jump late = {.count = 0};
-	uint8_t away;
+	uint16_t away;
 
 	put_flags_away(m);
 	away = m->state;
@@ -819,6 +889,7 @@ const uint8_t *regmap__fragment_generate(const struct fragment_request *request,
 	m->f->request = request;
 	m->map = map;
 	m->joints = m->asides = 0;
+	m->unarmed.count = m->late.count = 0;
 	m->e = (struct slot_emit){.to = m->code,
 	                          .code = request->code,
 	                          .most = FRAGMENT_CODE_MOST,
@@ -827,6 +898,8 @@ const uint8_t *regmap__fragment_generate(const struct fragment_request *request,
 	map->tls = request->tls;
 	map->view = (const struct view *_Atomic *)(uintptr_t)request->data;
 	map->more = (struct fragment_more *)(map->view + map->accesses);
+	map->stays_out = (_Atomic uint64_t *)(map->more + map->accesses);
+	map->way_in = FRAGMENT_NO_ENTRY;
 	choose_registers(m);
 	list_insns(m);
 	emit_from(m, (int32_t)(request->head - m->f->first));
@@ -840,6 +913,8 @@ const uint8_t *regmap__fragment_generate(const struct fragment_request *request,
 			emit_held_entry(m, &m->aside[i]);
 		else
 			emit_aside(m, &m->aside[i]);
+	if (map->way_in != FRAGMENT_NO_ENTRY)
+		emit_stay_out(m);
 	map->length = m->e.at;
 	return m->e.full ? NULL : m->code;
 }

@@ -10,6 +10,9 @@
  * The flags are the program's again only where they are needed. Until then they are *kept* in struct
  * lane_tls; or *known*, as that of a comparison whose operands have not changed since.
  *
+ * Where nobody comes to its head from within, there is a way in right before that, and the site's jump leads
+ * there rather than to its slot: each jump that a program takes in thousands of places is one too many.
+ *
  * It is left where code begins that doesn't belong to it; at an access that no view of its two fits:
  * then by the pointer in its fragment_more, with all as it was before the access; and before each
  * access that a loop comes by, if the thread has been switched out or asked meanwhile (slot_way_in).
@@ -40,6 +43,7 @@ struct fragment_more {
 	_Atomic uint64_t miss; /* code: the plain part of the site's slot, or the site */
 };
 enum { FRAGMENT_DATA = sizeof(struct view *) + sizeof(struct fragment_more) }; /* of each */
+enum { FRAGMENT_DATA_ONCE = sizeof(uint64_t) };
 
 struct fragment_insn {
 	uint16_t at; /* from the map's first address */
@@ -66,9 +70,8 @@ struct fragment_setter {
 
 /* From this offset on, up to the next step's: for regmap__fragment_roll() alone. */
 struct fragment_step {
-	uint16_t offset;
-	uint8_t state, lent;
-	uint16_t setter;
+	uint16_t offset, state, setter;
+	uint8_t lent;
 	int32_t guest; /* likewise: the instruction that is about to be executed */
 };
 
@@ -78,6 +81,9 @@ struct fragment_map {
 	const struct view *_Atomic *view; /* of each access */
 	struct fragment_more *more;
 	uint32_t length; /* of the code */
+	uint32_t way_in; /* offset in it; FRAGMENT_NO_ENTRY: the head's is as all others' */
+	/* Behind all of more: the head's slot, for who must not come in by that. */
+	_Atomic uint64_t *stays_out;
 	uint16_t insns, accesses, steps, setters;
 	int32_t tls;
 	uint8_t lent[FRAGMENT_REGISTERS];
@@ -118,6 +124,8 @@ const uint8_t *regmap__fragment_generate(const struct fragment_request *request,
  */
 void regmap__fragment_roll(const struct fragment_map *map, unsigned offset,
                            const struct cpu_regs *regs, uint64_t *rip);
+/* Who is at code + @offset, is he still on the way in? */
+bool regmap__fragment_is_ahead(const struct fragment_map *map, unsigned offset);
 /* The access that the instruction at @offset makes; NULL: it is none. */
 const struct fragment_access *regmap__fragment_access_at(const struct fragment_map *map,
                                                          unsigned offset);

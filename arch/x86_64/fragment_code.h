@@ -15,6 +15,12 @@ enum {
 	FRAGMENT_AX = 1 << 2,    /* the program's RAX is in the first lent register */
 	FRAGMENT_LENT = 1 << 3,  /* that of a third one is in the second */
 	FRAGMENT_IDLE = 1 << 4,  /* so is the lane */
+	/* On the way in, until it has been come in: all registers are the program's, but for these. */
+	FRAGMENT_AHEAD = 1 << 5,
+	FRAGMENT_MOVED = 1 << 6, /* RSP is SLOT_RED_ZONE lower; */
+	FRAGMENT_SAVED = 1 << 7, /* and RAX has been pushed; */
+	FRAGMENT_IN_AX = 1 << 8, /* flags: as SLOT_IN_AX has them; */
+	FRAGMENT_IN_AH = 1 << 9, /* as SLOT_IN_AH */
 };
 
 /* FRAGMENT_EXIT: RET, or a jump to where a register says. */

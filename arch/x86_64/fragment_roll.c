@@ -2,6 +2,7 @@
 /* A thread that was interrupted in a fragment was between two of the program's instructions. */
 #include "fragment_code.h"
 #include "roll.h"
+#include "slot_emit.h"
 
 #include "sigsafe.h"
 
@@ -57,11 +58,41 @@ static void roll_status(const struct fragment_map *map, const struct fragment_st
 	}
 }
 
+/* RAX comes last: it may hold them. */
+static void roll_ahead(const struct fragment_map *map, const struct fragment_step *step,
+                       const struct cpu_regs *regs)
+{
+	uint64_t *rax = roll_reg(regs, CPU_RAX), *rsp = roll_reg(regs, CPU_RSP);
+
+	if (step->state & FRAGMENT_IN_AH)
+		roll_flags_of_ah(regs, *rax);
+	if (step->state & FRAGMENT_IN_AX)
+		roll_flags_of_ax(regs, *rax);
+	if (step->state & FRAGMENT_KEPT) {
+		roll_flags_of_ax(regs, roll_tls(map->tls, offsetof(struct lane_tls, flags)));
+		roll_lane(map->tls);
+	}
+	if (step->state & FRAGMENT_SAVED)
+		*rax = roll_pop(rsp);
+	if (step->state & FRAGMENT_MOVED)
+		*rsp += SLOT_RED_ZONE;
+}
+
+bool regmap__fragment_is_ahead(const struct fragment_map *map, unsigned offset)
+{
+	return step_at(map, offset)->state & FRAGMENT_AHEAD;
+}
+
 void regmap__fragment_roll(const struct fragment_map *map, unsigned offset,
                            const struct cpu_regs *regs, uint64_t *rip)
 {
 	const struct fragment_step *step = step_at(map, offset);
 
+	*rip = map->first + (uint64_t)(int64_t)step->guest;
+	if (step->state & FRAGMENT_AHEAD) {
+		roll_ahead(map, step, regs);
+		return;
+	}
 	if (step->state & FRAGMENT_AX)
 		*roll_reg(regs, CPU_RAX) = *roll_reg(regs, map->lent[0]);
 	if (step->state & FRAGMENT_LENT)
@@ -71,7 +102,6 @@ void regmap__fragment_roll(const struct fragment_map *map, unsigned offset,
 		*roll_reg(regs, map->lent[i]) = roll_tls(map->tls, offsetof(struct lane_tls, kept) +
 		                                                           i * sizeof(uint64_t));
 	roll_lane(map->tls);
-	*rip = map->first + (uint64_t)(int64_t)step->guest;
 }
 
 const struct fragment_access *regmap__fragment_access_at(const struct fragment_map *map,

@@ -29,6 +29,21 @@ static inline void roll_flags_of_ax(const struct cpu_regs *regs, uint64_t ax)
 	roll_flags(regs, CPU_OF, ax & 1 ? CPU_OF : 0);
 }
 
+/* The program's RSP may be anything, and a sanitizer knows nothing of what lies below it. */
+static inline uint64_t roll_word(uint64_t rsp)
+{
+	uint64_t value;
+
+	__asm__ volatile("mov (%1), %0" : "=r"(value) : "r"(rsp) : "memory");
+	return value;
+}
+
+static inline uint64_t roll_pop(uint64_t *rsp)
+{
+	*rsp += 8;
+	return roll_word(*rsp - 8);
+}
+
 /*
  * A member of struct lane_tls, which lies at @tls. Only where the magic has been compared, or that
  * the thread is armed, in this very thread: its FS base was that of libc then, and still is.

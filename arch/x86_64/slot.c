@@ -546,16 +546,9 @@ static void go_in(struct making *m, struct slot_jump *late)
 {
 	const struct slot_way_in *in = &m->request->way_in;
 
-	regmap__emit_tls_store(&m->e, CPU_RAX, tls_at(m, offsetof(struct lane_tls, flags)));
-	regmap__emit_state(&m->e, SLOT_IN_TLS, SLOT_IN_AX);
-	for (unsigned i = 0; i < FRAGMENT_REGISTERS; i++)
-		regmap__emit_tls_store(&m->e, in->lent[i],
-		                       tls_at(m, offsetof(struct lane_tls, kept[i])));
-	regmap__emit_tls_load(&m->e, CPU_RAX, lane_at(m));
-	regmap__emit_store_imm(&m->e, CPU_RAX, offsetof(struct lane, busy), 1);
-	regmap__emit_state(&m->e, SLOT_BUSY, 0);
-	regmap__emit_tls_compare(&m->e, in->armed, in->value);
-	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, late);
+	regmap__emit_lend(&m->e, in, m->request->tls);
+	regmap__emit_state(&m->e, SLOT_IN_TLS | SLOT_BUSY, SLOT_IN_AX);
+	regmap__emit_come_in(&m->e, in, late);
 	give_back(m, SLOT_AX);
 	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_RED_ZONE, false);
 	regmap__emit_state(&m->e, 0, SLOT_MOVED);

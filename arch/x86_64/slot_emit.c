@@ -7,7 +7,7 @@
 
 #include "sigsafe.h"
 
-enum { RSP = 4, RBP = 5, RM_SIB = 4, RM_DISP = 5, NONE = 0xff };
+enum { RAX = 0, RSP = 4, RBP = 5, RM_SIB = 4, RM_DISP = 5, NONE = 0xff };
 enum { REX = 0x40, REX_W = 8, REX_R = 4, REX_X = 2, REX_B = 1 };
 
 static void byte(struct slot_emit *e, unsigned value)
@@ -341,4 +341,20 @@ void regmap__emit_try_view(struct slot_emit *e, unsigned view, unsigned base, ui
 	regmap__emit_jump_if(e, SLOT_IF_ABOVE_OR_EQUAL, outside);
 	regmap__emit_arithmetic(e, COMPARES, base, view, offsetof(struct view, start));
 	regmap__emit_jump_if(e, SLOT_IF_BELOW, outside);
+}
+
+void regmap__emit_lend(struct slot_emit *e, const struct slot_way_in *in, int32_t tls)
+{
+	regmap__emit_tls_store(e, RAX, tls + (int32_t)offsetof(struct lane_tls, flags));
+	for (unsigned i = 0; i < FRAGMENT_REGISTERS; i++)
+		regmap__emit_tls_store(e, in->lent[i],
+		                       tls + (int32_t)offsetof(struct lane_tls, kept[i]));
+	regmap__emit_tls_load(e, RAX, tls + (int32_t)offsetof(struct lane_tls, lane));
+}
+
+void regmap__emit_come_in(struct slot_emit *e, const struct slot_way_in *in, struct slot_jump *late)
+{
+	regmap__emit_store_imm(e, RAX, offsetof(struct lane, busy), 1);
+	regmap__emit_tls_compare(e, in->armed, in->value);
+	regmap__emit_jump_if(e, SLOT_IF_NOT_EQUAL, late);
 }

@@ -102,6 +102,14 @@ void regmap__emit_jump_near(struct slot_emit *e, uint64_t target);
 /* To a guest address: near if it is, else by way of a pointer to it. */
 void regmap__emit_jump(struct slot_emit *e, uint64_t target, uint64_t pointer);
 
+/*
+ * What each way into a fragment does. RAX has the flags, as lahf_seto leaves them: they are kept, and the
+ * registers that are lent; RAX becomes the lane. Then that is busy; who isn't armed by now, jumps.
+ */
+void regmap__emit_lend(struct slot_emit *e, const struct slot_way_in *in, int32_t tls);
+void regmap__emit_come_in(struct slot_emit *e, const struct slot_way_in *in,
+                          struct slot_jump *late);
+
 /* Offset in struct view of the limit for an access (enum em_access) of so many bytes. */
 int32_t regmap__emit_limit(unsigned access, unsigned size);
 /*

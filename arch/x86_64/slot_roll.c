@@ -14,27 +14,12 @@ static unsigned state_at(const struct slot_map *map, unsigned offset)
 	return state;
 }
 
-/* The program's RSP may be anything, and a sanitizer knows nothing of what lies below it. */
-static uint64_t word(uint64_t rsp)
-{
-	uint64_t value;
-
-	__asm__ volatile("mov (%1), %0" : "=r"(value) : "r"(rsp) : "memory");
-	return value;
-}
-
-static uint64_t pop(uint64_t *rsp)
-{
-	*rsp += 8;
-	return word(*rsp - 8);
-}
-
 /* Before RAX is given back: it may hold them. */
 static void roll_status(const struct slot_map *map, unsigned state, const struct cpu_regs *regs,
                         uint64_t rsp)
 {
 	if (state & SLOT_ON_STACK)
-		roll_flags(regs, CPU_STATUS, word(rsp));
+		roll_flags(regs, CPU_STATUS, roll_word(rsp));
 	if (state & SLOT_IN_AH)
 		roll_flags_of_ah(regs, *roll_reg(regs, CPU_RAX));
 	if (state & SLOT_IN_AX)
@@ -56,7 +41,7 @@ void regmap__slot_roll(const struct slot_map *map, const struct slot_cell *cell,
 		*rsp += 8;
 	for (unsigned i = map->scratches; i-- > 0;)
 		if (state >> i & 1)
-			*roll_reg(regs, map->scratch[i]) = pop(rsp);
+			*roll_reg(regs, map->scratch[i]) = roll_pop(rsp);
 	if (state & SLOT_MOVED)
 		*rsp += SLOT_RED_ZONE;
 	if (state & SLOT_BUSY)
