@@ -573,35 +573,44 @@ static void test_fragments_are_left_by_jumps(void **state)
 
 static uint64_t steps[4096];
 static volatile unsigned step_count;
+static uintptr_t stepped, stepped_end;
 
 static void on_step(int signo, siginfo_t *info, void *uc)
 {
 	uint64_t rip = (uint64_t)((ucontext_t *)uc)->uc_mcontext.gregs[REG_RIP];
 
 	(void)signo, (void)info;
-	if (rip >= (uintptr_t)count && rip < (uintptr_t)count_end && step_count < 4096)
+	if (rip >= stepped && rip < stepped_end && step_count < 4096)
 		steps[step_count++] = rip;
 }
 
-__attribute__((noinline)) static uint64_t count_in_steps(uint64_t rounds)
+__attribute__((noinline)) static uint64_t in_steps(const void *function, const void *end,
+                                                   uint64_t a, uint64_t b, uint64_t c)
 {
-	uint64_t result;
+	uint64_t result = (uintptr_t)function;
 
+	stepped = (uintptr_t)function;
+	stepped_end = (uintptr_t)end;
+	step_count = 0;
 	__asm__ volatile("sub $128, %%rsp\n\t"
-	                 "pushfq\n\torq %3, (%%rsp)\n\tpopfq\n\t"
-	                 "call count\n\t"
-	                 "pushfq\n\tandq %4, (%%rsp)\n\tpopfq\n\t"
+	                 "pushfq\n\torq %4, (%%rsp)\n\tpopfq\n\t"
+	                 "call *%0\n\t"
+	                 "pushfq\n\tandq %5, (%%rsp)\n\tpopfq\n\t"
 	                 "add $128, %%rsp"
-	                 : "=a"(result), "+S"(rounds)
-	                 : "D"(WINDOW), "i"(TRAP_FLAG), "i"(~TRAP_FLAG)
-	                 : "rcx", "rdx", "r8", "cc", "memory");
+	                 : "+a"(result), "+D"(a), "+S"(b), "+d"(c)
+	                 : "i"(TRAP_FLAG), "i"(~TRAP_FLAG)
+	                 : "rcx", "r8", "cc", "memory");
 	return result;
+}
+
+static uint64_t count_in_steps(uint64_t rounds)
+{
+	return in_steps((void *)count, count_end, WINDOW, rounds, 0);
 }
 
 static unsigned native_steps(uint64_t to[4096], uint64_t rounds)
 {
 	assert_int_equal(regmap_patch(0), 0);
-	step_count = 0;
 	assert_int_equal(count_in_steps(rounds), 3 * rounds);
 	memcpy(to, steps, sizeof(steps));
 	return step_count;
@@ -621,7 +630,6 @@ static void test_fragments_are_stepped_through(void **state)
 	assert_int_equal(regmap_patch(2), 0);
 	prepare_count();
 	for (unsigned i = 0; i < 20; i++) {
-		step_count = 0;
 		sleep_us(1000);
 		assert_int_equal(count(WINDOW, 1000), 3000);
 		assert_int_equal(count_in_steps(ROUNDS), 3 * ROUNDS);
@@ -961,7 +969,7 @@ FUNCTION(three, LABEL("three_site") "{disp32} mov (%rdi), %rax\n"
                 "ret\n");
 /* clang-format on */
 uint64_t three(uint64_t, uint64_t, uint64_t);
-extern const uint8_t three_site[], three_middle[], three_last[];
+extern const uint8_t three_site[], three_middle[], three_last[], three_end[];
 
 static void prepare_three(void)
 {
@@ -971,6 +979,35 @@ static void prepare_three(void)
 		assert_int_equal(three(WINDOW, WINDOW + 8, WINDOW + 16), 122);
 	need_fragment(three_site);
 	need_fragment(three_middle);
+}
+
+/* Its head has a way in of its own. */
+static void test_fragments_are_stepped_through_from_their_head(void **state)
+{
+	struct sigaction act = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO}, old;
+	uint64_t native[64];
+	unsigned n;
+
+	(void)state;
+	sigaction(SIGTRAP, &act, &old);
+	assert_int_equal(regmap_patch(0), 0);
+	*word(memory, 0) = 100;
+	*word(memory, 8) = 20;
+	assert_int_equal(in_steps((void *)three, three_end, WINDOW, WINDOW + 8, WINDOW + 16), 122);
+	n = step_count;
+	assert_in_range(n, 3, 64);
+	memcpy(native, steps, sizeof(native));
+	assert_int_equal(regmap_patch(2), 0);
+	prepare_three();
+	for (unsigned i = 0; i < 100; i++) {
+		assert_int_equal(three(WINDOW, WINDOW + 8, WINDOW + 16), 122);
+		assert_int_equal(in_steps((void *)three, three_end, WINDOW, WINDOW + 8,
+		                          WINDOW + 16),
+		                 122);
+		assert_int_equal(step_count, n);
+		assert_memory_equal(steps, native, n * sizeof(steps[0]));
+	}
+	sigaction(SIGTRAP, &old, NULL);
 }
 
 /* Each time below the place that is compared with: SETC gives 1, and so does the carry. */
@@ -1399,6 +1436,7 @@ int main(void)
 		TEST(are_for_handlers_too),
 		TEST(are_left_by_jumps),
 		TEST(are_stepped_through),
+		TEST(are_stepped_through_from_their_head),
 		TEST(meet_breakpoints),
 		TEST(raise_signals_as_the_program),
 		TEST(find_the_stack_in_a_window),
