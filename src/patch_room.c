@@ -377,17 +377,16 @@ static bool note(struct code_page *page, uint64_t at, unsigned size, uint32_t ow
 /* What isn't a hop traps: a stray may lie anywhere. */
 static bool map_hops(const struct patch_text *text, uint64_t at)
 {
-	uint8_t trap[PAGE / 4];
+	static uint8_t traps[PAGE];
 
 	if (mapped == MOST_PAGES || !keeps_clear(at, PAGE) ||
 	    !map_at(at, PAGE, PROT_READ | PROT_EXEC))
 		return false;
-	memset(trap, HLT, sizeof(trap));
-	for (unsigned i = 0; i < PAGE; i += sizeof(trap))
-		if (!regmap__text_write(text, at + i, trap, sizeof(trap))) {
-			sys_call(SYS_munmap, (long)at, PAGE, 0, 0);
-			return false;
-		}
+	memset(traps, HLT, sizeof(traps));
+	if (!regmap__text_write(text, at, traps, sizeof(traps))) {
+		sys_call(SYS_munmap, (long)at, PAGE, 0, 0);
+		return false;
+	}
 	mapped++;
 	return true;
 }

@@ -5,12 +5,17 @@
 
 #include "sigsafe.h"
 
-enum { SITE_BITS = 18, HERE_BITS = 12, PAGE_BITS = 12 };
+enum { SITE_BITS = 18, HERE_BITS = 12, PAGE_BITS = 12, FIRST_BITS = 21, WORD_BITS = 6 };
 
 static struct pool sites = {.size = sizeof(struct patch_site)};
 struct pool regmap__patches = {.size = sizeof(struct patch)};
 
 static _Atomic uint32_t site_buckets[1 << SITE_BITS];
+/*
+ * Bit per address, modulo so many: a patch may begin there. Most looks are for the bytes around another
+ * one's, and end here, in one word for many of them.
+ */
+static _Atomic uint64_t firsts[1 << (FIRST_BITS - WORD_BITS)];
 /* Patches by the page that they begin on. */
 static _Atomic uint32_t here[1 << HERE_BITS];
 
@@ -67,9 +72,22 @@ struct patch_site *regmap__site_number(uint32_t n)
 	return regmap__pool_at(&sites, n);
 }
 
+static _Atomic uint64_t *first_of(uint64_t rip, uint64_t *bit)
+{
+	*bit = 1ULL << rip % (1 << WORD_BITS);
+	return &firsts[rip % (1 << FIRST_BITS) >> WORD_BITS];
+}
+
+static bool may_begin(uint64_t rip)
+{
+	uint64_t bit, word = atomic_load_explicit(first_of(rip, &bit), memory_order_relaxed);
+
+	return word & bit;
+}
+
 struct patch *regmap__patch_of(uint64_t rip)
 {
-	struct patch_site *site = regmap__site_at(rip, false);
+	struct patch_site *site = may_begin(rip) ? regmap__site_at(rip, false) : NULL;
 
 	return site ? patch_number(atomic_load_explicit(&site->patch, memory_order_acquire)) : NULL;
 }
@@ -81,6 +99,11 @@ static _Atomic uint32_t *here_of(uint64_t page)
 
 void regmap__patch_publish(struct patch_site *site, struct patch *patch)
 {
+	_Atomic uint64_t *first;
+	uint64_t bit;
+
+	first = first_of(patch->site, &bit);
+	atomic_fetch_or(first, bit);
 	patch->older = atomic_load_explicit(&site->patch, memory_order_relaxed);
 	list_push(here_of(patch->site >> PAGE_BITS), &patch->next_here, patch->number);
 	atomic_store_explicit(&site->patch, patch->number, memory_order_release);
