@@ -18,9 +18,11 @@ struct bench_library {
 		repeat; /* a run is so often, a quarter of a second on plain memory, or 3 seconds */
 };
 
-/* measure() of three kinds of rows, whose @arg is the library. */
+/* measure() of these kinds of rows, whose @arg is the library. */
 bool bench_library_trapped(const struct bench_row *row, struct bench_sample *to);
 bool bench_library_patched(const struct bench_row *row, struct bench_sample *to);
+bool bench_library_steady(const struct bench_row *row, struct bench_sample *to);
+bool bench_library_warm_up(const struct bench_row *row, struct bench_sample *to);
 bool bench_library_share(const struct bench_row *row, struct bench_sample *to);
 
 #define BENCH_LIBRARY_ROWS(id, name_, library) \
@@ -38,6 +40,20 @@ bool bench_library_share(const struct bench_row *row, struct bench_sample *to);
 	         .figure = BENCH_COST, \
 	         .wanted = 5, \
 	         .measure = bench_library_patched, \
+	         .arg = &library}, \
+		{.name = id "/steady", \
+	         .what = name_ \
+	         " on windows, patched: once, when all is patched (the quickest 20th)", \
+	         .unit = "us", \
+	         .base = "memory", \
+	         .figure = BENCH_COST, \
+	         .measure = bench_library_steady, \
+	         .arg = &library}, \
+		{.name = id "/warm-up", \
+	         .what = name_ " on windows, patched: what the first tenth takes longer", \
+	         .unit = "ms", \
+	         .figure = BENCH_VALUE, \
+	         .measure = bench_library_warm_up, \
 	         .arg = &library}, \
 	{ \
 		.name = id "/share", .what = name_ " on windows: accesses by patched sites", \
