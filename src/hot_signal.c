@@ -230,26 +230,22 @@ static const struct plan *explain(struct roll *r, int offset)
 	return plan;
 }
 
-static bool is_ahead(const struct roll *r)
+/* On the way into a fragment: @slot is that of the site which the way in is for. */
+static bool is_ahead(const struct roll *r, struct hot_place *slot)
 {
-	return r->place.fragment &&
-	       regmap__fragment_is_ahead(r->place.fragment, (unsigned)r->place.offset);
-}
+	const struct fragment_map *map = r->place.fragment;
 
-/* The slot of the site that the way in is for. */
-static const struct slot_cell *cell_of_way_in(const struct roll *r, struct hot_place *place)
-{
-	return slots()->find(atomic_load(r->place.fragment->stays_out), place) ? place->cell : NULL;
+	return regmap__fragment_is_ahead(map, (unsigned)r->place.offset) &&
+	       slots()->find(atomic_load(map->stays_out), slot);
 }
 
 static const struct plan *explain_fragment(struct roll *r)
 {
 	const struct plan *plan = r->of_fragment ? r->of_fragment->plan : NULL;
-	const struct slot_cell *cell;
-	struct hot_place place;
+	struct hot_place slot;
 
-	if (is_ahead(r) && (cell = cell_of_way_in(r, &place))) {
-		r->rip = cell->original;
+	if (is_ahead(r, &slot)) {
+		r->rip = slot.cell->original;
 		r->result = HOT_PAST;
 		return NULL;
 	}
@@ -263,14 +259,12 @@ static const struct plan *explain_fragment(struct roll *r)
  */
 static void step_on(struct roll *r)
 {
-	const struct slot_cell *cell;
 	struct hot_place slot;
 
-	if (is_ahead(r) && (cell = cell_of_way_in(r, &slot))) {
+	if (r->place.fragment) {
 		roll_fragment(r);
-		r->rip = cell->start + slot.map->plain;
-	} else if (r->place.fragment) {
-		roll_fragment(r);
+		if (is_ahead(r, &slot))
+			r->rip = slot.cell->start + slot.map->plain;
 	} else if (r->place.offset >= 0 && r->place.offset < r->place.map->plain) {
 		roll_slot(r);
 		r->rip = r->place.cell->start + r->place.map->plain;

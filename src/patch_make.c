@@ -159,9 +159,6 @@ static size_t generate_slot(const struct slot_request *request, const struct pat
 	return regmap__slot_generate(&alone, code, map, room->cell, why);
 }
 
-/* Of the site that is being patched: the access that it is for. */
-static bool meets_device;
-
 static bool is_device(uint64_t address)
 {
 	struct table_hit hit;
@@ -172,7 +169,7 @@ static bool is_device(uint64_t address)
 	return hit.window && window_ops(hit.window) == &regmap__backing_device;
 }
 
-static enum patch_why generate(const struct patch_text *text, struct patch *p)
+static enum patch_why generate(const struct patch_text *text, struct patch *p, enum patch_form form)
 {
 	uint8_t code[SLOT_CODE_MOST];
 	struct slot_request request = {.plan = p->plan,
@@ -191,8 +188,8 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p)
 	request.view = room.view;
 	request.other = room.other;
 	regmap__patch_request(&request);
-	request.chooses = meets_device;
-	if (!p->passes && !meets_device)
+	request.chooses = form == FORM_DEVICE;
+	if (form == FORM_MEMORY)
 		regmap__fragment_join(text, p->plan, &request, p);
 	memset(&map, 0, sizeof(map));
 	length = generate_slot(&request, &room, code, &map, &why);
@@ -213,7 +210,7 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p)
 }
 
 static enum patch_why new_version(const struct patch_text *text, struct patch_site *site,
-                                  const struct patch *as, bool in_place, struct patch **made)
+                                  const struct patch *as, enum patch_form form, struct patch **made)
 {
 	uint32_t number = regmap__pool_take(&regmap__patches);
 	struct patch *p = patch_number(number);
@@ -226,7 +223,7 @@ static enum patch_why new_version(const struct patch_text *text, struct patch_si
 	p->plan = regmap__share_plan(as->plan);
 	p->dead = as->dead;
 	p->passes = as->passes;
-	why = !p->plan ? WHY_MEMORY : in_place ? WHY_NONE : generate(text, p);
+	why = !p->plan ? WHY_MEMORY : form == FORM_IN_PLACE ? WHY_NONE : generate(text, p, form);
 	if (why != WHY_NONE) {
 		p->plan = NULL;
 		return why;
@@ -237,16 +234,16 @@ static enum patch_why new_version(const struct patch_text *text, struct patch_si
 }
 
 enum patch_why regmap__patch_version(const struct patch_text *text, struct patch_site *site,
-                                     const struct plan *plan, bool passes, bool in_place,
+                                     const struct plan *plan, enum patch_form form,
                                      struct patch **made)
 {
-	struct patch as = {.plan = plan, .passes = passes};
+	struct patch as = {.plan = plan, .passes = form == FORM_PASSES};
 
-	if (!in_place && !passes)
+	if (form == FORM_MEMORY || form == FORM_DEVICE)
 		as.dead = what_is_dead(text, site->rip + plan->length);
 	*made = find_version(text, site, &as);
 	if (!*made)
-		return new_version(text, site, &as, in_place, made);
+		return new_version(text, site, &as, form, made);
 	regmap__patch_renew(site, *made);
 	return WHY_NONE;
 }
@@ -294,15 +291,15 @@ static enum patch_why make(const struct patch_text *text, struct patch_site *sit
 {
 	enum patch_why why = regmap__patch_look(text, site->rip, plan);
 	uint8_t same_length[EM_MAX_LENGTH];
-	bool in_place = regmap__slot_in_place(plan, same_length);
+	enum patch_form form = regmap__slot_in_place(plan, same_length) ? FORM_IN_PLACE :
+	                       is_device(address)                       ? FORM_DEVICE :
+	                                                                  FORM_MEMORY;
 	struct patch *p;
 
-	if (why == WHY_NONE && !in_place)
+	if (why == WHY_NONE && form != FORM_IN_PLACE)
 		regmap__fragment_make(text, site->rip, address, &looked_at);
-	meets_device = is_device(address);
 	if (why == WHY_NONE)
-		why = regmap__patch_version(text, site, plan, false, in_place, &p);
-	meets_device = false;
+		why = regmap__patch_version(text, site, plan, form, &p);
 	return why == WHY_NONE ? apply(text, p) : why;
 }
 

@@ -228,7 +228,8 @@ static struct patch *patch_next(const struct patch_text *text, uint64_t at)
 	if (!passes && !em_has_one_operand(&plan))
 		return NULL;
 	site = regmap__patch_look(text, at, &plan) == WHY_NONE ? regmap__site_at(at, true) : NULL;
-	if (!site || regmap__patch_version(text, site, &plan, passes, false, &p) != WHY_NONE)
+	if (!site || regmap__patch_version(text, site, &plan, passes ? FORM_PASSES : FORM_MEMORY,
+	                                   &p) != WHY_NONE)
 		return NULL;
 	return passes || p->map->access != SLOT_NO_ACCESS ? p : NULL;
 }

@@ -99,10 +99,9 @@ static _Atomic uint32_t *here_of(uint64_t page)
 
 void regmap__patch_publish(struct patch_site *site, struct patch *patch)
 {
-	_Atomic uint64_t *first;
 	uint64_t bit;
+	_Atomic uint64_t *first = first_of(patch->site, &bit);
 
-	first = first_of(patch->site, &bit);
 	atomic_fetch_or(first, bit);
 	patch->older = atomic_load_explicit(&site->patch, memory_order_relaxed);
 	list_push(here_of(patch->site >> PAGE_BITS), &patch->next_here, patch->number);

@@ -81,7 +81,7 @@ struct fragment_map {
 	const struct view *_Atomic *view; /* of each access */
 	struct fragment_more *more;
 	uint32_t length; /* of the code */
-	uint32_t way_in; /* offset in it; FRAGMENT_NO_ENTRY: the head's is as all others' */
+	uint16_t way_in; /* offset in it; FRAGMENT_NO_ENTRY: the head's is as all others' */
 	/* Behind all of more: the head's slot, for who must not come in by that. */
 	_Atomic uint64_t *stays_out;
 	uint16_t insns, accesses, steps, setters;

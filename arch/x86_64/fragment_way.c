@@ -58,7 +58,7 @@ void regmap__fragment_emit_way_in(struct fragment_making *m)
 {
 	struct slot_way_in in = way_in_of(m);
 
-	m->map->way_in = m->e.at;
+	m->map->way_in = (uint16_t)m->e.at;
 	regmap__fragment_state(m, FRAGMENT_AHEAD, 0);
 	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
 	regmap__fragment_state(m, FRAGMENT_MOVED, 0);
@@ -66,8 +66,7 @@ void regmap__fragment_emit_way_in(struct fragment_making *m)
 	regmap__fragment_state(m, FRAGMENT_SAVED, 0);
 	regmap__emit_lahf_seto(&m->e);
 	regmap__fragment_state(m, FRAGMENT_IN_AX, 0);
-	regmap__emit_tls_compare(&m->e, in.armed, in.value);
-	regmap__emit_jump_if(&m->e, SLOT_IF_NOT_EQUAL, &m->unarmed);
+	regmap__fragment_poll(m, &m->unarmed);
 	regmap__emit_lend(&m->e, &in, m->request->tls);
 	regmap__fragment_state(m, FRAGMENT_KEPT, FRAGMENT_IN_AX);
 	regmap__emit_come_in(&m->e, &in, &m->late);
