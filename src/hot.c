@@ -16,22 +16,11 @@
 
 #include "sigsafe.h"
 
-enum { CALL_LENGTH = 6, LEA_LENGTH = 5, SELDOM = 127 };
+enum { SELDOM = 127 };
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
 	return (a ^ b) * 0x9e3779b97f4a7c15;
-}
-
-static uint64_t returns_to(const struct slot_frame *f)
-{
-	return *(const uint64_t *)(f + 1);
-}
-
-/* Does the slot begin with something else than its call part? */
-static bool has_inline_part(const struct slot_frame *f)
-{
-	return returns_to(f) - f->cell->start > CALL_LENGTH + LEA_LENGTH;
 }
 
 /* No segment: such a site has no business with windows, and never gets a view. */
@@ -117,7 +106,7 @@ static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
 	struct lane *lane;
 	uint64_t address;
 
-	if (!has_inline_part(f) || !operand_of(p, regs, f->rip, &address) ||
+	if (!cell->start_inline || !operand_of(p, regs, f->rip, &address) ||
 	    is_noted(cell, address, NOTE_VIEWLESS))
 		return false;
 	lane = regmap__lane_take();
@@ -133,8 +122,7 @@ static bool can_go_inline(struct slot_frame *f, const struct cpu_regs *regs)
 		return false;
 	give_view(cell, v, lane);
 	if (cell->way)
-		atomic_store_explicit(&cell->way, cell->start + SLOT_TO_INLINE,
-		                      memory_order_release);
+		atomic_store_explicit(&cell->way, cell->start_inline, memory_order_release);
 	f->target = cell->start;
 	return true;
 }

@@ -302,8 +302,7 @@ enum hot regmap__hot_roll(int signo, siginfo_t *info, void *ucontext, const stru
 			roll_fragment(&r);
 		else
 			roll_slot(&r);
-	} else if (r.rip - (uintptr_t)regmap__slot_call <
-	           (uint64_t)(regmap__slot_call_end - (const uint8_t *)regmap__slot_call)) {
+	} else if (regmap__slot_is_called(r.rip)) {
 		if (is_step(&r))
 			return HOT_PAST;
 		if (!roll_call(&r))

@@ -65,13 +65,29 @@ static struct pool moves = {.size = sizeof(struct move)};
 
 /* --- sites --- */
 
-/* No extension of the sign, and the bytes as they are. */
-static bool is_plain(const struct plan *p, bool writes)
-{
-	const struct em_compiled *c = &p->compiled;
-	unsigned k = (unsigned)__builtin_ctz(p->size);
+/* What becomes of the bytes that are loaded: enum MOVE_*; UNKNOWN: something else. */
+enum { UNKNOWN = 0xff };
 
-	return c->op == (writes ? regmap__alu_mov_m : regmap__alu_mov_r)[k];
+static unsigned extension(const struct plan *p)
+{
+	regmap__alu_op op = p->compiled.op;
+	unsigned k = (unsigned)__builtin_ctz(p->size);
+	enum { TO_32 = 2, TO_64 = 3 };
+
+	if (op == regmap__alu_mov_r[k])
+		return p->size < 4 ? MOVE_MERGES : 0;
+	for (unsigned to = TO_32; to <= TO_64; to++) {
+		if (op == regmap__alu_movzx8[to] || op == regmap__alu_movzx16[to])
+			return MOVE_ZEROES;
+		if (op == regmap__alu_movsx8[to] || op == regmap__alu_movsx16[to])
+			return MOVE_SIGNED | (to == TO_32 ? MOVE_NARROW : 0);
+	}
+	return op == regmap__alu_movsxd[TO_64] ? MOVE_SIGNED : UNKNOWN;
+}
+
+static bool stores_as_it_is(const struct plan *p)
+{
+	return p->compiled.op == regmap__alu_mov_m[__builtin_ctz(p->size)];
 }
 
 static int64_t displacement(const struct plan *p)
@@ -83,16 +99,27 @@ static bool is_fit(const struct plan *p)
 {
 	bool writes = p->compiled.straight == EM_WRITE;
 
-	return is_plain(p, writes) && !p->mem.address32 &&
+	return (writes ? stores_as_it_is(p) : extension(p) != UNKNOWN) && !p->mem.address32 &&
 	       displacement(p) == (int32_t)displacement(p) &&
 	       (writes || p->compiled.b.gpr != CPU_RSP);
 }
 
+/* Neither in struct slot_frame on the short way, nor lost in a callback. */
+static bool is_preserved(unsigned gpr)
+{
+	return gpr == CPU_RBP || (gpr >= CPU_R8 + 4 && gpr <= CPU_R15);
+}
+
 static uint8_t how(const struct plan *p)
 {
-	if (p->compiled.straight != EM_WRITE)
-		return p->size < 4 ? MOVE_MERGES : 0;
-	return p->compiled.b_imm ? MOVE_WRITES | MOVE_CONSTANT : MOVE_WRITES;
+	bool writes = p->compiled.straight == EM_WRITE, constant = writes && p->compiled.b_imm;
+	unsigned how = writes ? MOVE_WRITES : extension(p);
+
+	if (constant)
+		how |= MOVE_CONSTANT;
+	else if (is_preserved(p->compiled.b.gpr))
+		how |= MOVE_AWAY;
+	return (uint8_t)(p->size == 8 ? how | MOVE_WIDE : how);
 }
 
 static void describe(struct move *m, const struct plan *p)

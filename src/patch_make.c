@@ -118,16 +118,21 @@ enum patch_why regmap__patch_look(const struct patch_text *text, uint64_t site,
 
 /* --- the slot --- */
 
-/* As the program wrote it: our jumps are no instructions that tell what is dead. */
-static struct slot_dead what_is_dead(const struct patch_text *text, uint64_t next)
-{
+/* What is behind a site, on its page: as the program wrote it. */
+struct behind {
 	uint8_t code[AHEAD];
+	unsigned length;
+};
+
+static void read_behind(const struct patch_text *text, uint64_t next, struct behind *behind)
+{
 	size_t room = PAGE - next % PAGE, length = room < AHEAD ? room : AHEAD;
 
-	if (!regmap__text_read(text, next, code, length))
-		return (struct slot_dead){0};
-	regmap__patch_overlay(next, code, length);
-	return regmap__slot_dead(code, length);
+	behind->length = 0;
+	if (!regmap__text_read(text, next, behind->code, length))
+		return;
+	regmap__patch_overlay(next, behind->code, length);
+	behind->length = (unsigned)length;
 }
 
 /* One that was made for these very bytes, and relies on no more than what holds now. */
@@ -169,13 +174,16 @@ static bool is_device(uint64_t address)
 	return hit.window && window_ops(hit.window) == &regmap__backing_device;
 }
 
-static enum patch_why generate(const struct patch_text *text, struct patch *p, enum patch_form form)
+static enum patch_why generate(const struct patch_text *text, struct patch *p, enum patch_form form,
+                               const struct behind *behind)
 {
 	uint8_t code[SLOT_CODE_MOST];
 	struct slot_request request = {.plan = p->plan,
 	                               .site = p->site,
 	                               .dead = p->dead,
-	                               .passes = p->passes};
+	                               .passes = p->passes,
+	                               .behind = behind->code,
+	                               .behind_length = behind->length};
 	struct patch_room room;
 	const char *why = "its slot can't be made";
 	struct slot_map map;
@@ -200,7 +208,8 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p, e
 		return WHY_MEMORY;
 	if (!regmap__text_write(text, room.code, code, length))
 		return WHY_KERNEL;
-	room.cell->entry = (const void *)regmap__slot_call;
+	room.cell->entry = map.hands_address ? (const void *)regmap__slot_device :
+	                                       (const void *)regmap__slot_call;
 	room.cell->plan = p->plan;
 	p->slot = p->entry = room.code;
 	p->cell = room.cell;
@@ -210,7 +219,8 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p, e
 }
 
 static enum patch_why new_version(const struct patch_text *text, struct patch_site *site,
-                                  const struct patch *as, enum patch_form form, struct patch **made)
+                                  const struct patch *as, enum patch_form form,
+                                  const struct behind *behind, struct patch **made)
 {
 	uint32_t number = regmap__pool_take(&regmap__patches);
 	struct patch *p = patch_number(number);
@@ -223,7 +233,9 @@ static enum patch_why new_version(const struct patch_text *text, struct patch_si
 	p->plan = regmap__share_plan(as->plan);
 	p->dead = as->dead;
 	p->passes = as->passes;
-	why = !p->plan ? WHY_MEMORY : form == FORM_IN_PLACE ? WHY_NONE : generate(text, p, form);
+	why = !p->plan              ? WHY_MEMORY :
+	      form == FORM_IN_PLACE ? WHY_NONE :
+	                              generate(text, p, form, behind);
 	if (why != WHY_NONE) {
 		p->plan = NULL;
 		return why;
@@ -238,12 +250,15 @@ enum patch_why regmap__patch_version(const struct patch_text *text, struct patch
                                      struct patch **made)
 {
 	struct patch as = {.plan = plan, .passes = form == FORM_PASSES};
+	struct behind behind = {.length = 0};
 
+	if (form != FORM_IN_PLACE)
+		read_behind(text, site->rip + plan->length, &behind);
 	if (form == FORM_MEMORY || form == FORM_DEVICE)
-		as.dead = what_is_dead(text, site->rip + plan->length);
+		as.dead = regmap__slot_dead(behind.code, behind.length);
 	*made = find_version(text, site, &as);
 	if (!*made)
-		return new_version(text, site, &as, form, made);
+		return new_version(text, site, &as, form, &behind, made);
 	regmap__patch_renew(site, *made);
 	return WHY_NONE;
 }

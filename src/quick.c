@@ -919,7 +919,7 @@ enum quick regmap__quick_slot(struct slot_frame *frame, struct lane *lane, bool 
 	if (!begin_by_lane(frame, slot, &at, &version, &f))
 		return QUICK_NO;
 	if (window_ops(at.window) != &regmap__backing_device) {
-		if (frame->cell->way == frame->cell->start + SLOT_TO_CALL)
+		if (frame->cell->way && frame->cell->way != frame->cell->start_inline)
 			return QUICK_NO; /* it may have a view, and the slot begin with a look at that */
 	} else if (p->compiled.straight && !f.delta) {
 		regmap__move_note(frame->cell, lane, f.window, f.first, f.last, version);

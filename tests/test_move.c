@@ -150,6 +150,15 @@ FORM(load_32, "addr32 movl 0x20(%edi), %eax");
 FORM(load_zero, "movzbl 5(%rdi), %eax");
 FORM(load_zero_16, "movzwl 4(%rdi), %r8d");
 FORM(load_sign, "movsbq 7(%rdi), %rbx");
+FORM(load_zero_away, "movzbl 9(%rdi), %r13d");
+FORM(load_sign_8, "movsbl 3(%rdi), %eax");
+FORM(load_sign_16, "movswl 6(%rdi), %ebp");
+FORM(load_sign_16_wide, "movswq 6(%rdi), %r9");
+FORM(load_sign_32, "movslq 12(%rdi), %r14");
+FORM(load_sign_low, "movsbw 3(%rdi), %cx");
+FORM(load_zero_low, "movzbw 3(%rdi), %r12w");
+FORM(load_8_away, "movq 8(%rdi), %rbp");
+FORM(store_1_away, "movb %bpl, 2(%rdi)");
 FORM(load_turned, "movbe 8(%rdi), %eax");
 FORM(store_1, "movb %al, 1(%rdi)");
 FORM(store_1_new, "movb %sil, 9(%rdi)");
@@ -175,12 +184,45 @@ static const struct form {
 	{ \
 #name, name, name##_site \
 	}
-	F(load_1),       F(load_1_new),     F(load_1_high),  F(load_2),       F(load_4),
-	F(load_4_new),   F(load_8),         F(load_base),    F(load_index),   F(load_r13),
-	F(load_no_base), F(load_32),        F(load_zero),    F(load_zero_16), F(load_sign),
-	F(load_turned),  F(store_1),        F(store_1_new),  F(store_1_high), F(store_2),
-	F(store_4),      F(store_8),        F(store_base),   F(store_sp),     F(store_byte),
-	F(store_word),   F(store_constant), F(store_signed), F(store_odd),    F(load_odd),
+	F(load_1),
+	F(load_1_new),
+	F(load_1_high),
+	F(load_2),
+	F(load_4),
+	F(load_4_new),
+	F(load_8),
+	F(load_base),
+	F(load_index),
+	F(load_r13),
+	F(load_no_base),
+	F(load_32),
+	F(load_zero),
+	F(load_zero_16),
+	F(load_sign),
+	F(load_zero_away),
+	F(load_sign_8),
+	F(load_sign_16),
+	F(load_sign_16_wide),
+	F(load_sign_32),
+	F(load_sign_low),
+	F(load_zero_low),
+	F(load_8_away),
+	F(store_1_away),
+	F(load_turned),
+	F(store_1),
+	F(store_1_new),
+	F(store_1_high),
+	F(store_2),
+	F(store_4),
+	F(store_8),
+	F(store_base),
+	F(store_sp),
+	F(store_byte),
+	F(store_word),
+	F(store_constant),
+	F(store_signed),
+	F(store_odd),
+	F(load_odd),
 };
 enum { FORMS = sizeof(forms) / sizeof(forms[0]) };
 
@@ -208,6 +250,20 @@ static void assert_files(const char *name, const struct file *a, const struct fi
 		fail_msg("%s: the flags are %#lx, not %#lx", name, a->flags, b->flags);
 }
 
+/* As many as when it faulted. */
+static void assert_accesses(const struct form *form, unsigned accesses)
+{
+	static unsigned known[FORMS];
+	unsigned *wanted = &known[form - forms];
+
+	if (form < forms || form >= forms + FORMS)
+		return;
+	if (!*wanted)
+		*wanted = accesses;
+	if (accesses != *wanted)
+		fail_msg("%s: %u accesses, not %u", form->name, accesses, *wanted);
+}
+
 /* The same on memory that nobody traps, and in a device; where the address may be a result, it differs. */
 static void try_form_at(const struct form *form, uint64_t guest, struct model *m, unsigned seed,
                         unsigned away)
@@ -231,6 +287,8 @@ static void try_form_at(const struct form *form, uint64_t guest, struct model *m
 	if (form->run == store_base) /* stores its own address */
 		*(uint64_t *)(plain + away + 0x50) += guest - (uintptr_t)plain;
 	assert_memory_equal(m->byte, plain, SIZE);
+	if (!away)
+		assert_accesses(form, m->reads + m->writes - accesses);
 	assert_true(m->reads + m->writes > accesses);
 	assert_int_equal(m->odd, 0);
 }
@@ -298,7 +356,7 @@ static void test_move_shares_its_site_with_memory(void **state)
 	}
 	patch = regmap__patch_of((uintptr_t)load_4_site);
 	assert_non_null(patch);
-	assert_int_equal(patch->cell->way, patch->cell->start + SLOT_TO_INLINE);
+	assert_int_equal(patch->cell->way, patch->cell->start_inline);
 }
 
 /* The shortest way is really gone: else this is a test of something else. */

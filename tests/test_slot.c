@@ -103,7 +103,7 @@ static bool lay_at(uint64_t site, bool inline_access)
 		return false;
 	*cell->view = view;
 	if (cell->way)
-		cell->way = SLOT_AT + SLOT_TO_INLINE;
+		cell->way = cell->start_inline;
 	assert_int_equal(length, s.map.length);
 	memset(writable, 0xcc, SLOT_CODE_MOST);
 	memcpy(writable, code, length);
@@ -231,10 +231,23 @@ static bool in_slot(uint64_t rip)
 	return rip - SLOT_AT < s.map.length;
 }
 
+/* What it has handed over, and the program's own in its place. */
+static void take_handed(void)
+{
+	const struct cpu_regs regs = t_cpu_regs(&s.c.in);
+	uint64_t *rsi = &s.got.regs.gpr[T_RSI];
+
+	if (*rsi != regmap__em_offset_by(&s.plan, &regs, s.c.in.rip))
+		explain("another address is handed over");
+	memcpy(rsi, (void *)(s.got.regs.gpr[T_RSP] + 8 + SLOT_HANDED_AT), sizeof(*rsi));
+}
+
 /* It ran into the call part: all is as before. */
 static void judge_call(void)
 {
 	s.got.regs.rip = s.c.in.rip;
+	if (s.map.hands_address)
+		take_handed();
 	s.got.regs.gpr[T_RSP] += RED_ZONE + 8;
 	if (!same_state(&s.got.regs, &s.c.in, BEFORE))
 		explain("the call part sees other registers");
@@ -528,8 +541,12 @@ static void step_form(const struct t_form *form, size_t number)
 		show_everything(false);
 		step_through(SLOT_AT, s.c.in.gpr[T_RSP]);
 		if (cell->way) {
-			cell->way = SLOT_AT + SLOT_TO_CALL;
+			cell->way = SLOT_AT + s.map.call;
 			step_through(SLOT_AT, s.c.in.gpr[T_RSP]);
+			run_slot();
+			if (!takes_call())
+				explain("the call part isn't taken");
+			judge_call();
 		}
 		figures.cases++;
 	}
@@ -1020,7 +1037,7 @@ static void test_slot_chooses(void **unused)
 	assert_int_equal(cell->start, SLOT_AT);
 	s.c.in.gpr[T_RBX] = T_WINDOW;
 	expect_inline();
-	cell->way = SLOT_AT + SLOT_TO_CALL;
+	cell->way = SLOT_AT + s.map.call;
 	expect_call();
 	s.variant.chooses = false;
 	assert_true(lay());

@@ -44,7 +44,7 @@ uint64_t slot_rax;
 uint16_t slot_flags;
 #define SITE(name, instruction) \
 	__asm__(".text\n.p2align 4\n.type " #name ", @function\n" #name ":\n.cfi_startproc\n" \
-	        "mov %rdx, %rax\n" \
+	        "mov %rdx, %rax\nmov $7, %r8d\n" \
 	        "movq $0x1234567, -8(%rsp)\nmovq $0x7654321, -128(%rsp)\n" #name \
 	        "_from: int3\nstc\n" #name "_site: " instruction "\n" #name "_next:\n" \
 	        "mov %rax, slot_rax(%rip)\nlahf\nmov %ax, slot_flags(%rip)\n" \
@@ -56,6 +56,7 @@ uint16_t slot_flags;
 	extern const uint8_t name##_from[], name##_site[], name##_next[], name##_to[]
 
 SITE(load, "movl (%rdi), %eax\nnop\nnop\nnop\nnop");
+SITE(count, "movl (%rdi), %eax\ninc %r8d\nnop"); /* the jump takes in what counts */
 SITE(store, "movl %esi, (%rdi)\nnop\nnop\nnop\nnop");
 SITE(add, "addl %esi, (%rdi)\nnop\nnop\nnop\nnop");
 SITE(exchange, "lock xaddl %esi, (%rdi)\nnop\nnop\nnop\nnop");
@@ -104,6 +105,9 @@ static const struct kind kinds[] = {
 	KIND("a vector from a device", vector, ANY + AT, 2, 0, 0x99aabbccddeeff00,
              0x1122334455667788),
 	KIND("a load from a general device", load, GENERAL + AT, 1, 0, LOW, 0x1122334455667788),
+	KIND("a load from a general device, and counting", count, GENERAL + AT, 1, 0, LOW,
+             0x1122334455667788),
+	KIND("a load from a device, and counting", count, ANY + AT, 1, 0, LOW, 0x1122334455667788),
 	KIND("a store to a general device", store, GENERAL + AT, 0, 1, 0x99aabbccddeeff00,
              0x1122334400000003),
 	KIND("an addition in a general device", add, GENERAL + AT, 1, 1, 0x99aabbccddeeff00,
@@ -170,7 +174,8 @@ static const struct regmap_device_ops model = {model_read, model_write},
 
 extern const uint8_t regmap__slot_saved_some[], regmap__slot_restored_some[],
 	regmap__slot_restoring_x87[], regmap__slot_undecided_all[], regmap__slot_saved[],
-	regmap__slot_restored[];
+	regmap__slot_restored[], regmap__slot_handing[], regmap__slot_handled[],
+	regmap__slot_handling[], regmap__slot_not_handled[];
 
 static bool lies_in(uint64_t rip, const uint8_t *from, const uint8_t *to)
 {
@@ -192,7 +197,9 @@ static bool is_c(uint64_t rip)
 
 	return is_around_callback(rip) ||
 	       (!regmap__patch_find(rip, &place) &&
-	        !lies_in(rip, (const uint8_t *)regmap__slot_call, regmap__slot_call_end));
+	        (!regmap__slot_is_called(rip) ||
+	         lies_in(rip, regmap__slot_handing, regmap__slot_handled) ||
+	         lies_in(rip, regmap__slot_handling, regmap__slot_not_handled)));
 }
 
 static bool is_between(uint64_t rip)
@@ -208,6 +215,9 @@ static void check_registers(const greg_t *regs, uint64_t rip, uint64_t rax)
 		wrong("a handler sees RAX behind the site", rax, now->rax);
 	if (regs[REG_RSI] != (greg_t)RSI && now->function != exchange)
 		wrong("a handler sees RSI", (uint64_t)regs[REG_RSI], RSI);
+	if (now->function == count && regs[REG_R8] != (rip > (uintptr_t)now->site + 2 ? 8 : 7))
+		wrong("a handler sees the count", (uint64_t)regs[REG_R8],
+		      rip - (uintptr_t)now->site);
 	if ((uint64_t)regs[REG_RDI] != now->at)
 		wrong("a handler sees RDI", (uint64_t)regs[REG_RDI], now->at);
 }
@@ -293,7 +303,8 @@ static void check_round(uint64_t red_zone)
 		wrong("bus errors", refused, now->fails);
 	/* STC before it; a store and a load leave that, the others set what they compute */
 	if ((slot_flags >> 8 & 1) != (now->function == load || now->function == store ||
-	                              now->function == vector || now->fails))
+	                              now->function == count || now->function == vector ||
+	                              now->fails))
 		wrong("flags", slot_flags >> 8, 0);
 }
 
@@ -361,6 +372,7 @@ static void list_all(void)
 	list(slot, slot + SLOT_CODE_MOST);
 	list((const uint8_t *)regmap__slot_call, regmap__slot_call_end);
 	list((const uint8_t *)regmap__slot_move, regmap__slot_move_end);
+	list((const uint8_t *)regmap__slot_device, regmap__slot_device_end);
 }
 
 static int be_child(void)

@@ -22,6 +22,7 @@
 #include "slot_dead.h"
 #include "slot_emit.h"
 #include "slot_pass.h"
+#include "slot_tail.h"
 
 #include "sigsafe.h"
 
@@ -39,7 +40,8 @@ struct making {
 	uint8_t reg[SLOT_SCRATCHES]; /* EM_NO_REG: not needed */
 	unsigned saved;              /* bit per one that must be */
 	bool pushes_flags, needs_flags, moves, is_x87;
-	struct slot_jump into_call; /* from the way in */
+	struct slot_jump into_call;          /* from the way in */
+	unsigned calls, plain, start_inline; /* offsets; 0: there is none */
 	const char *why;
 };
 
@@ -490,6 +492,13 @@ static void jump_to_next(struct making *m)
 	                  m->request->cell + offsetof(struct slot_cell, next));
 }
 
+/* Each slot has at most one, where it is left most often. */
+static void go_on(struct making *m)
+{
+	if (!regmap__slot_emit_tail(&m->e, m->request))
+		jump_to_next(m);
+}
+
 /*
  * Nothing has happened: with the registers as they were, but for RSP, which the call part moves as an open
  * frame does. @busy: from where the lane may be busy; @idle: where it isn't yet.
@@ -530,7 +539,10 @@ static void leave_behind(struct making *m)
 	regmap__emit_state(&m->e, SLOT_DONE, 0);
 	leave_lane(m, m->request->count);
 	close_frame(m);
-	jump_to_next(m);
+	if (m->request->chooses)
+		jump_to_next(m);
+	else
+		go_on(m);
 }
 
 static bool has_way_in(const struct making *m)
@@ -600,15 +612,86 @@ static void emit_way_in(struct making *m)
 	m->map->plain = (uint16_t)m->e.at;
 }
 
-/* jmp *way(%rip); lea -128(%rsp), %rsp; jmp to the call part */
+/* --- the call part --- */
+
+/* Where what is called may be regmap__slot_device(). */
+static bool hands_address(const struct making *m)
+{
+	return m->request->chooses && m->plan->kind == EM_COMPILED && m->plan->compiled.straight &&
+	       m->plan->mem.segment == EM_SEG_NONE && !m->plan->mem.index8;
+}
+
+static void leave_call(struct making *m)
+{
+	regmap__emit_state(&m->e, SLOT_DONE | SLOT_MOVED, ~0u);
+	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_RED_ZONE, false);
+	regmap__emit_state(&m->e, 0, SLOT_MOVED);
+}
+
+static void emit_entry(struct making *m)
+{
+	regmap__emit_rip(&m->e, false, 0xff, 2,
+	                 m->request->cell + offsetof(struct slot_cell, entry));
+}
+
+/*
+ * For who must not take the tail. They come there by a RET, as if a CALL stood before it: one does, which nobody
+ * executes.
+ */
+static void emit_plain(struct making *m)
+{
+	emit_entry(m);
+	m->plain = m->e.at;
+	leave_call(m);
+	jump_to_next(m);
+}
+
+/* mov %rsi, SLOT_HANDED_AT(%rsp); then RSI is the operand's address. */
+static void hand_address(struct making *m)
+{
+	const struct em_mem *mem = &m->plan->mem;
+
+	regmap__emit_store(&m->e, CPU_RSI, CPU_RSP, SLOT_HANDED_AT);
+	if (mem->base == EM_RIP || (mem->base == EM_NO_REG && mem->index == EM_NO_REG))
+		regmap__emit_constant(&m->e, CPU_RSI, constant_address(m));
+	else
+		regmap__emit_lea_index(&m->e, CPU_RSI, mem->base, mem->index, mem->shift,
+		                       (int32_t)mem->disp, mem->address32);
+	regmap__emit_state(&m->e, SLOT_HANDED, 0);
+	if (mem->base == CPU_RSP)
+		regmap__emit_lea(&m->e, CPU_RSI, CPU_RSI, SLOT_RED_ZONE, mem->address32);
+}
+
+static void emit_call(struct making *m)
+{
+	m->map->call = (uint16_t)m->e.at;
+	if (!(m->e.state & SLOT_MOVED))
+		regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
+	regmap__emit_state(&m->e, SLOT_MOVED, 0);
+	regmap__emit_land_far(&m->e, &m->into_call);
+	m->calls = m->e.at;
+	m->map->hands_address = hands_address(m);
+	if (m->map->hands_address)
+		hand_address(m);
+	emit_entry(m);
+	m->map->returned = (uint16_t)m->e.at;
+	leave_call(m);
+	if (m->request->chooses && regmap__slot_emit_tail(&m->e, m->request))
+		emit_plain(m);
+	else
+		jump_to_next(m);
+}
+
+/* jmp *way(%rip) */
 static void emit_choice(struct making *m)
 {
 	regmap__emit_rip(&m->e, false, 0xff, 4, m->request->cell + offsetof(struct slot_cell, way));
-	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
-	regmap__emit_state(&m->e, SLOT_MOVED, 0);
-	regmap__emit_jump_on(&m->e, &m->into_call);
-	regmap__emit_state(&m->e, 0, SLOT_MOVED);
+	emit_call(m);
+	m->start_inline = m->e.at;
+	regmap__emit_state(&m->e, 0, ~0u);
 }
+
+/* --- the inline part, from end to end --- */
 
 static void emit_inline(struct making *m)
 {
@@ -638,23 +721,7 @@ static void emit_inline(struct making *m)
 	emit_misses(m, &busy, &idle);
 }
 
-/* --- the other parts --- */
-
-static void emit_call(struct making *m)
-{
-	m->map->call = (uint16_t)m->e.at;
-	if (!(m->e.state & SLOT_MOVED))
-		regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, -SLOT_RED_ZONE, false);
-	regmap__emit_state(&m->e, SLOT_MOVED, 0);
-	regmap__emit_land_far(&m->e, &m->into_call);
-	regmap__emit_rip(&m->e, false, 0xff, 2,
-	                 m->request->cell + offsetof(struct slot_cell, entry));
-	m->map->returned = (uint16_t)m->e.at;
-	regmap__emit_state(&m->e, SLOT_DONE, 0);
-	regmap__emit_lea(&m->e, CPU_RSP, CPU_RSP, SLOT_RED_ZONE, false);
-	regmap__emit_state(&m->e, 0, SLOT_MOVED);
-	jump_to_next(m);
-}
+/* --- the original --- */
 
 /* It may set TF: the trap comes behind the instruction that follows, which is to be the program's. */
 static bool loads_flags(ZydisMnemonic m)
@@ -723,7 +790,10 @@ static bool emit_original(struct making *m)
 	if (!emit_moved(m, calls ? CALL_TO_JMP : 0))
 		return false;
 	regmap__emit_state(&m->e, SLOT_DONE, SLOT_PUSHED);
-	jump_to_next(m);
+	if (m->request->passes)
+		go_on(m);
+	else
+		jump_to_next(m);
 	return true;
 }
 
@@ -751,7 +821,10 @@ static bool emit_branch(struct making *m)
 	memcpy(code + length - sizeof near, &near, sizeof near);
 	regmap__emit_bytes(&m->e, code, length);
 	regmap__emit_state(&m->e, SLOT_DONE, SLOT_PUSHED);
-	jump_to_next(m);
+	if (m->request->passes)
+		go_on(m);
+	else
+		jump_to_next(m);
 	return true;
 }
 
@@ -766,9 +839,12 @@ static void fill_cell(const struct making *m, struct slot_cell *cell)
 		atomic_store_explicit(cell->other, &regmap__slot_no_view, memory_order_relaxed);
 	}
 	cell->start = m->request->code;
-	cell->way = m->request->chooses && m->map->access != NO_OFFSET ?
-	                    m->request->code + SLOT_TO_CALL :
-	                    0;
+	cell->way = m->start_inline ? m->request->code + m->map->call : 0;
+	cell->start_inline = m->map->access != NO_OFFSET ? m->request->code + m->start_inline : 0;
+	cell->plain = m->plain ? m->request->code + m->plain : 0;
+	cell->tail = cell->tail_mask = 0;
+	if (m->plain)
+		regmap__slot_fill_tail(m->request, m->map, cell);
 	cell->original = m->request->code + m->map->original;
 	cell->site = m->request->site;
 	cell->next = m->request->site + m->plan->length;
@@ -783,6 +859,7 @@ static void begin(struct making *m, const struct slot_request *request, uint8_t 
 	m->saved = 0;
 	m->why = NULL;
 	m->into_call.count = 0;
+	m->calls = m->plain = m->start_inline = 0;
 	m->e = (struct slot_emit){.to = to,
 	                          .map = map,
 	                          .code = request->code,
@@ -809,8 +886,10 @@ static bool generate(struct making *m, const struct slot_request *request, uint8
 		else if (has_way_in(m))
 			emit_way_in(m);
 		emit_inline(m);
+		if (request->chooses)
+			regmap__emit_jump_back(&m->e, m->calls);
 	}
-	if (!request->passes)
+	if (!request->passes && !m->calls)
 		emit_call(m);
 	/* one whose push is the access goes on faulting: moved, its fault looks like one behind it */
 	return regmap__slot_is_simple_jump(&m->d) && request->plan->kind != EM_CALL ?

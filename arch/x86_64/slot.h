@@ -6,7 +6,8 @@
  * stands in its place that leads to its *slot*: code of ours that does the same and jumps back.
  *
  *   way in        where the site belongs to a fragment (fragment.h), to the code of that; or a jump to
- *                 where its cell says, the inline or the call part, where the site was met on a device
+ *                 where its cell says, the inline or the call part, where the site was met on a device: then
+ *                 the call part comes first, and may end in a tail (slot_tail.h)
  *   inline part   the access itself on the window's host memory, by way of a *view*; no C
  *   call part     lea -128(%rsp), %rsp; call *entry(%rip); lea 128(%rsp), %rsp; jmp next
  *                 (behind an inline part that has moved RSP already, without the first of these)
@@ -106,10 +107,12 @@ struct slot_cell {
 	uint64_t spare;
 	const struct view *_Atomic own_other; /* where other may be */
 	_Atomic uint64_t move;                /* C's: see move.h */
-	_Atomic uint64_t way; /* where a slot that chooses goes first; 0: it doesn't */
+	_Atomic uint64_t way;  /* where a slot that chooses goes first; 0: it doesn't */
+	uint64_t start_inline; /* where one that has an inline part leads to that */
+	/* The tail is for those who find this at ->next, in the bits of the mask; 0: there is none. */
+	uint64_t tail_mask, tail;
+	uint64_t plain; /* what is behind the CALL for others */
 };
-/* From the slot's start to where it chooses between: the way to the call part, and the inline part. */
-enum { SLOT_TO_CALL = 6, SLOT_TO_INLINE = SLOT_TO_CALL + 10 };
 
 /* What regmap__slot_call() lays on the stack, below the red zone, for C. */
 struct slot_frame {
@@ -154,6 +157,9 @@ struct slot_request {
 	bool pushed_flags;  /* keep flags as processors without LAHF must: for tests */
 	bool shares_views;  /* they are a fragment's, and stay as they are */
 	bool chooses;       /* by cell->way: the call part, to begin with */
+	/* The program's code behind the site, as the program wrote it; NULL: unknown, and there is no tail. */
+	const uint8_t *behind;
+	unsigned behind_length;
 	struct slot_way_in way_in;
 };
 
@@ -167,6 +173,9 @@ struct slot_map {
 	uint16_t call;     /* of the call part */
 	uint16_t returned; /* of what follows the CALL */
 	uint16_t original; /* of the original; 0xffff: none */
+	uint16_t tail, tail_end; /* from its first instruction to behind the last one */
+	uint8_t tail_length;     /* of what it is at the site; 0: there is none */
+	bool hands_address;      /* in RSI, for regmap__slot_device() */
 	uint16_t steps;
 	/* From this offset on, up to the next step's, what has been saved where: slot.c's own */
 	struct {
@@ -215,8 +224,17 @@ void regmap__slot_roll(const struct slot_map *map, const struct slot_cell *cell,
 
 /* --- slotcall.S --- */
 
-/* Called by slots; see struct slot_frame. Never from C. */
+/*
+ * Called by slots; see struct slot_frame. Never from C. regmap__slot_device() does the same, and is quick where
+ * the site meets the device that it has met before: for slots that hand the operand's address over in RSI. The
+ * program's lies SLOT_HANDED_AT from RSP before the CALL, where the target will be.
+ */
 void regmap__slot_call(void);
 extern const uint8_t regmap__slot_call_end[];
+void regmap__slot_device(void);
+extern const uint8_t regmap__slot_device_end[];
+enum { SLOT_HANDED_AT = -24 };
+/* Is it in one of these? */
+bool regmap__slot_is_called(uint64_t rip);
 
 #endif

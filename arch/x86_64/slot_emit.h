@@ -20,6 +20,7 @@ enum {
 	SLOT_DONE = 1 << 10,    /* the instruction's effect has happened */
 	SLOT_WORKED = 1 << 11,  /* 8 more have been pushed, last of all, that mean nothing */
 	SLOT_IN_TLS = 1 << 12,  /* flags: as AX had them, in struct lane_tls */
+	SLOT_HANDED = 1 << 13,  /* RSI is SLOT_HANDED_AT from RSP */
 };
 
 enum { SLOT_RED_ZONE = 128 };

@@ -102,6 +102,12 @@ static bool touches_memory(const struct em_decoded *d)
 	return false;
 }
 
+bool regmap__slot_moves_freely(const struct em_decoded *d)
+{
+	return !(d->insn.attributes & ZYDIS_ATTRIB_HAS_LOCK) && regmap__slot_is_ordinary(d) &&
+	       !touches_memory(d);
+}
+
 bool regmap__slot_can_pass(struct plan *plan, const uint8_t *code, size_t length)
 {
 	struct em_decoded d;
@@ -109,7 +115,7 @@ bool regmap__slot_can_pass(struct plan *plan, const uint8_t *code, size_t length
 	if (regmap__em_decode(&d, code, length) || d.insn.attributes & ZYDIS_ATTRIB_HAS_LOCK)
 		return false;
 	if (!regmap__slot_is_simple_jump(&d) && !regmap__slot_is_register_jump(&d) &&
-	    !regmap__slot_is_push(&d) && (!regmap__slot_is_ordinary(&d) || touches_memory(&d)))
+	    !regmap__slot_is_push(&d) && !regmap__slot_moves_freely(&d))
 		return false;
 	memset(plan, 0, sizeof *plan);
 	plan->mem.base = plan->mem.index = EM_NO_REG;

@@ -15,6 +15,8 @@ bool regmap__slot_is_register_jump(const struct em_decoded *d);
 bool regmap__slot_is_push(const struct em_decoded *d);
 /* It does the same wherever it lies, but for operands relative to RIP, and goes on behind itself. */
 bool regmap__slot_is_ordinary(const struct em_decoded *d);
+/* Likewise without exception: it accesses no memory, nor the stack. */
+bool regmap__slot_moves_freely(const struct em_decoded *d);
 /* Some processors check its operand's alignment where plan->align doesn't tell. */
 bool regmap__slot_checks_alignment(const struct em_decoded *d);
 

@@ -34,6 +34,13 @@ void regmap__slot_roll(const struct slot_map *map, const struct slot_cell *cell,
 	unsigned state = state_at(map, offset);
 	uint64_t *rsp = roll_reg(regs, CPU_RSP);
 
+	if (map->tail_length && offset >= map->tail && offset <= map->tail_end) {
+		*rip = cell->next +
+		       (offset == map->tail_end ? map->tail_length : offset - map->tail);
+		return;
+	}
+	if (state & SLOT_HANDED)
+		*roll_reg(regs, CPU_RSI) = roll_word(*rsp + (uint64_t)(int64_t)SLOT_HANDED_AT);
 	if (state & SLOT_WORKED)
 		*rsp += 8;
 	roll_status(map, state, regs, *rsp);

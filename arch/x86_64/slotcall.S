@@ -11,6 +11,7 @@
  */
 #include "slotcall.h"
 #include "slotmove.h"
+#include "slotcall.def"
 
 	.text
 
@@ -32,22 +33,6 @@
 	.cfi_offset r14, SLOT_R8 + 48 - 296
 	.cfi_offset r15, SLOT_R8 + 56 - 296
 	.cfi_offset rip, SLOT_RIP - 296
-	.endm
-
-	.macro	in_registers
-	.irp	reg, rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
-	.cfi_same_value \reg
-	.endr
-	.endm
-
-/*
- * RIP is the site's, which the cell has: its address is what the CALL's operand says. The expression
- * begins with DW_OP_breg7 \at (a signed LEB128 in two bytes): where the return address lies; and goes
- * on: deref, dup, lit4, minus, deref_size 4, const1u 32, shl, const1u 32, shra, plus, plus_uconst.
- */
-	.macro	rip_in_cell at
-	.cfi_escape 0x10, 16, 18, 0x77, ((\at) & 0x7f) | 0x80, (\at) >> 7, 0x06, 0x12, 0x34, 0x1c, \
-		0x94, 4, 0x08, 32, 0x24, 0x08, 32, 0x26, 0x22, 0x23, SLOT_CELL_SITE
 	.endm
 
 	.macro	take_back
@@ -117,12 +102,6 @@
 	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7
 	kxorq	%k\n, %k\n, %k\n
 	.endr
-	.endm
-
-	.macro	label name
-	.globl	regmap__slot_\name
-	.hidden	regmap__slot_\name
-regmap__slot_\name:
 	.endm
 
 	.p2align 6
@@ -209,6 +188,7 @@ regmap__slot_call:
 	label	over
 2:	cmpq	$0, SLOT_TARGET(%rbx)
 	jne	3f
+	leave_by_tail
 	mov	%rbx, %rsp
 	label	leaving
 	.cfi_def_cfa rsp, 296

@@ -22,10 +22,14 @@
 #define SLOT_ASIDE 512
 /* In struct slot_cell. */
 #define SLOT_CELL_SITE 24
+#define SLOT_CELL_NEXT 32
 #define SLOT_CELL_ORIGINAL 48
 #define SLOT_CELL_PLAN 56
 #define SLOT_CELL_NOTE 64
 #define SLOT_CELL_MOVE 80
+#define SLOT_CELL_TAIL_MASK 104
+#define SLOT_CELL_TAIL 112
+#define SLOT_CELL_PLAIN 120
 #define SLOT_NOTE_VECTOR 2 /* the callback may use vector registers */
 #define SLOT_PLAN_IMM 64   /* in struct plan */
 /* In struct slot_state. */

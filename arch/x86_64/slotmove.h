@@ -27,6 +27,20 @@
 #define MOVE_WRITES 1
 #define MOVE_CONSTANT 2
 #define MOVE_MERGES 4
+#define MOVE_WIDE 8 /* 64 bits */
+/* To or from a register that callbacks preserve: slotdevice.S doesn't keep those. */
+#define MOVE_AWAY 16
+#define MOVE_ZEROES 32  /* MOVZX */
+#define MOVE_SIGNED 64  /* MOVSX */
+#define MOVE_NARROW 128 /* likewise, to 32 bits */
+#define MOVE_SPECIAL (MOVE_WRITES | MOVE_MERGES | MOVE_WIDE | MOVE_AWAY | MOVE_ZEROES | MOVE_SIGNED)
+/* On the stack, around the callback: struct pin, and what is needed behind it. */
+#define MOVE_PINNED 0
+#define MOVE_VALUE 48
+#define MOVE_MOVE 56
+#define MOVE_ERROR_AT 64
+#define MOVE_ERROR 72
+#define MOVE_MET 80
 /* In struct lane_tls and lane (slot.h). */
 #define MOVE_LANE 8
 #define MOVE_LANE_ERROR 32

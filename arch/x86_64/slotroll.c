@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <cpuid.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -20,6 +21,11 @@ _Static_assert(offsetof(struct slot_cell, entry) == 0, "the CALL's operand names
 _Static_assert(offsetof(struct slot_cell, site) == SLOT_CELL_SITE, "as slotcall.S has it");
 _Static_assert(offsetof(struct slot_cell, original) == SLOT_CELL_ORIGINAL, "as slotcall.S has it");
 _Static_assert(offsetof(struct slot_cell, spare) == SLOT_CELL_NOTE, "as slotcall.S has it");
+_Static_assert(offsetof(struct slot_cell, next) == SLOT_CELL_NEXT, "as slotcall.S has it");
+_Static_assert(offsetof(struct slot_cell, plain) == SLOT_CELL_PLAIN, "as slotcall.S has it");
+_Static_assert(offsetof(struct slot_cell, tail) == SLOT_CELL_TAIL, "as slotcall.S has it");
+_Static_assert(offsetof(struct slot_cell, tail_mask) == SLOT_CELL_TAIL_MASK,
+               "as slotcall.S has it");
 _Static_assert(offsetof(struct slot_state, mask) == SLOT_STATE_LOW, "as slotcall.S has it");
 _Static_assert(offsetof(struct slot_state, way) == SLOT_STATE_WAY, "as slotcall.S has it");
 _Static_assert(offsetof(struct slot_state, others) == SLOT_STATE_OTHERS, "as slotcall.S has it");
@@ -68,12 +74,18 @@ extern const uint8_t regmap__slot_entered_24[], regmap__slot_entered_32[],
 	regmap__slot_restored[], regmap__slot_special[], regmap__slot_noted[],
 	regmap__slot_saved_some[], regmap__slot_restored_some[], regmap__slot_restoring_x87[],
 	regmap__slot_undecided_all[], regmap__slot_leaving_status[], regmap__slot_leaving_all[],
-	regmap__slot_moved[], regmap__slot_not_moved[];
+	regmap__slot_moved[], regmap__slot_not_moved[], regmap__slot_handed_24[],
+	regmap__slot_handed_32[], regmap__slot_handed_160[], regmap__slot_handed[],
+	regmap__slot_handing[], regmap__slot_handled[], regmap__slot_handed_back[],
+	regmap__slot_handed_back_ret[], regmap__slot_handling[], regmap__slot_not_handled[];
 
 /* How to find the program's state from each label on, up to the next. */
 enum how {
 	IN_REGISTERS, /* all but RSP, nothing has happened; the return address lies at RSP + @at */
+	HANDED,       /* likewise, and RSI is the target */
 	IN_FRAME,     /* at RBX, nothing has happened */
+	PARTLY,       /* likewise, but RSI is the target, and what C preserves in registers */
+	PARTLY_OVER,  /* the same, as it is to be, and RSI in the frame */
 	DECIDED,      /* likewise, unless register @at is 0 */
 	OVER,         /* at RBX, as it is to be */
 	LEAVING,      /* at RSP, as it is to be */
@@ -82,10 +94,12 @@ enum how {
 	FLAGS_LEFT_2, /* RSP points to flags; at RSP + @at lies where RET 128 finds its address */
 	RSP_LEFT,     /* the same without flags */
 	RET_LEFT_2,   /* RET 128 */
-	KEEP_OUT,
+	KEEP_OUT,     /* as in C */
 };
 
-enum { RAX = 0, RBX = 3, RSP = 4, R13 = 13 };
+enum { RAX = 0, RBX = 3, RSP = 4, RSI = 6, R13 = 13 };
+/* What calls don't preserve, and RBX. */
+enum { PART = 0x0fcf };
 enum { BELOW = 136 /* where the return address lies below the program's RSP */ };
 
 static const struct stage {
@@ -123,16 +137,44 @@ static const struct stage {
 	{regmap__slot_special, IN_FRAME, 0},
 };
 
+static const struct stage device_stages[] = {
+	{(const uint8_t *)regmap__slot_device, HANDED, 0},
+	{regmap__slot_handed_24, HANDED, 24},
+	{regmap__slot_handed_32, HANDED, 32},
+	{regmap__slot_handed_160, HANDED, 160},
+	{regmap__slot_handed, PARTLY, 0},
+	{regmap__slot_handing, KEEP_OUT, 0},
+	{regmap__slot_handled, PARTLY_OVER, 0},
+	{regmap__slot_handed_back, RET_LEFT, 160},
+	{regmap__slot_handed_back_ret, RET_LEFT, 0},
+	{regmap__slot_handling, KEEP_OUT, 0},
+	{regmap__slot_not_handled, PARTLY, 0},
+};
+
+static bool lies_in(uint64_t rip, const void *from, const uint8_t *to)
+{
+	return rip >= (uintptr_t)from && rip < (uintptr_t)to;
+}
+
+static const struct stage *latest(const struct stage *stage, unsigned i, uint64_t rip)
+{
+	while (rip < (uintptr_t)stage[--i].from)
+		;
+	return &stage[i];
+}
+
 static const struct stage *stage_of(uint64_t rip)
 {
-	unsigned i = sizeof(stages) / sizeof(stages[0]);
+	if (lies_in(rip, (const void *)regmap__slot_call, regmap__slot_call_end))
+		return latest(stages, sizeof(stages) / sizeof(stages[0]), rip);
+	if (lies_in(rip, (const void *)regmap__slot_device, regmap__slot_device_end))
+		return latest(device_stages, sizeof(device_stages) / sizeof(device_stages[0]), rip);
+	return NULL;
+}
 
-	if (rip - (uintptr_t)regmap__slot_call >=
-	    (uint64_t)(regmap__slot_call_end - (const uint8_t *)regmap__slot_call))
-		return NULL;
-	while (rip < (uintptr_t)stages[--i].from)
-		;
-	return &stages[i];
+bool regmap__slot_is_called(uint64_t rip)
+{
+	return stage_of(rip) != NULL;
 }
 
 static uint64_t word_at(uint64_t address)
@@ -170,11 +212,17 @@ static enum slot_rolled out_of_registers(const struct cpu_regs *regs, uint64_t a
 	return SLOT_BACK;
 }
 
-static void take_all(const struct cpu_regs *regs, const struct slot_frame *frame)
+static void take(const struct cpu_regs *regs, const struct slot_frame *frame, unsigned which)
 {
 	for (unsigned i = 0; i < 16; i++)
-		regs->value[regs->at[i]] = frame->gpr[i];
+		if (which >> i & 1)
+			regs->value[regs->at[i]] = frame->gpr[i];
 	set_flags(regs, frame->flags);
+}
+
+static void take_all(const struct cpu_regs *regs, const struct slot_frame *frame)
+{
+	take(regs, frame, 0xffff);
 }
 
 /* RSP before anything that this has not to rely on: the frame may not be complete yet. */
@@ -195,6 +243,32 @@ static enum slot_rolled forward_out_of(const struct cpu_regs *regs, const struct
 	return SLOT_FORWARD;
 }
 
+/* RSP points to the return address of the call that handed RSI over. */
+static void take_handed(const struct cpu_regs *regs, uint64_t at)
+{
+	regs->value[regs->at[RSI]] = word_at(at + 8 + (uint64_t)(int64_t)SLOT_HANDED_AT);
+}
+
+static enum slot_rolled back_out_of_part(const struct cpu_regs *regs,
+                                         const struct slot_frame *frame, uint64_t *rip,
+                                         const struct slot_cell **cell)
+{
+	uint64_t at = (uintptr_t)(frame + 1);
+
+	take(regs, frame, PART);
+	take_handed(regs, at);
+	return out_of_registers(regs, at, rip, cell);
+}
+
+static enum slot_rolled forward_out_of_part(const struct cpu_regs *regs,
+                                            const struct slot_frame *frame, uint64_t *rip)
+{
+	*rip = frame->cell->next;
+	take(regs, frame, PART);
+	set_rsp(regs, (uintptr_t)(frame + 1) + BELOW);
+	return SLOT_FORWARD;
+}
+
 static enum slot_rolled past_ret(const struct cpu_regs *regs, uint64_t at, uint64_t more,
                                  uint64_t *rip)
 {
@@ -212,7 +286,10 @@ enum slot_rolled regmap__slot_roll_call(const struct cpu_regs *regs, uint64_t *r
 	if (!stage)
 		return SLOT_UNROLLED;
 	switch (stage->how) {
+	case HANDED: take_handed(regs, rsp + stage->at); /* fall through */
 	case IN_REGISTERS: return out_of_registers(regs, rsp + stage->at, rip, cell);
+	case PARTLY: return back_out_of_part(regs, (const struct slot_frame *)rbx, rip, cell);
+	case PARTLY_OVER: return forward_out_of_part(regs, (const struct slot_frame *)rbx, rip);
 	case DECIDED:
 		if (!(uint32_t)regs->value[regs->at[stage->at]])
 			return forward_out_of(regs, (const struct slot_frame *)rbx, rip);
