@@ -53,13 +53,24 @@ static bool is_noted(struct slot_cell *cell, uint64_t address, uint64_t kind)
 	return note & kind && (note & ~(uint64_t)NOTE_KINDS) == where(address);
 }
 
+static void set_note(struct slot_cell *cell, uint64_t note)
+{
+	const void *quick = (const void *)regmap__slot_device,
+		   *slow = (const void *)regmap__slot_handed_call;
+	bool is_quick = !(note & SLOT_NOTE_VECTOR);
+
+	__atomic_store_n(&cell->spare, note, __ATOMIC_RELAXED);
+	if (__atomic_load_n(&cell->entry, __ATOMIC_RELAXED) == (is_quick ? slow : quick))
+		__atomic_store_n(&cell->entry, is_quick ? quick : slow, __ATOMIC_RELAXED);
+}
+
 static void note(struct slot_cell *cell, uint64_t address, uint64_t kind)
 {
 	uint64_t place = where(address), old = __atomic_load_n(&cell->spare, __ATOMIC_RELAXED);
 
 	if ((old & ~(uint64_t)NOTE_KINDS) != place)
 		old = place;
-	__atomic_store_n(&cell->spare, old | kind, __ATOMIC_RELAXED);
+	set_note(cell, old | kind);
 }
 
 static bool is_dead(const struct view *v)
@@ -168,7 +179,7 @@ static void check_note(struct slot_frame *f, const struct cpu_regs *regs)
 
 	if (!operand_of(f->cell->plan, regs, f->rip, &address) ||
 	    !is_noted(f->cell, address, SLOT_NOTE_VECTOR))
-		__atomic_store_n(&f->cell->spare, 0, __ATOMIC_RELAXED);
+		set_note(f->cell, 0);
 }
 
 static int quickly(struct slot_frame *f, const struct cpu_regs *regs, bool general_only)

@@ -33,15 +33,6 @@ __attribute__((noinline)) static struct hot_failure *verdict_of_thread(void)
 	return &verdict;
 }
 
-/* For those who haven't the time to look. */
-static void note_failure(uint64_t failed)
-{
-	struct lane *lane = lane_own();
-
-	if (lane)
-		lane->failed = failed;
-}
-
 void regmap__hot_fail(struct slot_frame *frame, enum em_status status, const struct em_fault *fault)
 {
 	const struct cpu_regs regs = regmap__em_regs(frame->gpr, &frame->flags);
@@ -54,7 +45,7 @@ void regmap__hot_fail(struct slot_frame *frame, enum em_status status, const str
 	v->status = status;
 	v->fault = *fault;
 	v->key = key_of(frame->rip, &regs);
-	note_failure(1);
+	regmap__lane_fail(true);
 }
 
 bool regmap__hot_has_failed(uint64_t rip, const struct cpu_regs *regs)
@@ -73,7 +64,7 @@ enum em_status regmap__hot_failure(uint64_t rip, const struct cpu_regs *regs,
 	if (!key)
 		return EM_OK;
 	v->key = 0;
-	note_failure(0);
+	regmap__lane_fail(false);
 	if (key != key_of(rip, regs))
 		return EM_OK;
 	*fault = v->fault;
@@ -88,7 +79,7 @@ void regmap__hot_keep_failure(struct hot_failure *kept)
 		return;
 	*kept = *verdict_of_thread();
 	verdict_of_thread()->key = 0;
-	note_failure(0);
+	regmap__lane_fail(false);
 }
 
 void regmap__hot_restore_failure(const struct hot_failure *kept)
@@ -96,7 +87,7 @@ void regmap__hot_restore_failure(const struct hot_failure *kept)
 	if (!kept->key || !regmap__tls_works())
 		return;
 	*verdict_of_thread() = *kept;
-	note_failure(1);
+	regmap__lane_fail(true);
 }
 
 /* --- rolling --- */

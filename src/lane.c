@@ -162,6 +162,9 @@ __attribute__((noinline)) static struct lane *take(void)
 	set(&lane->busy, 0);
 	take_slot_over(lane, me);
 	lane->error = &errno;
+	lane->failed = 0;
+	tls.error = lane->error;
+	tls.quick = lane->pin;
 	tls.lane = lane;
 	tls.magic = LANE_MAGIC;
 	return lane;
@@ -170,6 +173,21 @@ __attribute__((noinline)) static struct lane *take(void)
 struct lane *regmap__lane_take(void)
 {
 	return regmap__tls_works() ? take() : NULL;
+}
+
+/* Not inlined: whether there is TLS has been asked before. */
+__attribute__((noinline)) static void fail(struct lane *lane, bool failed)
+{
+	lane->failed = failed;
+	tls.quick = failed ? NULL : lane->pin;
+}
+
+void regmap__lane_fail(bool failed)
+{
+	struct lane *lane = lane_own();
+
+	if (lane)
+		fail(lane, failed);
 }
 
 void regmap__lane_leave(void)

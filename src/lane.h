@@ -39,6 +39,8 @@ static inline struct lane *lane_own(void)
 	                 : "cc", "memory");
 	return lane;
 }
+/* An access of the calling thread has failed, and the fault path has not said so yet; or it has. AS-Safe. */
+void regmap__lane_fail(bool failed);
 /* The calling thread has left the inline part it was in, by a jump or a roll. AS-Safe. */
 void regmap__lane_leave(void);
 

@@ -36,10 +36,8 @@ AGREES(slot_cell, move, SLOT_CELL_MOVE);
 AGREES(slot_cell, plan, SLOT_CELL_PLAN);
 AGREES(plan, imm, SLOT_PLAN_IMM);
 AGREES(lane_tls, magic, 0);
-AGREES(lane_tls, lane, MOVE_LANE);
-AGREES(lane, error, MOVE_LANE_ERROR);
-AGREES(lane, failed, MOVE_LANE_FAILED);
-AGREES(lane, pin, MOVE_LANE_PIN);
+AGREES(lane_tls, quick, MOVE_LANE_QUICK);
+AGREES(lane_tls, error, MOVE_LANE_ERROR);
 AGREES(slot, window, MOVE_SLOT_WINDOW);
 AGREES(slot, nonce, MOVE_SLOT_NONCE);
 AGREES(slot, copy, MOVE_SLOT_COPY);
@@ -136,8 +134,18 @@ static void describe(struct move *m, const struct plan *p)
 	m->how = how(p);
 }
 
+#define NO_VERSION UINT64_MAX
+
 /* Of sites that can't be described. */
-static struct move unfit = {.version = UINT64_MAX};
+static struct move unfit = {.version = NO_VERSION};
+
+/* NULL: nothing yet. */
+static struct move *move_of(const struct slot_cell *cell)
+{
+	struct move *m = (struct move *)get(&cell->move);
+
+	return m == &regmap__slot_no_move ? NULL : m;
+}
 
 static struct move *make(const struct plan *p)
 {
@@ -154,7 +162,7 @@ static struct move *make(const struct plan *p)
 /* One that somebody left in the middle of writing it is replaced. NULL: it is being written. */
 static struct move *provide(struct slot_cell *cell)
 {
-	struct move *m = (struct move *)get(&cell->move);
+	struct move *m = move_of(cell);
 	uint32_t turn;
 
 	if (!m || get(&m->turn) & 1)
@@ -172,7 +180,7 @@ static struct move *provide(struct slot_cell *cell)
 /* A site that goes from device to device had better not write each time to what all threads read. */
 static bool is_time(const struct slot_cell *cell, struct lane *lane, uint64_t version)
 {
-	const struct move *m = (const struct move *)get(&cell->move);
+	const struct move *m = move_of(cell);
 	enum { SELDOM = 64 };
 
 	return !m || (m != &unfit && (get(&m->version) != version || ++lane->miss % SELDOM == 0));
@@ -188,13 +196,14 @@ void regmap__move_note(struct slot_cell *cell, struct lane *lane, struct regmap_
 
 	if (last - first < p->size - 1u || !is_time(cell, lane, version) || !(m = provide(cell)))
 		return;
-	set(&m->version, version);
+	set(&m->version, NO_VERSION);
 	set(&m->first, first);
 	set(&m->span, last - first - (p->size - 1u));
 	set(&m->window, (uintptr_t)window);
 	set(&m->call, writes ? (uintptr_t)&ops->write : (uintptr_t)&ops->read);
 	set(&m->ctx, (uintptr_t)window->device.ctx);
 	set(&m->turn, get(&m->turn) + 1);
+	set(&m->version, version);
 	set(&cell->move, (uintptr_t)m);
 }
 

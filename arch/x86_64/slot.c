@@ -23,6 +23,7 @@
 #include "slot_emit.h"
 #include "slot_pass.h"
 #include "slot_tail.h"
+#include "slotmove.h"
 
 #include "sigsafe.h"
 
@@ -841,6 +842,7 @@ static void fill_cell(const struct making *m, struct slot_cell *cell)
 	cell->start = m->request->code;
 	cell->way = m->start_inline ? m->request->code + m->map->call : 0;
 	cell->start_inline = m->map->access != NO_OFFSET ? m->request->code + m->start_inline : 0;
+	cell->move = m->map->hands_address ? (uintptr_t)&regmap__slot_no_move : 0;
 	cell->plain = m->plain ? m->request->code + m->plain : 0;
 	cell->tail = cell->tail_mask = 0;
 	if (m->plain)

@@ -85,6 +85,9 @@ struct lane_tls {
 	uint64_t target; /* of a CALL or JMP through memory, on the way out of a slot */
 	/* What the program has in the registers that a fragment borrows, and its flags, as AX has them. */
 	uint64_t kept[FRAGMENT_REGISTERS], flags;
+	/* The lane's, for regmap__slot_device() and regmap__slot_move(). */
+	struct slot *quick; /* pin; NULL as well where an access has failed */
+	int *error;
 };
 
 /* Where there is no view: every access is outside. */
@@ -233,6 +236,8 @@ void regmap__slot_call(void);
 extern const uint8_t regmap__slot_call_end[];
 void regmap__slot_device(void);
 extern const uint8_t regmap__slot_device_end[];
+/* In place of that, for a while: where the device's callback may use vector registers. */
+void regmap__slot_handed_call(void);
 enum { SLOT_HANDED_AT = -24 };
 /* Is it in one of these? */
 bool regmap__slot_is_called(uint64_t rip);

@@ -111,10 +111,6 @@ regmap__slot_device:
 #ifdef REGMAP_SLOT_SAVES_ALL
 	jmp	.Lslow	/* sanitizers' code may use any register */
 #endif
-	testb	$SLOT_NOTE_VECTOR, SLOT_CELL_NOTE(%r8)
-	jnz	.Lslow
-	test	%rdx, %rdx
-	jz	.Lslow
 	lea	-SIZE(%rsp), %rsp
 	lea	regmap__slot_handing(%rip), %r9
 	and	$-64, %rsp
@@ -221,6 +217,22 @@ regmap__slot_device:
 	mov	%rcx, SLOT_RSI(%rbx)
 	keep_rest
 	jmp	regmap__slot_framed
+	.cfi_endproc
+
+	/* RSI is the program's again: as if that had been called. */
+	.globl	regmap__slot_handed_call
+	.hidden	regmap__slot_handed_call
+regmap__slot_handed_call:
+	.cfi_startproc
+	.cfi_signal_frame
+	.cfi_def_cfa rsp, 136
+	in_registers
+	.cfi_offset rsi, SLOT_TARGET - 296
+	rip_in_cell 0
+	mov	SLOT_TARGET - SLOT_FRAME_SIZE(%rsp), %rsi
+	label	not_handed
+	.cfi_same_value rsi
+	jmp	regmap__slot_call
 	.cfi_endproc
 	.globl	regmap__slot_device_end
 	.hidden	regmap__slot_device_end

@@ -11,6 +11,14 @@
 regmap__slot_masks:	/* by size */
 	.quad 0, 0xff, 0xffff, 0, 0xffffffff, 0, 0, 0, -1
 
+	.p2align 6
+	.globl	regmap__slot_no_move
+	.hidden	regmap__slot_no_move
+regmap__slot_no_move:
+	.zero	MOVE_VERSION
+	.quad	-1, -1	/* and what it begins at */
+	.zero	64 - MOVE_SPAN
+
 #define SIZE 88
 
 	.text

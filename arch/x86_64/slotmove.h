@@ -41,11 +41,9 @@
 #define MOVE_ERROR_AT 64
 #define MOVE_ERROR 72
 #define MOVE_MET 80
-/* In struct lane_tls and lane (slot.h). */
-#define MOVE_LANE 8
-#define MOVE_LANE_ERROR 32
-#define MOVE_LANE_FAILED 48
-#define MOVE_LANE_PIN 64
+/* In struct lane_tls (slot.h). */
+#define MOVE_LANE_QUICK 48
+#define MOVE_LANE_ERROR 56
 #define MOVE_LANE_MAGIC 0x6c616e65
 /* In struct slot and struct pin (src/pin.h). */
 #define MOVE_SLOT_WINDOW 8
@@ -78,11 +76,17 @@ struct move {
 	uint8_t index, shift, reg;
 	int32_t disp;
 	uint8_t size, align, how; /* align: bits that an address of one piece doesn't have */
-	/* The device. Who writes makes the turn odd before, and even behind. */
+	/*
+	 * The device. Who writes makes the turn odd before, and even behind; in between the version is none, and
+	 * until after that: so who finds one, and the same turn before and behind, has seen one device.
+	 */
 	_Atomic uint32_t turn;
 	_Atomic uint64_t version, first, span; /* the last address that will do is so far away */
 	_Atomic uint64_t window, call, ctx;    /* call: where the callback's address is */
 };
+
+/* Of a site that has met none. Never written to. */
+extern struct move regmap__slot_no_move;
 
 /* Called by regmap__slot_call(). Never from C. */
 void regmap__slot_move(void);

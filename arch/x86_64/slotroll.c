@@ -77,7 +77,8 @@ extern const uint8_t regmap__slot_entered_24[], regmap__slot_entered_32[],
 	regmap__slot_moved[], regmap__slot_not_moved[], regmap__slot_handed_24[],
 	regmap__slot_handed_32[], regmap__slot_handed_160[], regmap__slot_handed[],
 	regmap__slot_handing[], regmap__slot_handled[], regmap__slot_handed_back[],
-	regmap__slot_handed_back_ret[], regmap__slot_handling[], regmap__slot_not_handled[];
+	regmap__slot_handed_back_ret[], regmap__slot_handling[], regmap__slot_not_handled[],
+	regmap__slot_not_handed[];
 
 /* How to find the program's state from each label on, up to the next. */
 enum how {
@@ -149,6 +150,8 @@ static const struct stage device_stages[] = {
 	{regmap__slot_handed_back_ret, RET_LEFT, 0},
 	{regmap__slot_handling, KEEP_OUT, 0},
 	{regmap__slot_not_handled, PARTLY, 0},
+	{(const uint8_t *)regmap__slot_handed_call, HANDED, 0},
+	{regmap__slot_not_handed, IN_REGISTERS, 0},
 };
 
 static bool lies_in(uint64_t rip, const void *from, const uint8_t *to)
