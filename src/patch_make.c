@@ -164,14 +164,25 @@ static size_t generate_slot(const struct slot_request *request, const struct pat
 	return regmap__slot_generate(&alone, code, map, room->cell, why);
 }
 
-static bool is_device(uint64_t address)
+/* @address: of the access that makes it patched; 0: unknown. */
+static enum patch_form slot_form(uint64_t address)
 {
 	struct table_hit hit;
 
 	if (!address)
-		return false;
+		return FORM_MEMORY;
 	regmap__table_find(address, &hit);
-	return hit.window && window_ops(hit.window) == &regmap__backing_device;
+	if (!hit.window || window_ops(hit.window) != &regmap__backing_device)
+		return FORM_MEMORY;
+	return __atomic_load_n(&hit.window->flags, __ATOMIC_RELAXED) & REGMAP_GENERAL ?
+	               FORM_GENERAL :
+	               FORM_DEVICE;
+}
+
+/* Saving vector registers around a callback takes all the longer the sooner it begins again: so there without a tail. */
+static bool has_tail(enum patch_form form)
+{
+	return form != FORM_DEVICE;
 }
 
 static enum patch_why generate(const struct patch_text *text, struct patch *p, enum patch_form form,
@@ -182,7 +193,7 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p, e
 	                               .site = p->site,
 	                               .dead = p->dead,
 	                               .passes = p->passes,
-	                               .behind = behind->code,
+	                               .behind = has_tail(form) ? behind->code : NULL,
 	                               .behind_length = behind->length};
 	struct patch_room room;
 	const char *why = "its slot can't be made";
@@ -196,7 +207,7 @@ static enum patch_why generate(const struct patch_text *text, struct patch *p, e
 	request.view = room.view;
 	request.other = room.other;
 	regmap__patch_request(&request);
-	request.chooses = form == FORM_DEVICE;
+	request.chooses = form == FORM_GENERAL || form == FORM_DEVICE;
 	if (form == FORM_MEMORY)
 		regmap__fragment_join(text, p->plan, &request, p);
 	memset(&map, 0, sizeof(map));
@@ -254,7 +265,7 @@ enum patch_why regmap__patch_version(const struct patch_text *text, struct patch
 
 	if (form != FORM_IN_PLACE)
 		read_behind(text, site->rip + plan->length, &behind);
-	if (form == FORM_MEMORY || form == FORM_DEVICE)
+	if (form != FORM_IN_PLACE && form != FORM_PASSES)
 		as.dead = regmap__slot_dead(behind.code, behind.length);
 	*made = find_version(text, site, &as);
 	if (!*made)
@@ -307,8 +318,7 @@ static enum patch_why make(const struct patch_text *text, struct patch_site *sit
 	enum patch_why why = regmap__patch_look(text, site->rip, plan);
 	uint8_t same_length[EM_MAX_LENGTH];
 	enum patch_form form = regmap__slot_in_place(plan, same_length) ? FORM_IN_PLACE :
-	                       is_device(address)                       ? FORM_DEVICE :
-	                                                                  FORM_MEMORY;
+	                                                                  slot_form(address);
 	struct patch *p;
 
 	if (why == WHY_NONE && form != FORM_IN_PLACE)
