@@ -75,6 +75,10 @@ static int32_t tls_offset(void)
 	return (int32_t)((uintptr_t)&tls - t_thread_pointer());
 }
 
+/* The program's code behind the site. */
+enum { BEHIND_LENGTH = 8 };
+static const uint8_t *behind;
+
 static bool lay_at(uint64_t site, bool inline_access)
 {
 	uint8_t code[SLOT_CODE_MOST];
@@ -92,6 +96,8 @@ static bool lay_at(uint64_t site, bool inline_access)
 		.inline_access = inline_access,
 		.pushed_flags = s.variant.pushed,
 		.chooses = s.variant.chooses,
+		.behind = behind,
+		.behind_length = behind ? BEHIND_LENGTH : 0,
 	};
 	size_t length;
 
@@ -1044,6 +1050,39 @@ static void test_slot_chooses(void **unused)
 	assert_int_equal(cell->way, 0);
 }
 
+/*
+ * Where a tail ends by a branch or RET, the slot's code goes on with something else: who is there has not done the
+ * access. No step is in the tail, as no view fits.
+ */
+static void test_slot_rolls_behind_a_tail(void **unused)
+{
+	static const char *const tails[] = {
+		"\xc3\x90\x90\x90\x90\x90\x90\x90", /* ret */
+		"\x90\xc3\x90\x90\x90\x90\x90\x90",
+		"\xff\xc1\xeb\x02\x90\x90\x90\x90", /* inc %ecx; jmp */
+		"\xff\xc1\x75\x02\x90\x90\x90\x90", /* inc %ecx; jnz */
+		"\xff\xc1\xff\xc2\x90\x90\x90\x90", /* inc %ecx; inc %edx */
+	};
+
+	(void)unused;
+	begin();
+	given("\x48\x8b\x03", 3); /* mov (%rbx), %rax */
+	s.c.in.gpr[T_RBX] = T_WINDOW;
+	for (unsigned i = 0; i < sizeof(tails) / sizeof(tails[0]); i++)
+		for (unsigned chooses = 0; chooses < 2; chooses++) {
+			behind = (const uint8_t *)tails[i];
+			s.variant.chooses = chooses;
+			assert_true(lay());
+			assert_int_not_equal(s.map.tail_length, 0);
+			run_native();
+			show_everything(false);
+			step_through(SLOT_AT, s.c.in.gpr[T_RSP]);
+			show_everything(true);
+		}
+	behind = NULL;
+	assert_int_equal(differences, 0);
+}
+
 /* --- how many have what --- */
 
 static void test_slot_coverage(void **unused)
@@ -1127,6 +1166,7 @@ int main(void)
 		cmocka_unit_test(test_slot_far),
 		cmocka_unit_test(test_slot_dead_flags),
 		cmocka_unit_test(test_slot_chooses),
+		cmocka_unit_test(test_slot_rolls_behind_a_tail),
 		cmocka_unit_test(test_slot_coverage),
 	};
 

@@ -177,6 +177,7 @@ struct slot_map {
 	uint16_t returned; /* of what follows the CALL */
 	uint16_t original; /* of the original; 0xffff: none */
 	uint16_t tail, tail_end; /* from its first instruction to behind the last one */
+	uint16_t tail_jump;      /* what then goes on behind it; 0: nothing, it ends there */
 	uint8_t tail_length;     /* of what it is at the site; 0: there is none */
 	bool hands_address;      /* in RSI, for regmap__slot_device() */
 	uint16_t steps;

@@ -28,15 +28,22 @@ static void roll_status(const struct slot_map *map, unsigned state, const struct
 		roll_flags_of_ax(regs, roll_tls(map->tls, offsetof(struct lane_tls, flags)));
 }
 
+/* Where a branch or RET ends it, what lies behind is something else. */
+static bool is_in_tail(const struct slot_map *map, unsigned offset)
+{
+	return map->tail_length && offset >= map->tail &&
+	       (offset < map->tail_end || offset == map->tail_jump);
+}
+
 void regmap__slot_roll(const struct slot_map *map, const struct slot_cell *cell, unsigned offset,
                        const struct cpu_regs *regs, uint64_t *rip)
 {
 	unsigned state = state_at(map, offset);
 	uint64_t *rsp = roll_reg(regs, CPU_RSP);
 
-	if (map->tail_length && offset >= map->tail && offset <= map->tail_end) {
+	if (is_in_tail(map, offset)) {
 		*rip = cell->next +
-		       (offset == map->tail_end ? map->tail_length : offset - map->tail);
+		       (offset == map->tail_jump ? map->tail_length : offset - map->tail);
 		return;
 	}
 	if (state & SLOT_HANDED)

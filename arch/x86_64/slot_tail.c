@@ -56,6 +56,12 @@ static bool take(struct tail *t, const struct slot_request *request)
 	return true;
 }
 
+/* Nobody goes on behind it. */
+static bool is_over(const struct tail *t)
+{
+	return t->ends && t->d.insn.meta.category != ZYDIS_CATEGORY_COND_BR;
+}
+
 static bool find(struct tail *t, const struct slot_request *request)
 {
 	const struct plan *plan = request->plan;
@@ -63,7 +69,7 @@ static bool find(struct tail *t, const struct slot_request *request)
 	*t = (struct tail){.next = request->site + plan->length};
 	if (plan->length >= JUMP_SIZE || t->next % PAGE > PAGE - MOST)
 		return false;
-	while (plan->length + t->length < JUMP_SIZE)
+	while (plan->length + t->length < JUMP_SIZE && !is_over(t))
 		if (!take(t, request))
 			return false;
 	return t->length <= MOST;
@@ -115,8 +121,11 @@ bool regmap__slot_emit_tail(struct slot_emit *e, const struct slot_request *requ
 	regmap__emit_bytes(e, request->behind, t.moved);
 	regmap__emit_bytes(e, ending.code, ending.length);
 	map->tail_end = (uint16_t)e->at;
-	if (ending.goes_on)
+	map->tail_jump = 0;
+	if (ending.goes_on) {
+		map->tail_jump = map->tail_end;
 		regmap__emit_jump_near(e, behind);
+	}
 	return true;
 }
 
